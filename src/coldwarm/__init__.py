@@ -1,0 +1,25 @@
+"""coldwarm: starts a model cold, then warm, and proves what was compiled, shared, saved and loaded.
+
+Importing this package imports neither torch nor an engine; `expect` reads the counters of those that the
+process itself has imported.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coldwarm.counters.expect import expect
+
+__all__ = ["__version__", "expect"]
+
+__version__ = version("coldwarm")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "expect":
+        from coldwarm.counters.expect import expect
+
+        return expect
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,97 @@
+"""Finds the models to run: in the packaged catalog, in a user's folders, or in a bare config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coldwarm.catalog.bare_config import entry_of_bare_config
+from coldwarm.catalog.entry import ModelEntry
+from coldwarm.catalog.files import read_config, read_entry
+from coldwarm.errors import CatalogError, UsageError, nearest
+
+PACKAGED = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class CatalogModel:
+    """A catalog entry together with the config that it points at."""
+
+    entry: ModelEntry
+    config: dict[str, Any]
+    """The published config."""
+    path: Path
+    """The TOML file, or the bare config.json."""
+    config_path: Path
+
+
+class Catalog:
+    """The models of one or more folders, by id, in the order of their ids."""
+
+    def __init__(self, models: Iterable[CatalogModel]) -> None:
+        self._models: dict[str, CatalogModel] = {}
+        for model in models:
+            if (known := self._models.get(model.entry.id)) is not None:
+                raise CatalogError(
+                    model.path, f"{model.entry.id!r} is already the id of {known.path}; give it another", key="id"
+                )
+            self._models[model.entry.id] = model
+
+    @classmethod
+    def read(cls, folders: Sequence[Path] = ()) -> Catalog:
+        """Read the packaged catalog and the user's `folders` of TOML files.
+
+        Raises:
+            CatalogError: A file of them cannot be used; nothing is skipped.
+        """
+        return cls(model for folder in (PACKAGED, *folders) for model in _models_in(folder))
+
+    def models(self) -> list[CatalogModel]:
+        """Return all models, in the order of their ids."""
+        return sorted(self._models.values(), key=lambda model: model.entry.id)
+
+    def get(self, model_id: str) -> CatalogModel | None:
+        """Return the model with this id, or None."""
+        return self._models.get(model_id)
+
+    def resolve(self, word: str) -> CatalogModel:
+        """Return what a user means by `word`: a catalog id, a model's TOML file, or a config.json (or its folder).
+
+        Raises:
+            CatalogError: The file that `word` names cannot be used.
+            UsageError: `word` names nothing.
+        """
+        if (model := self.get(word)) is not None:
+            return model
+        path = Path(word)
+        if path.is_dir() and (path / "config.json").exists():
+            path = path / "config.json"
+        if path.suffix == ".toml":
+            return read_model(path)
+        if path.suffix == ".json":
+            config = read_config(path)
+            return CatalogModel(entry_of_bare_config(path, config), config, path, path)
+        raise UsageError(
+            f"no model {word!r} in the catalog{nearest(word, self._models)}\n"
+            "  `coldwarm list` shows the catalog; a path to a config.json or to a model's TOML file works too"
+        )
+
+
+def read_model(path: Path) -> CatalogModel:
+    """Read a model's TOML file and the config beside it."""
+    entry = read_entry(path)
+    config_path = (path.parent / entry.config).resolve()
+    if not config_path.is_file():
+        raise CatalogError(path, f"no such file: {config_path}", key="config")
+    return CatalogModel(entry, read_config(config_path), path, config_path)
+
+
+def _models_in(folder: Path) -> list[CatalogModel]:
+    if not folder.is_dir():
+        raise UsageError(f"no such catalog folder: {folder}")
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        raise UsageError(f"no *.toml file in the catalog folder {folder}")
+    return [read_model(path) for path in files]

@@ -1,0 +1,87 @@
+"""Under which conditions an expectation or a known issue holds: device, compilation, versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+Device = Literal["cpu", "cuda"]
+Compilation = Literal["piecewise", "shipped"]
+
+
+def _valid_specifier(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        raise ValueError(
+            f"{text!r} is no version specifier; write it as pip does, for example '>=2.13,<2.14' or '~=0.32.0'"
+        ) from error
+    if _is_impossible(SpecifierSet(text)):
+        raise ValueError(f"{text!r} is a version specifier that no version can satisfy")
+    return text
+
+
+def _is_impossible(specifiers: SpecifierSet) -> bool:
+    """Whether the lower and upper bounds of `specifiers` leave nothing between them."""
+    # Every bound that a specifier can have is one of the versions that it names, or lies beside one.
+    named = [Version(spec.version.removesuffix(".*")) for spec in specifiers if spec.operator != "==="]
+    if not named:
+        return False
+    beside = [Version(f"{version.epoch}!{version.base_version.split('!')[-1]}.1") for version in named]
+    outermost = [Version("0"), Version("99999")]
+    return not any(specifiers.contains(candidate, prereleases=True) for candidate in [*named, *beside, *outermost])
+
+
+VersionSpecifier = Annotated[str, AfterValidator(_valid_specifier)]
+"""A PEP 440 version specifier set, as pip writes it."""
+
+
+class Circumstances(BaseModel):
+    """What a run ran on: the other side of `Conditions`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    compilation: str
+    versions: dict[str, str]
+    """Versions by distribution name; at least ``torch`` and ``vllm``."""
+
+
+class Conditions(BaseModel):
+    """Where something holds; what is not given does not matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Device | None = None
+    compilation: Compilation | None = None
+    torch: VersionSpecifier | None = None
+    vllm: VersionSpecifier | None = None
+
+    def hold(self, circumstances: Circumstances) -> bool:
+        """Whether all conditions hold under `circumstances`; a development version counts as the version it leads to."""
+        if self.device is not None and self.device != circumstances.device:
+            return False
+        if self.compilation is not None and self.compilation != circumstances.compilation:
+            return False
+        return _admits(self.torch, circumstances.versions.get("torch")) and _admits(
+            self.vllm, circumstances.versions.get("vllm")
+        )
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.device, self.compilation) if part]
+        parts += [f"{name} {spec}" for name, spec in (("torch", self.torch), ("vllm", self.vllm)) if spec]
+        return ", ".join(parts) or "everywhere"
+
+
+def _admits(specifier: str | None, version: str | None) -> bool:
+    if specifier is None:
+        return True
+    if version is None:
+        return False
+    try:
+        return SpecifierSet(specifier).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False

@@ -1,0 +1,119 @@
+"""A model's entry in the catalog, as its TOML file has it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+
+from coldwarm.catalog.conditions import Compilation, Conditions, Device
+from coldwarm.verdict.invariant_ids import InvariantId
+
+
+def flatten_counters(tree: object) -> object:
+    """Turn TOML's nested tables (``cold.vllm.num_graphs_seen = 1``) into flat counter names."""
+    if not isinstance(tree, dict):
+        return tree
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            inner = flatten_counters(value)
+            assert isinstance(inner, dict)
+            flat.update({f"{key}.{name}": number for name, number in inner.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+CounterValues = Annotated[dict[str, NonNegativeInt], BeforeValidator(flatten_counters)]
+"""Counts by flat counter name, for example ``{"vllm.num_compiled_artifacts_saved": 3}``."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _ForDevices(_Strict):
+    devices: tuple[Device, ...] = ()
+    """The devices that this is for; empty: every device."""
+
+    def applies_to(self, device: str) -> bool:
+        """Whether this is for `device`."""
+        return not self.devices or device in self.devices
+
+
+class Shrink(_ForDevices):
+    """Values that make the model small, handed to the engine as its overrides of the published config."""
+
+    reason: str
+    overrides: dict[str, Any] = Field(min_length=1)
+
+
+class Deviation(_ForDevices):
+    """An edit of the published config, because a device cannot run it as published."""
+
+    reason: str
+    use: str | None = None
+    """Go on with this sub-config instead of the whole (``text_config``)."""
+    remove: tuple[str, ...] = ()
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Unsupported(_Strict):
+    """Where the model cannot run at all."""
+
+    reason: str
+    devices: tuple[Device, ...] = Field(min_length=1)
+    compilation: Compilation | None = None
+
+
+class Expectation(_Strict):
+    """The exact counters that the model must show where `when` holds."""
+
+    when: Conditions
+    measured: str
+    """When, on what, and with which versions these numbers were seen."""
+    cold: CounterValues = Field(default_factory=dict)
+    warm: CounterValues = Field(default_factory=dict)
+
+
+class KnownIssue(_Strict):
+    """A failure that is tracked elsewhere: where, under which conditions, and what it looks like."""
+
+    id: str
+    title: str
+    link: str
+    """An issue's address, or a page of this repository."""
+    when: Conditions
+    breaks: InvariantId
+    """The invariant that this issue breaks, and that it alone excuses."""
+    cold: CounterValues = Field(default_factory=dict)
+    """What it looks like: counters of the cold start, exactly. Any other values are not this issue."""
+    warm: CounterValues = Field(default_factory=dict)
+
+
+class ModelEntry(_Strict):
+    """One model of the catalog."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str
+    config: str
+    """The published config.json, relative to the TOML file."""
+    source: str
+    """Where the config was published."""
+    source_note: str = ""
+    """How far the packaged facts were checked against the published file."""
+    layer_kinds: tuple[str, ...] | None = None
+    """The kinds of layers, by name (dense, MoE); None: derived from the layers of the model that was started."""
+    shrink: tuple[Shrink, ...] = ()
+    deviation: tuple[Deviation, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
+    expect: tuple[Expectation, ...] = ()
+    known_issue: tuple[KnownIssue, ...] = ()
+
+    def unsupported_on(self, device: str, compilation: str) -> Unsupported | None:
+        """Why the model cannot run on `device` with `compilation`; None where it can."""
+        return next(
+            (u for u in self.unsupported if device in u.devices and u.compilation in (None, compilation)),
+            None,
+        )

@@ -1,0 +1,120 @@
+"""Reads catalog files; every error names the file, the line where it is known, the key, and the way out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from coldwarm.catalog.entry import Deviation, Expectation, KnownIssue, ModelEntry, Shrink, Unsupported
+from coldwarm.errors import CatalogError, nearest
+
+
+def read_entry(path: Path) -> ModelEntry:
+    """Read a model's TOML file.
+
+    Raises:
+        CatalogError: The file cannot be read, is no TOML, or does not describe a model.
+    """
+    text = _read_text(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise CatalogError(path, f"no TOML: {error}", line=int(line[1]) if line else None) from error
+    try:
+        return ModelEntry.model_validate(data)
+    except ValidationError as error:
+        raise _first_problem(path, text, error.errors()) from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a model's config.json.
+
+    Raises:
+        CatalogError: The file cannot be read, is no JSON object, or names no architecture.
+    """
+    text = _read_text(path)
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CatalogError(path, f"no JSON: {error.msg} (column {error.colno})", line=error.lineno) from error
+    if not isinstance(config, dict):
+        raise CatalogError(path, f"a config.json holds one object, this one holds a {type(config).__name__}")
+    names = config.get("architectures")
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise CatalogError(
+            path,
+            'must name the model\'s class, for example ["LlamaForCausalLM"]',
+            key="architectures",
+            line=_line_of(text, ["architectures"]),
+        )
+    return config
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CatalogError(path, f"no UTF-8 text: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise CatalogError(path, error.strerror or str(error)) from error
+
+
+def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> CatalogError:
+    # A misspelled key shows as two problems, the unknown key and the missing one; the unknown one says more.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = [part for part in problem["loc"]]
+    key = ".".join(str(part) for part in location)
+    match problem["type"]:
+        case "extra_forbidden":
+            message = f"unknown key{nearest(str(location[-1]), _known_keys(location))}"
+        case "missing":
+            message = "this key is missing"
+        case _:
+            message = problem["msg"].removeprefix("Value error, ")
+            if not message.startswith(repr(problem["input"])):
+                message += f" (it is {problem['input']!r})"
+    more = f" ({len(problems) - 1} more after this one)" if len(problems) > 1 else ""
+    return CatalogError(path, message + more, key=key, line=_line_of(text, location))
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "shrink": Shrink,
+    "deviation": Deviation,
+    "unsupported": Unsupported,
+    "expect": Expectation,
+    "known_issue": KnownIssue,
+}
+
+
+def _known_keys(location: list[str | int]) -> list[str]:
+    """The keys that the table holding the last part of `location` may have."""
+    table: type[BaseModel] = ModelEntry if len(location) == 1 else _TABLES.get(str(location[0]), ModelEntry)
+    if "when" in location[:-1]:
+        table = Expectation.model_fields["when"].annotation or table
+    return list(table.model_fields)
+
+
+def _line_of(text: str, location: list[str | int]) -> int | None:
+    """The line (from 1) of the key that `location` ends at; None where it cannot be told."""
+    lines = text.splitlines()
+    start = 0
+    match location:
+        case [str() as table, int() as index, *_]:
+            headers = [n for n, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{re.escape(table)}\s*\]\]", line)]
+            if index < len(headers):
+                start = headers[index]
+    # A counter's name is one part of the location, yet may be written dotted or as a bare last word.
+    names = [str(part) for part in location if isinstance(part, str)]
+    for name in reversed(names):
+        word = re.compile(rf"(?<![\w-])[\"']?{re.escape(name)}[\"']?\s*[=:.\]]")
+        for number in range(start, len(lines)):
+            if word.search(lines[number]):
+                return number + 1
+    return start + 1 if start else None

@@ -1,0 +1,54 @@
+"""What is really started: the published config with its deviations, and the overrides that shrink it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.errors import CatalogError
+
+
+def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
+    """Return the published config with the entry's deviations for `device` applied, in their order.
+
+    Raises:
+        CatalogError: A deviation names a key that the published config does not have.
+    """
+    config = copy.deepcopy(model.config)
+    for number, deviation in enumerate(model.entry.deviation):
+        if not deviation.applies_to(device):
+            continue
+        if deviation.use is not None:
+            if not isinstance(config.get(deviation.use), dict):
+                raise CatalogError(
+                    model.path,
+                    f"{model.config_path} has no sub-config {deviation.use!r}",
+                    key=f"deviation.{number}.use",
+                )
+            config = config[deviation.use]
+        for key in deviation.remove:
+            if key not in config:
+                raise CatalogError(
+                    model.path, f"{model.config_path} has no key {key!r}", key=f"deviation.{number}.remove"
+                )
+            del config[key]
+        config.update(deviation.set)
+    return config
+
+
+def overrides_for(model: CatalogModel, device: str) -> dict[str, Any]:
+    """Return the overrides that shrink the model on `device`; later ones win, nested tables are merged."""
+    merged: dict[str, Any] = {}
+    for shrink in model.entry.shrink:
+        if shrink.applies_to(device):
+            _merge(merged, shrink.overrides)
+    return merged
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)

@@ -1,0 +1,238 @@
+"""The commands of `coldwarm`: thin; each reads its arguments, calls one function, prints, and exits.
+
+Imports inside the commands keep `coldwarm --help` fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coldwarm.errors import ColdwarmError, UsageError
+from coldwarm.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from coldwarm.suite.result import RunResult
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Start real models cold, then warm, and prove what was compiled, shared, saved and loaded.
+
+    A cold start (every compile cache empty) must compile only what is unique; a warm start (exactly the caches
+    that the cold one left) must compile nothing. coldwarm says whether that holds, and if not, what broke.""",
+)
+
+
+class DeviceChoice(StrEnum):
+    """What to start on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class CompilationChoice(StrEnum):
+    """How the engine compiles."""
+
+    PIECEWISE = "piecewise"
+    SHIPPED = "shipped"
+
+
+CatalogOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--catalog", metavar="DIR", help="A folder of your own model TOML files, beside the packaged catalog; repeatable."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Also write the results as JUnit XML.")
+]
+
+
+@app.command(
+    epilog="Exit codes: 0 all passed or known, 1 a model failed, 2 usage or catalog error (nothing was started), "
+    "3 a start crashed or timed out, 130 interrupted."
+)
+def run(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Ids from `coldwarm list`, or paths to a config.json or to a model's TOML file. "
+            "Nothing: the whole catalog.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="What starts the models.")] = "vllm",
+    device: Annotated[
+        DeviceChoice | None,
+        typer.Option(help="What to start on.", show_default="what the installed engine was built for"),
+    ] = None,
+    compilation: Annotated[
+        CompilationChoice,
+        typer.Option(
+            help="piecewise: compiled in pieces, split at attention, as vLLM does on a GPU; "
+            "shipped: vLLM exactly as it comes (on a CPU: the whole graph at once)."
+        ),
+    ] = CompilationChoice.PIECEWISE,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")] = 600,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where records, logs and traces are kept, each as soon as it exists.",
+            show_default="coldwarm-runs/<time>",
+        ),
+    ] = None,
+    json: JsonOption = False,
+    junit: JunitOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Start models cold, then warm, and say whether they are healthy.
+
+    Examples:
+
+      coldwarm run                                  the whole catalog
+
+      coldwarm run glm-4.5 --junit junit.xml        one model, with a report for CI
+
+      coldwarm run ~/my-model/config.json           a model that is in no catalog
+
+      VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5   with a flag of yours
+    """
+    from rich.console import Console
+
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.report.live import live_view
+    from coldwarm.suite.interrupt import orderly_interrupt
+    from coldwarm.suite.plan import plan
+    from coldwarm.suite.runner import Runner
+    from coldwarm.suite.store import Store
+
+    cases = plan(Catalog.read(catalog or []), models or [], engine=engine, device=device, compilation=compilation)
+    store = Store.create(output, [case.model_id for case in cases])
+    progress = Console(stderr=True)
+    interrupted = False
+    with orderly_interrupt():
+        view = live_view(progress, len(cases))
+        runner = Runner(store, view, time_limit=timeout)
+        try:
+            with view:
+                runner.run(cases)
+        except KeyboardInterrupt:
+            interrupted = True
+    _report(runner.results, json=json, junit=junit)
+    progress.print(f"records: {store.folder}", highlight=False, soft_wrap=True)
+    if interrupted:
+        progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    _exit(runner.results)
+
+
+@app.command("list")
+def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None:
+    """List the catalog: each model, its layers, and where it can run."""
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.report.catalog_view import models_as_json, models_as_table
+
+    models = Catalog.read(catalog or []).models()
+    if json:
+        sys.stdout.write(models_as_json(models) + "\n")
+    else:
+        _stdout().print(models_as_table(models))
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's id or path, or the folder of a run.")],
+    catalog: CatalogOption = None,
+) -> None:
+    """Show one model of the catalog (what is started, why it deviates, what is expected), or the checks of a run."""
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.report.catalog_view import print_model
+    from coldwarm.report.run_view import print_run
+    from coldwarm.suite.result import RunResult
+    from coldwarm.suite.store import read_runs
+
+    folder = Path(what)
+    if (folder / "suite.json").is_file() or (folder / "case.json").is_file():
+        for stored in read_runs(folder):
+            print_run(_stdout(), RunResult.of(stored.case, stored.cold, stored.warm))
+    else:
+        print_model(_stdout(), Catalog.read(catalog or []).resolve(what))
+
+
+@app.command(epilog="Exit codes as of `coldwarm run`.")
+def judge(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a suite, or of one run in it.")],
+    json: JsonOption = False,
+    junit: JunitOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Judge stored records again, without an engine or torch.
+
+    The catalog as it is now decides; a model that is no longer in it is judged by the entry that was stored with it.
+    """
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.suite.result import RunResult
+    from coldwarm.suite.store import read_runs
+
+    known = Catalog.read(catalog or [])
+    results = []
+    for stored in read_runs(folder):
+        current = known.get(stored.case.model_id)
+        case = stored.case.model_copy(update={"entry": current.entry}) if current else stored.case
+        results.append(RunResult.of(case, stored.cold, stored.warm))
+    if not results:
+        raise UsageError(f"{folder} holds no run: nothing was started")
+    _report(results, json=json, junit=junit)
+    _exit(results)
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are printed as one message, exit code 2."""
+    try:
+        app(prog_name="coldwarm")
+    except ColdwarmError as error:
+        sys.stderr.write(f"coldwarm: {error}\n")
+        sys.exit(ExitCode.USAGE)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(ExitCode.HEALTHY)
+
+
+def _report(results: list[RunResult], *, json: bool, junit: Path | None) -> None:
+    if json:
+        from coldwarm.report.json_report import to_json
+
+        sys.stdout.write(to_json(results) + "\n")
+    elif results:
+        from coldwarm.report.table import print_results
+
+        print_results(_stdout(), results)
+    if junit is not None:
+        from coldwarm.report.junit import write_junit
+
+        write_junit(junit, results)
+
+
+def _exit(results: list[RunResult]) -> None:
+    from coldwarm.suite.result import exit_code
+
+    raise typer.Exit(exit_code(results))
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    # Where no terminal says how wide it is, a table is not cut to 80 columns.
+    return console if console.is_terminal else Console(width=200)

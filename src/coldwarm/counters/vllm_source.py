@@ -1,0 +1,41 @@
+"""vLLM's compilation counters (vllm/compilation/counter.py, `CompilationCounter`)."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+PREFIX = "vllm."
+_MODULE = "vllm.compilation.counter"
+_CLASS = "CompilationCounter"
+
+
+def read() -> dict[str, int]:
+    """Return vLLM's counters; empty where this process has not imported them."""
+    module = sys.modules.get(_MODULE)
+    if module is None:
+        return {}
+    counter = module.compilation_counter
+    return {PREFIX + field.name: getattr(counter, field.name) for field in dataclasses.fields(counter)}
+
+
+def names_installed() -> list[str] | None:
+    """Return the counters that the installed vLLM has, read from its source without importing it.
+
+    Returns:
+        Flat names; None where no vLLM is installed or its source is laid out otherwise.
+    """
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return None
+    source = Path(spec.origin).parent / "compilation" / "counter.py"
+    if not source.is_file():
+        return None
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == _CLASS:
+            fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+            return [PREFIX + target.id for target in fields if isinstance(target, ast.Name)]
+    return None

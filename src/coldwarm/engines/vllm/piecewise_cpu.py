@@ -1,0 +1,37 @@
+"""vLLM's CPU platform with piecewise compilation kept on, as a GPU has it.
+
+As shipped, vLLM turns VLLM_COMPILE on a CPU into one whole-graph compile (vllm/platforms/cpu.py,
+`check_and_update_config`), for which it keeps no artifact counters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm.platforms.cpu import CpuPlatform
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+
+class PiecewiseCpuPlatform(CpuPlatform):
+    """The CPU platform, with VLLM_COMPILE left as it was asked for."""
+
+    @classmethod
+    def check_and_update_config(cls, vllm_config: VllmConfig) -> None:
+        """Let vLLM settle everything for a CPU, then put compilation back to piecewise."""
+        # vLLM resolves its platform while vllm.config is being imported.
+        from vllm.config import CompilationMode
+
+        compilation = vllm_config.compilation_config
+        asked = compilation.mode
+        super().check_and_update_config(vllm_config)
+        if asked == CompilationMode.VLLM_COMPILE:
+            compilation.mode = asked
+            compilation.backend = "inductor"
+            compilation.compile_sizes = []
+
+    @classmethod
+    def get_pass_manager_cls(cls) -> str:
+        """The pass manager without the passes that name CUDA-only ops."""
+        return "coldwarm.engines.vllm.cpu_pass_manager.CpuPassManager"

@@ -1,0 +1,51 @@
+"""Weights that tell models apart: random, seeded by each parameter's name.
+
+vLLM's dummy weights are all drawn from the same seed in +-0.001 (vllm/model_executor/model_loader/weight_utils.py):
+every layer is alike, every model generates the same tokens, and a start that mixed its artifacts up would
+compute the same. These weights keep activations at about unit size, so that what is generated depends on every layer.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+from torch import nn
+from vllm.config import ModelConfig
+from vllm.model_executor.model_loader import register_model_loader
+from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
+
+# vLLM treats this format specially in places (vllm/config/vllm.py), so its name is kept and its loader replaced.
+LOAD_FORMAT = "dummy"
+
+# Random numbers are drawn once and repeated: a prime length, so that no matrix sees the same row twice.
+_TILE = 1_000_003
+_WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@register_model_loader(LOAD_FORMAT)
+class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
+    """Dummy weights, then every unquantized parameter filled anew by its name; quantized ones stay as vLLM's."""
+
+    def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
+        """Fill the model's parameters."""
+        super().load_weights(model, model_config)
+        for name, parameter in model.named_parameters():
+            if parameter.dtype in _WIDE_ENOUGH and parameter.numel():
+                _fill(name, parameter.data, model_config.seed)
+
+
+def _fill(name: str, parameter: torch.Tensor, seed: int | None) -> None:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + (seed or 0))
+    tile = torch.rand(_TILE, generator=generator).mul_(2).sub_(1)
+    length = parameter.numel()
+    values = tile.repeat(math.ceil(length / _TILE))[:length].view(parameter.shape)
+    if parameter.ndim >= 2:
+        # Uniform in +-sqrt(3 / fan-in) has variance 1 / fan-in: activations keep their size from layer to layer.
+        values.mul_(math.sqrt(3 / parameter.shape[-1]))
+    else:
+        values.mul_(0.1)
+        if "norm" in name.rsplit(".", 2)[-2] and name.endswith("weight"):
+            values.add_(1)
+    parameter.copy_(values)

@@ -1,0 +1,172 @@
+"""Starts a model with vLLM in this process, generates with it, and tells what was seen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from coldwarm.engines.engine import Worker
+from coldwarm.starts.log_watch import watch_logs
+from coldwarm.starts.progress import Progress
+from coldwarm.starts.record import EngineFacts, GeneratedToken
+from coldwarm.starts.request import StartRequest
+
+# As in vLLM's own startup tests (tests/compile/h100/test_startup.py).
+_MAX_MODEL_LEN = 256
+_MAX_NUM_BATCHED_TOKENS = 1024
+# Explicit, so that several starts on one device do not fail in each other's memory profiling.
+_KV_CACHE_BYTES = 256 * 2**20
+_NUM_BLOCKS = 64
+# vLLM refuses to start where less than this part of the memory is free, explicit KV cache or not.
+_MEMORY_UTILIZATION = 0.05
+
+_PROMPT_TOKENS = 16
+_GENERATED_TOKENS = 8
+_LOGPROBS = 5
+
+# What vLLM logs when a step begins (0.26 to 0.32); an unknown wording only makes the live view coarser.
+_PHASES = (
+    ("Initializing a V1 LLM engine", "engine setup"),
+    ("Starting to load model", "weights"),
+    ("Warming up model for the compilation", "compile"),
+    ("Starting torch.compile", "compile"),
+    ("Initial profiling/warmup run", "warm-up"),
+)
+
+
+def create() -> Worker:
+    """Return the engine's half for a worker."""
+    return VllmWorker()
+
+
+class VllmWorker:
+    """vLLM, in this process."""
+
+    compiler_loggers = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
+
+    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
+        """Start the model, generate a few tokens greedily, and return what was seen."""
+        progress.enter("import")
+        from vllm import LLM, SamplingParams
+
+        from coldwarm.counters.snapshot import snapshot
+        from coldwarm.engines.vllm import seeded_weights
+        from coldwarm.engines.vllm.layers import layer_kinds
+
+        watch_logs(_PhaseFollower(progress))
+        before = snapshot()
+        progress.enter("engine setup")
+        llm = LLM(**_options(request), load_format=seeded_weights.LOAD_FORMAT)
+
+        progress.enter("generate")
+        prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
+        [output] = llm.generate(
+            [{"prompt_token_ids": prompt}],
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=_GENERATED_TOKENS,
+                logprobs=_LOGPROBS,
+                ignore_eos=True,
+                detokenize=False,
+            ),
+            use_tqdm=False,
+        )
+        [completion] = output.outputs
+        after = snapshot()
+        [kinds] = llm.apply_model(layer_kinds)
+        return EngineFacts(
+            versions=_versions(),
+            hardware=_hardware(),
+            counters={name: count - before.get(name, 0) for name, count in after.items()},
+            layer_kinds=kinds,
+            prompt_token_ids=prompt,
+            generated=[
+                GeneratedToken(
+                    token_id=token_id,
+                    logprobs={i: _number(logprob.logprob) for i, logprob in logprobs.items()},
+                )
+                for token_id, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)
+            ],
+        )
+
+
+def _options(request: StartRequest) -> dict[str, Any]:
+    from vllm.config import CompilationConfig, CompilationMode, CUDAGraphMode, PassConfig
+
+    options: dict[str, Any] = {
+        "model": str(request.model_folder),
+        "hf_overrides": request.overrides,
+        "skip_tokenizer_init": True,
+        "seed": request.seed,
+        "max_model_len": _MAX_MODEL_LEN,
+        "max_num_batched_tokens": _MAX_NUM_BATCHED_TOKENS,
+        "num_gpu_blocks_override": _NUM_BLOCKS,
+        "kv_cache_memory_bytes": _KV_CACHE_BYTES,
+        "gpu_memory_utilization": _MEMORY_UTILIZATION,
+        "disable_log_stats": True,
+        "compilation_config": CompilationConfig(
+            mode=CompilationMode.VLLM_COMPILE,
+            cudagraph_mode=CUDAGraphMode.NONE,
+            pass_config=PassConfig(fuse_allreduce_rms=False),
+        ),
+    }
+    if request.device == "cuda":
+        options["block_size"] = 64
+    return options
+
+
+def _prompt(vocabulary: int) -> list[int]:
+    """Fixed token ids, spread over the vocabulary."""
+    return [(997 * (i + 1)) % vocabulary for i in range(_PROMPT_TOKENS)]
+
+
+def _number(value: float) -> float | None:
+    # JSON has no NaN; None says that it was one.
+    return None if value != value else value
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    from coldwarm.engines.vllm.installation import find
+
+    return {**find().versions(), "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def _hardware() -> dict[str, str]:
+    import torch
+
+    found = {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_name(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+class _PhaseFollower:
+    """Tells the phases of a start from what vLLM logs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        for beginning, phase in _PHASES:
+            if isinstance(record.msg, str) and beginning in record.msg:
+                self._progress.enter(phase)

@@ -1,0 +1,40 @@
+"""The errors that a user can mend: each names what is wrong, where, and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class ColdwarmError(Exception):
+    """Something the user can mend; the command line prints it as one message and exits with 2."""
+
+
+class UsageError(ColdwarmError):
+    """A command line, or a machine, that cannot do what was asked."""
+
+
+class CatalogError(ColdwarmError):
+    """A catalog entry or a model config that cannot be used.
+
+    Args:
+        path: The file at fault.
+        problem: What is wrong, in words.
+        key: The key at fault, dotted (``expect.0.cold``), when one key is.
+        line: Its line in the file, counted from 1, when known.
+    """
+
+    def __init__(self, path: Path, problem: str, *, key: str | None = None, line: int | None = None) -> None:
+        self.path = path
+        self.problem = problem
+        self.key = key
+        self.line = line
+        where = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{where}: {f'{key}: ' if key else ''}{problem}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; nearest: a, b`` for the known words most like `word`, or an empty string where none is."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"; nearest: {', '.join(close)}" if close else ""

@@ -1,0 +1,81 @@
+"""Shows the catalog: all models in a table, one model in full."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.conditions import Device
+from coldwarm.catalog.entry import ModelEntry
+
+DEVICES: tuple[str, ...] = get_args(Device)
+
+
+def models_as_table(models: list[CatalogModel]) -> Table:
+    """Return a table with a row for each of `models`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("model", "architecture", "kinds of layers", *DEVICES):
+        table.add_column(heading)
+    for model in models:
+        entry = model.entry
+        table.add_row(
+            entry.id,
+            model.config["architectures"][0],
+            ", ".join(entry.layer_kinds) if entry.layer_kinds else "derived",
+            *(_support(entry, device) for device in DEVICES),
+        )
+    return table
+
+
+def models_as_json(models: list[CatalogModel]) -> str:
+    """Return the entries of `models` as a JSON array."""
+    return json.dumps([model.entry.model_dump(mode="json") for model in models], indent=2)
+
+
+def print_model(console: Console, model: CatalogModel) -> None:
+    """Print all that the catalog says of `model`."""
+    entry = model.entry
+
+    def line(text: str = "") -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    line(f"{entry.id}: {entry.name} ({', '.join(model.config['architectures'])})")
+    line(f"  entry   {model.path}")
+    line(f"  config  {model.config_path}")
+    line(f"  source  {entry.source}")
+    if entry.source_note:
+        line(f"          {entry.source_note}")
+    line(f"  kinds of layers  {', '.join(entry.layer_kinds) if entry.layer_kinds else 'derived when it is started'}")
+    for shrink in entry.shrink:
+        line(f"  shrunk {_on(shrink.devices)}: {json.dumps(shrink.overrides)}")
+        line(f"    because: {shrink.reason}")
+    for deviation in entry.deviation:
+        edits = [f"only its {deviation.use}"] if deviation.use else []
+        edits += [f"without {key}" for key in deviation.remove]
+        edits += [f"{key} = {json.dumps(value)}" for key, value in deviation.set.items()]
+        line(f"  deviates {_on(deviation.devices)}: {', '.join(edits)}")
+        line(f"    because: {deviation.reason}")
+    for unsupported in entry.unsupported:
+        line(f"  unsupported {_on(unsupported.devices)}: {unsupported.reason}")
+    for expectation in entry.expect:
+        line(f"  expected where {expectation.when} (measured: {expectation.measured})")
+        for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
+            for name, count in counters.items():
+                line(f"    {kind} {name} = {count}")
+    for issue in entry.known_issue:
+        line(f"  known issue where {issue.when}: {issue.title}")
+        line(f"    {issue.id}, breaks {issue.breaks}, {issue.link}")
+
+
+def _on(devices: tuple[str, ...]) -> str:
+    return f"on {' and '.join(devices)}" if devices else "everywhere"
+
+
+def _support(entry: ModelEntry, device: str) -> str:
+    if entry.unsupported_on(device, "piecewise"):
+        return "unsupported"
+    return "deviates" if any(deviation.applies_to(device) for deviation in entry.deviation) else "as published"

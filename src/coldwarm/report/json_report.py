@@ -1,0 +1,29 @@
+"""A suite's results as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+from coldwarm.suite.result import RunResult, exit_code
+
+
+def to_json(results: list[RunResult]) -> str:
+    """Return all that is known of `results`: cases, start records, verdicts, and the exit code they lead to."""
+    return json.dumps(
+        {
+            "coldwarm": version("coldwarm"),
+            "exit_code": int(exit_code(results)),
+            "runs": [
+                {
+                    "model": result.case.model_id,
+                    "case": result.case.model_dump(mode="json"),
+                    "cold": result.cold.model_dump(mode="json") if result.cold else None,
+                    "warm": result.warm.model_dump(mode="json") if result.warm else None,
+                    "verdict": result.verdict.model_dump(mode="json"),
+                }
+                for result in results
+            ],
+        },
+        indent=2,
+    )

@@ -1,0 +1,110 @@
+"""What is going on right now: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from coldwarm.starts.case import Case
+from coldwarm.starts.record import Outcome, StartKind, StartRecord
+from coldwarm.suite.result import RunResult
+
+
+class PlainLines:
+    """A line for each start that begins and ends, and for each phase between."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._done = 0
+
+    def __enter__(self) -> PlainLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing to take down."""
+
+    def start_began(self, case: Case, kind: StartKind) -> None:
+        """Say so."""
+        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {kind}: process start")
+
+    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
+        """Say so."""
+        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {kind}: {phase}")
+
+    def start_ended(self, case: Case, record: StartRecord) -> None:
+        """Say how, and how long it took."""
+        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {record.kind}: {_ended(record)}")
+
+    def run_ended(self, result: RunResult) -> None:
+        """Say the verdict."""
+        self._done += 1
+        self._line(f"[{self._done}/{self._total}] {result.case.model_id}: {result.verdict.status}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveLine:
+    """One line that moves: which model, which start, which phase, elapsed; finished runs stay above it."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._suite = self._progress.add_task("suite", total=total)
+        self._start: TaskID | None = None
+
+    def __enter__(self) -> LiveLine:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start_began(self, case: Case, kind: StartKind) -> None:
+        """Show a new line for the start."""
+        self._start = self._progress.add_task(f"{case.model_id} {kind}: process start", total=None)
+
+    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
+        """Show the phase."""
+        if self._start is not None:
+            self._progress.update(self._start, description=f"{case.model_id} {kind}: {phase}")
+
+    def start_ended(self, case: Case, record: StartRecord) -> None:
+        """Leave how it ended above the line."""
+        if self._start is not None:
+            self._progress.remove_task(self._start)
+            self._start = None
+        self._progress.console.print(f"{case.model_id} {record.kind}: {_ended(record)}", markup=False, highlight=False)
+
+    def run_ended(self, result: RunResult) -> None:
+        """Leave the verdict above the line."""
+        self._progress.advance(self._suite)
+        self._progress.console.print(
+            f"{result.case.model_id}: {result.verdict.status}", markup=False, highlight=False
+        )
+
+
+def live_view(console: Console, total: int) -> PlainLines | LiveLine:
+    """Return the view that suits `console`."""
+    return LiveLine(console, total) if console.is_terminal else PlainLines(console, total)
+
+
+def _ended(record: StartRecord) -> str:
+    if record.outcome is Outcome.FINISHED:
+        return f"done in {record.seconds:.1f} s"
+    return f"{record.outcome} after {record.seconds:.1f} s" + (f": {record.failure.what}" if record.failure else "")

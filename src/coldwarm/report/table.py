@@ -1,0 +1,87 @@
+"""The one table that a suite ends with, and under it each failure in words."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coldwarm.starts.record import StartRecord
+from coldwarm.suite.result import RunResult
+from coldwarm.verdict.invariants import LOADED, SAVED
+from coldwarm.verdict.verdict import Status
+
+_SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+_STYLES = {
+    Status.PASSED: "green",
+    Status.KNOWN_ISSUE: "yellow",
+    Status.UNSUPPORTED: "dim",
+    Status.FAILED: "bold red",
+    Status.UNEXPECTEDLY_FIXED: "bold red",
+    Status.ERROR: "bold red",
+}
+
+
+def print_results(console: Console, results: list[RunResult]) -> None:
+    """Print the table and what there is to say of each run that is not simply healthy."""
+    console.print(_table(results))
+    for result in results:
+        for line in _explained(result):
+            console.print(line, soft_wrap=True)
+
+
+def _table(results: list[RunResult]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for heading in ("model", "subgraphs", "unique", "cold saved/loaded", "warm saved/loaded", "cold s", "warm s", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("model", "verdict") else "right", no_wrap=True)
+    for result in results:
+        status = result.verdict.status
+        table.add_row(
+            result.case.model_id,
+            _counter(result.cold, _SUBGRAPHS),
+            _unique(result.cold),
+            _saved_and_loaded(result.cold),
+            _saved_and_loaded(result.warm),
+            _seconds(result.cold),
+            _seconds(result.warm),
+            Text(status, style=_STYLES[status]),
+        )
+    return table
+
+
+def _explained(result: RunResult) -> list[Text]:
+    verdict = result.verdict
+    if verdict.status is Status.PASSED and not verdict.notes:
+        return []
+    lines = [Text.assemble("\n", (result.case.model_id, "bold"), f": {verdict.status}")]
+    lines += [Text(f"  - {reason}") for reason in verdict.reasons]
+    lines += [Text(f"    log: {line}") for check in verdict.checks if not check.holds for line in check.evidence]
+    lines += [Text(f"  note: {note}") for note in verdict.notes]
+    if verdict.status in (Status.FAILED, Status.UNEXPECTEDLY_FIXED, Status.ERROR):
+        lines += [Text(f"    {line}", style="dim") for line in _log_tail(result)]
+        record = result.cold or result.warm
+        lines.append(Text(f"  again: {result.case.reproduce(record.environment if record else None)}"))
+    return lines
+
+
+def _log_tail(result: RunResult) -> list[str]:
+    for record in (result.cold, result.warm):
+        if record is not None and record.failure is not None:
+            return [f"{record.kind}.log: {line}" for line in record.failure.log_tail[-8:]]
+    return []
+
+
+def _counter(record: StartRecord | None, name: str) -> str:
+    return str(record.facts.counters.get(name, "?")) if record and record.facts else ""
+
+
+def _unique(record: StartRecord | None) -> str:
+    return str(record.compiler_work.subgraphs_unique) if record and record.compiler_work else ""
+
+
+def _saved_and_loaded(record: StartRecord | None) -> str:
+    return f"{_counter(record, SAVED)} / {_counter(record, LOADED)}" if record and record.facts else ""
+
+
+def _seconds(record: StartRecord | None) -> str:
+    return f"{record.seconds:.1f}" if record else ""

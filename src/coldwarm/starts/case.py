@@ -1,0 +1,62 @@
+"""One model on one engine and device, with its options."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+from pydantic import BaseModel
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.entry import ModelEntry
+from coldwarm.catalog.preparing import config_for, overrides_for
+from coldwarm.starts.environment import recorded
+
+
+class Case(BaseModel):
+    """What is started, whole: enough to start it again and to judge its records later."""
+
+    entry: ModelEntry
+    argument: str
+    """What names the model on a command line: its id, or a path."""
+    engine: str
+    device: str
+    compilation: str
+    config: dict[str, Any]
+    """The config.json that is started: the published one with the deviations for the device."""
+    overrides: dict[str, Any]
+    """Values that the engine puts over it, to shrink the model."""
+
+    @classmethod
+    def of(cls, model: CatalogModel, argument: str, *, engine: str, device: str, compilation: str) -> Case:
+        """Prepare `model` for `device`.
+
+        Raises:
+            CatalogError: A deviation does not fit the published config.
+        """
+        # Where a device cannot run the model, its deviations need not exist.
+        supported = model.entry.unsupported_on(device, compilation) is None
+        return cls(
+            entry=model.entry,
+            argument=argument,
+            engine=engine,
+            device=device,
+            compilation=compilation,
+            config=config_for(model, device) if supported else model.config,
+            overrides=overrides_for(model, device) if supported else {},
+        )
+
+    @property
+    def model_id(self) -> str:
+        """The id of the model in the catalog."""
+        return self.entry.id
+
+    def reproduce(self, environment: dict[str, str] | None = None) -> str:
+        """The shell command that runs this case alone, with the user's variables that change compilation."""
+        variables = recorded(os.environ) if environment is None else environment
+        words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+        words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
+        if self.compilation != "piecewise":
+            words += ["--compilation", self.compilation]
+        return " ".join(words)

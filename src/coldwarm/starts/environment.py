@@ -1,0 +1,68 @@
+"""The environment of a start: what is taken over from the user's, what coldwarm sets, and what is recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import site
+from collections.abc import Mapping
+from pathlib import Path
+
+from coldwarm.starts.caches import CACHE_VARIABLES, Caches
+
+# Variables that change what is compiled, how, or with which key.
+_CHANGES_COMPILATION = re.compile(
+    r"^(VLLM_|TORCH|PYTORCH_|TRITON_|INDUCTOR_|AOT_|CUDA_|NVIDIA_|FLASHINFER_|OMP_|KMP_|MKL_|CXX?$|CFLAGS$|CXXFLAGS$"
+    r"|LDFLAGS$|LD_PRELOAD$|LD_LIBRARY_PATH$|PYTHONHASHSEED$)"
+)
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL)")
+
+# Set by coldwarm for each start; a value of the user's is replaced, and that is recorded.
+_SET_BY_COLDWARM = CACHE_VARIABLES | {"TORCH_TRACE", "COLDWARM_COMPILATION", "COLDWARM_START"}
+
+
+def environment_of_start(
+    caches: Caches,
+    trace: Path,
+    *,
+    compilation: str,
+    token: str,
+    engine_defaults: Mapping[str, str],
+    user: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """Return the environment of a worker.
+
+    Args:
+        caches: Where every cache goes.
+        trace: The folder for PyTorch's structured trace.
+        compilation: ``piecewise`` or ``shipped``; read by coldwarm's vLLM plugin in the worker.
+        token: Marks every process of the start, so that none is left behind.
+        engine_defaults: Variables that the engine needs; the user's own values win over these.
+        user: The environment to start from.
+    """
+    environment = {**engine_defaults, **user}
+    # With another home folder, packages that the user installed with `pip install --user` must still be found.
+    environment.setdefault("PYTHONUSERBASE", site.getuserbase())
+    environment.update(caches.environment())
+    environment["TORCH_TRACE"] = str(trace)
+    environment["COLDWARM_COMPILATION"] = compilation
+    environment["COLDWARM_START"] = token
+    if environment.get("VLLM_PLUGINS"):
+        # The user's list would shut out the plugin that keeps piecewise compilation on.
+        environment["VLLM_PLUGINS"] += ",coldwarm"
+    return environment
+
+
+def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
+    return {
+        name: "(set, not recorded)" if _SECRET.search(name) else value
+        for name, value in sorted(user.items())
+        if _CHANGES_COMPILATION.match(name) and name not in _SET_BY_COLDWARM
+    }
+
+
+def overridden(user: Mapping[str, str] = os.environ) -> list[str]:
+    """The user's variables that a start does not see, because coldwarm sets its own value."""
+    shown = _SET_BY_COLDWARM - {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
+    return sorted(name for name in user if name in shown)

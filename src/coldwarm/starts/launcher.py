@@ -1,0 +1,158 @@
+"""Launches a worker, follows its progress, ends it when it hangs, and leaves no process of it behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from coldwarm.starts.record import Phase
+
+TOKEN_VARIABLE = "COLDWARM_START"
+_GRACE_SECONDS = 5.0
+
+
+@dataclass
+class Ended:
+    """How a worker's process ended."""
+
+    exit_status: int
+    """Negative: the signal that ended it, as `subprocess` has it."""
+    timed_out: bool
+    seconds: float
+    phases: list[Phase] = field(default_factory=list)
+
+
+def launch(
+    request: Path,
+    events: tuple[int, int],
+    environment: Mapping[str, str],
+    *,
+    log: Path,
+    working_folder: Path,
+    time_limit: float,
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> Ended:
+    """Run a worker to its end, whichever that is.
+
+    Args:
+        request: The request file.
+        events: Read and write end of the pipe that the worker writes its progress to; both are closed here.
+        environment: The worker's whole environment; must hold `TOKEN_VARIABLE`.
+        log: Takes all that the worker and its children print.
+        working_folder: Where the worker runs.
+        time_limit: Seconds after which the worker's whole process tree is killed.
+        on_phase: Called with each phase that the worker enters.
+
+    If this is interrupted by any exception (Ctrl-C), the worker's process tree is killed before that passes.
+    """
+    read_end, write_end = events
+    began = time.monotonic()
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "coldwarm.starts.worker", str(request)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=working_folder,
+            pass_fds=(write_end,),
+            # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
+            start_new_session=True,
+        )
+    os.close(write_end)
+    phases = _Phases(began, on_phase)
+    timed_out = False
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(read_end, selectors.EVENT_READ)
+            while worker.poll() is None:
+                if time.monotonic() - began > time_limit:
+                    timed_out = True
+                    break
+                if selector.select(timeout=0.1):
+                    data = os.read(read_end, 65536)
+                    phases.take(data)
+                    if not data:  # closed: the worker is about to be gone
+                        with suppress(subprocess.TimeoutExpired):
+                            worker.wait(max(0.0, time_limit - (time.monotonic() - began)))
+                        timed_out = worker.poll() is None
+                        break
+            else:
+                while selector.select(timeout=0) and (data := os.read(read_end, 65536)):
+                    phases.take(data)
+    finally:
+        os.close(read_end)
+        kill_tree(worker.pid, environment[TOKEN_VARIABLE])
+        worker.wait()
+    ended = time.monotonic()
+    return Ended(worker.returncode, timed_out, ended - began, phases.finish(ended))
+
+
+def kill_tree(pid: int, token: str) -> None:
+    """Kill the worker, its process group, its descendants, and whatever else carries its token."""
+    for _ in range(10):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        left = _processes_of(pid, token)
+        if not left:
+            return
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_GRACE_SECONDS / 10)
+
+
+def _processes_of(pid: int, token: str) -> list[psutil.Process]:
+    found: dict[int, psutil.Process] = {}
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        found = {process.pid: process for process in [root, *root.children(recursive=True)]}
+    me = os.getpid()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != me and process.environ().get(TOKEN_VARIABLE) == token:
+                found[process.pid] = process
+    return [process for process in found.values() if _is_alive(process)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class _Phases:
+    """Turns the worker's announcements into phases with durations."""
+
+    def __init__(self, began: float, on_phase: Callable[[str], None]) -> None:
+        self._phases: list[Phase] = []
+        self._current = "process start"
+        self._since = began
+        self._on_phase = on_phase
+        self._rest = b""
+
+    def take(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._enter(json.loads(line)["phase"])
+
+    def _enter(self, phase: str) -> None:
+        now = time.monotonic()
+        self._phases.append(Phase(name=self._current, seconds=now - self._since))
+        self._current, self._since = phase, now
+        self._on_phase(phase)
+
+    def finish(self, ended: float) -> list[Phase]:
+        return [*self._phases, Phase(name=self._current, seconds=ended - self._since)]

@@ -1,0 +1,44 @@
+"""Watches everything that is logged in this process, whatever the loggers are configured to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from coldwarm.starts.record import Message
+
+
+def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
+    """Call `on_record` with every record that is logged from now on.
+
+    By the record factory, not by handlers: engines configure logging anew while they start
+    (vllm/logger.py, `dictConfig`), which drops the handlers of every logger below theirs.
+    """
+    make = logging.getLogRecordFactory()
+
+    def make_and_tell(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        on_record(record)
+        return record
+
+    logging.setLogRecordFactory(make_and_tell)
+
+
+class WarningKeeper:
+    """Keeps what some loggers, and those below them, log at WARNING or above, each text once."""
+
+    def __init__(self, loggers: tuple[str, ...]) -> None:
+        self._loggers = loggers
+        self.messages: list[Message] = []
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        """Keep `record` if it is one of those."""
+        if record.levelno < logging.WARNING or not self._is_watched(record.name):
+            return
+        message = Message(logger=record.name, level=record.levelname, text=record.getMessage())
+        if message not in self.messages:
+            self.messages.append(message)
+
+    def _is_watched(self, name: str) -> bool:
+        return any(name == logger or name.startswith(logger + ".") for logger in self._loggers)

@@ -1,0 +1,122 @@
+"""The record of one start: all that a verdict or an explanation may want to know, as plain data."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+from coldwarm.starts.caches import CacheContent
+from coldwarm.trace.compiler_work import CompilerWork
+
+SCHEMA_VERSION = 1
+
+
+class StartKind(StrEnum):
+    """Which of a run's two starts."""
+
+    COLD = "cold"
+    WARM = "warm"
+
+
+class Outcome(StrEnum):
+    """How a start ended."""
+
+    FINISHED = "finished"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed out"
+
+
+class Phase(BaseModel):
+    """A step of a start, as the engine announced it."""
+
+    name: str
+    seconds: float
+
+
+class Message(BaseModel):
+    """A warning or an error that the engine or the compiler logged."""
+
+    logger: str
+    level: str
+    text: str
+
+
+class Failure(BaseModel):
+    """Why a start did not finish."""
+
+    what: str
+    """In one line."""
+    phase: str | None = None
+    """What the start was doing."""
+    exception: str | None = None
+    """The exception's type."""
+    traceback: str | None = None
+    signal: str | None = None
+    """The signal that ended the process."""
+    log_tail: list[str] = Field(default_factory=list)
+    """The last lines of the start's log."""
+
+
+class LayerKind(BaseModel):
+    """Layers of one class with parameters of the same names, shapes and types."""
+
+    layer_class: str
+    layers: int
+    parameters: int
+    """Parameter tensors in one such layer."""
+
+
+class GeneratedToken(BaseModel):
+    """One greedily generated token."""
+
+    token_id: int
+    logprobs: dict[int, float | None]
+    """Natural logarithms by token id, the likeliest and the generated one; None: not a number."""
+
+
+class EngineFacts(BaseModel):
+    """What the engine knows of a start that went through; written by the worker."""
+
+    versions: dict[str, str]
+    """By distribution name; ``python`` too."""
+    hardware: dict[str, str]
+    counters: dict[str, int]
+    """How far each counter rose during the start, by flat name."""
+    layer_kinds: list[LayerKind]
+    """Derived from the layers of the model that was started."""
+    prompt_token_ids: list[int]
+    generated: list[GeneratedToken]
+
+
+class StartRecord(BaseModel):
+    """One start, finished or not."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: StartKind
+    outcome: Outcome
+    began: datetime
+    seconds: float
+    """Wall time of the whole process."""
+    phases: list[Phase] = Field(default_factory=list)
+    command: list[str]
+    engine: str
+    device: str
+    compilation: str
+    environment: dict[str, str]
+    """The user's variables that change compilation, as the start saw them."""
+    overridden: list[str]
+    """The user's variables that coldwarm replaced to isolate the start."""
+    caches_before: dict[str, CacheContent]
+    caches_after: dict[str, CacheContent]
+    caches_as_left: bool
+    """Whether the start began with exactly the cache files due to it: none when cold, those that cold left when warm."""
+    messages: list[Message] = Field(default_factory=list)
+    facts: EngineFacts | None = None
+    """None where the start did not finish."""
+    compiler_work: CompilerWork | None = None
+    """None where the start did not finish."""
+    peak_memory_bytes: int | None = None
+    """Peak resident memory of the worker process."""
+    failure: Failure | None = None

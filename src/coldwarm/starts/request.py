@@ -1,0 +1,25 @@
+"""What a worker is asked to start; the launcher writes it, the worker reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class StartRequest(BaseModel):
+    """One start."""
+
+    engine: str
+    device: str
+    compilation: str
+    model_folder: Path
+    """Holds the config.json to start."""
+    overrides: dict[str, Any]
+    """Values that the engine puts over the config, to shrink the model."""
+    seed: int = 0
+    result: Path
+    """Where the worker writes its `WorkerResult`."""
+    events_fd: int
+    """Where the worker writes its progress, a JSON object a line."""

@@ -1,0 +1,73 @@
+"""The process of one start: starts the model with the engine and writes down what it saw.
+
+Run by the launcher as ``python -m coldwarm.starts.worker REQUEST``; knows nothing of verdicts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from coldwarm.engines.engine import load_worker
+from coldwarm.starts.log_watch import WarningKeeper, watch_logs
+from coldwarm.starts.progress import Progress
+from coldwarm.starts.record import EngineFacts, Failure, Message
+from coldwarm.starts.request import StartRequest
+
+
+class WorkerResult(BaseModel):
+    """What a worker hands back to the launcher."""
+
+    facts: EngineFacts | None = None
+    failure: Failure | None = None
+    messages: list[Message] = Field(default_factory=list)
+    peak_memory_bytes: int = 0
+
+
+def main() -> int:
+    """Do the start that the request file describes; the exit status is 1 where it raised."""
+    request = StartRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
+    _die_with_parent()
+    os.set_inheritable(request.events_fd, False)
+    progress = Progress(request.events_fd)
+    result = WorkerResult()
+    engine = load_worker(request.engine)
+    warnings = WarningKeeper(engine.compiler_loggers)
+    watch_logs(warnings)
+    try:
+        result.facts = engine.start(request, progress)
+    except Exception as error:
+        result.failure = Failure(
+            what=f"{type(error).__name__}: {error}".strip().splitlines()[0],
+            phase=progress.phase,
+            exception=type(error).__name__,
+            traceback=traceback.format_exc(),
+        )
+    result.messages = warnings.messages
+    # Linux counts ru_maxrss in KiB.
+    result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unfinished = request.result.with_suffix(".part")
+    unfinished.write_text(result.model_dump_json())
+    unfinished.replace(request.result)
+    progress.enter("exit")
+    return 1 if result.failure else 0
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the launcher dies, even by SIGKILL (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() == 1:
+            raise SystemExit("the launcher is gone")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

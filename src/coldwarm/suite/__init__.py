@@ -1,0 +1,1 @@
+"""Many runs: planned, made one after another, and kept on disk as they finish."""

@@ -1,0 +1,79 @@
+"""Decides what a suite runs, and finds everything wrong with it before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coldwarm.catalog.catalog import Catalog, CatalogModel
+from coldwarm.catalog.conditions import Circumstances
+from coldwarm.engines.engine import Installation, load_installation
+from coldwarm.errors import CatalogError, UsageError
+from coldwarm.starts.case import Case
+
+
+def plan(
+    catalog: Catalog,
+    words: Sequence[str],
+    *,
+    engine: str = "vllm",
+    device: str | None = None,
+    compilation: str = "piecewise",
+) -> list[Case]:
+    """Return the cases to run: those that `words` name, or the whole catalog.
+
+    Args:
+        catalog: The catalog.
+        words: Model ids, or paths to a config.json or to a model's TOML file; empty: the whole catalog.
+        engine: The engine's name.
+        device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
+        compilation: ``piecewise``, or ``shipped`` for the engine exactly as it comes.
+
+    Raises:
+        UsageError: The engine, the device or a model cannot be had.
+        CatalogError: An entry or a config cannot be used.
+    """
+    installation = load_installation(engine)
+    device = device or installation.default_device()
+    installation.check_device(device)
+    named = [(catalog.resolve(word), word) for word in words]
+    chosen = named or [(model, model.entry.id) for model in catalog.models()]
+    cases = [_prepare(model, word, installation, device, compilation) for model, word in chosen]
+    _check_ids(cases)
+    unsupported = [(case.model_id, case.entry.unsupported_on(device, compilation)) for case in cases]
+    if all(why is not None for _, why in unsupported):
+        reasons = [f"  {model_id}: {why.reason}" for model_id, why in unsupported if why is not None]
+        raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
+    return cases
+
+
+def _prepare(
+    model: CatalogModel, word: str, installation: Installation, device: str, compilation: str
+) -> Case:
+    case = Case.of(model, word, engine=installation.name, device=device, compilation=compilation)
+    if case.entry.unsupported_on(device, compilation) is None:
+        installation.check_config(case.config, model.config_path)
+        _check_counter_names(model, installation)
+    return case
+
+
+def _check_counter_names(model: CatalogModel, installation: Installation) -> None:
+    for number, expectation in enumerate(model.entry.expect):
+        # What other versions count is not known here.
+        here = Circumstances(
+            device=expectation.when.device or "",
+            compilation=expectation.when.compilation or "",
+            versions=installation.versions(),
+        )
+        if not expectation.when.hold(here):
+            continue
+        for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
+            if problem := installation.check_counters(list(counters)):
+                raise CatalogError(model.path, problem, key=f"expect.{number}.{kind}")
+
+
+def _check_ids(cases: list[Case]) -> None:
+    seen: dict[str, str] = {}
+    for case in cases:
+        if case.model_id in seen:
+            raise UsageError(f"{seen[case.model_id]} and {case.argument} are both {case.model_id!r}; run them apart")
+        seen[case.model_id] = case.argument

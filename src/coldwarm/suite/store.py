@@ -1,0 +1,138 @@
+"""Keeps a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
+
+A suite's folder holds ``suite.json`` and a folder for each model with ``case.json``, ``cold.json``, ``warm.json``
+and ``verdict.json``, beside each start's ``.log`` and ``.trace/``.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from coldwarm.errors import UsageError
+from coldwarm.starts.case import Case
+from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.verdict.verdict import Verdict
+
+DEFAULT_PARENT = Path("coldwarm-runs")
+
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+class SuiteRecord(BaseModel):
+    """What a suite was asked to do."""
+
+    schema_version: int = SCHEMA_VERSION
+    coldwarm: str = Field(default_factory=lambda: version("coldwarm"))
+    began: datetime
+    command: list[str]
+    models: list[str]
+    """In the order in which they run."""
+
+
+class StoredRun(BaseModel):
+    """A run read back from its folder."""
+
+    case: Case
+    cold: StartRecord | None
+    warm: StartRecord | None
+
+
+class Store:
+    """The folder of one suite."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path | None, models: list[str]) -> Store:
+        """Make the folder of a new suite; ``coldwarm-runs/`` and the time unless given.
+
+        Raises:
+            UsageError: The folder holds a suite already, or cannot be made.
+        """
+        try:
+            store = cls(_new_default_folder() if folder is None else folder)
+            store.folder.mkdir(parents=True, exist_ok=True)
+            with (store.folder / "suite.json").open("x") as file:
+                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models)
+                file.write(suite.model_dump_json(indent=2))
+        except FileExistsError as error:
+            raise UsageError(f"{error.filename} is there already; --output wants a folder without a suite") from error
+        except OSError as error:
+            raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
+        return store
+
+    def folder_of(self, case: Case) -> Path:
+        """Where the run of `case` is kept."""
+        return self.folder / case.model_id
+
+    def keep_case(self, case: Case) -> None:
+        """Keep what is about to be started."""
+        self.folder_of(case).mkdir(parents=True, exist_ok=True)
+        self._write(case, "case", case)
+
+    def keep_start(self, case: Case, record: StartRecord) -> None:
+        """Keep a start that ended, however."""
+        self._write(case, record.kind, record)
+
+    def keep_verdict(self, case: Case, verdict: Verdict) -> None:
+        """Keep the verdict on the run of `case`."""
+        self._write(case, "verdict", verdict)
+
+    def _write(self, case: Case, name: str, content: BaseModel) -> None:
+        path = self.folder_of(case) / f"{name}.json"
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(content.model_dump_json(indent=2))
+        unfinished.replace(path)
+
+
+def read_runs(folder: Path) -> list[StoredRun]:
+    """Read all runs of the suite in `folder`, or the one run that `folder` holds.
+
+    Raises:
+        UsageError: There is none, or a record cannot be read.
+    """
+    if (folder / "case.json").is_file():
+        return [_read_run(folder)]
+    suite = _read(folder / "suite.json", SuiteRecord)
+    if suite is None:
+        raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
+    return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
+
+
+def _read_run(folder: Path) -> StoredRun:
+    case = _read(folder / "case.json", Case)
+    assert case is not None
+    starts = {kind: _read(folder / f"{kind}.json", StartRecord) for kind in StartKind}
+    return StoredRun(case=case, cold=starts[StartKind.COLD], warm=starts[StartKind.WARM])
+
+
+def _read(path: Path, record: type[_Record]) -> _Record | None:
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UsageError(f"{path} is no record of this version of coldwarm: {where}: {problem['msg']}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _new_default_folder() -> Path:
+    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = DEFAULT_PARENT / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"{DEFAULT_PARENT} is full of suites of this second")

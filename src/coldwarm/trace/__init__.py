@@ -1,0 +1,1 @@
+"""Reads the structured log that PyTorch writes for TORCH_TRACE."""

@@ -1,0 +1,143 @@
+"""The six invariants: what is true of every healthy cold and warm start, of known and new models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coldwarm.catalog.entry import ModelEntry
+from coldwarm.starts.record import EngineFacts, Message, StartRecord
+from coldwarm.verdict.check import Check
+from coldwarm.verdict.invariant_ids import InvariantId
+from coldwarm.verdict.outputs import difference
+
+SAVED = "vllm.num_compiled_artifacts_saved"
+LOADED = "vllm.num_compiled_artifacts_loaded"
+MISSES = "torch.aot_autograd.autograd_cache_miss"
+
+
+class Starts:
+    """The two finished starts of a run, and the entry that they are judged by."""
+
+    def __init__(self, cold: StartRecord, warm: StartRecord, entry: ModelEntry) -> None:
+        assert cold.facts is not None and warm.facts is not None, "only finished starts are judged"
+        self.cold, self.warm, self.entry = cold, warm, entry
+        self.cold_facts, self.warm_facts = cold.facts, warm.facts
+
+    def layer_kinds(self) -> tuple[int, str]:
+        """How many kinds of layers the model has, and who says so."""
+        if self.entry.layer_kinds is not None:
+            return len(self.entry.layer_kinds), "catalog: " + ", ".join(self.entry.layer_kinds)
+        kinds = self.cold_facts.layer_kinds
+        told = ", ".join(f"{kind.layers} {kind.layer_class}" for kind in kinds)
+        return len(kinds), f"derived from the classes and parameter shapes of its layers: {told or 'none found'}"
+
+
+def check_invariants(starts: Starts) -> list[Check]:
+    """Check all six, in their order."""
+    return [check(starts) for check in _INVARIANTS]
+
+
+def _cold_compiles(starts: Starts) -> Check:
+    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.cold_facts, LOADED)
+    words = f"cold, something is compiled: {_artifacts(saved)} saved (at least 1), {loaded} loaded (0)"
+    if not saved:
+        words = (
+            f"cold, nothing was compiled that coldwarm could see saved: {saved} artifacts saved, where at least 1 is due. "
+            "Such a start proves nothing"
+        )
+    return Check(
+        id=InvariantId.COMPILES,
+        holds=bool(saved) and loaded == 0 and starts.cold.caches_as_left,
+        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+    )
+
+
+def _only_unique(starts: Starts) -> Check:
+    kinds, source = starts.layer_kinds()
+    saved = _count(starts.cold_facts, SAVED)
+    limit = kinds + 2
+    known = kinds > 0
+    words = f"cold, only the unique is compiled: {_artifacts(saved)} saved, at most {limit} ({_kinds(kinds)} + 2; {source})"
+    if not known:
+        words = "cold, only the unique is compiled: cannot be told, no layers were found in what the engine compiles"
+    return Check(id=InvariantId.ONLY_UNIQUE, holds=known and saved <= limit, words=words)
+
+
+def _saves_nothing(starts: Starts) -> Check:
+    saved = _count(starts.warm_facts, SAVED)
+    return Check(
+        id=InvariantId.SAVES_NOTHING,
+        holds=saved == 0,
+        words=f"warm, nothing is saved: {_artifacts(saved)} saved (0)",
+    )
+
+
+def _loads_all(starts: Starts) -> Check:
+    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.warm_facts, LOADED)
+    words = f"warm, what the cold start saved is loaded: {loaded} loaded of {saved} saved"
+    if not starts.warm.caches_as_left:
+        words += "; the caches were not those that the cold start left"
+    messages = _load_failures(starts.warm.messages)
+    return Check(
+        id=InvariantId.LOADS_ALL,
+        holds=saved > 0 and loaded == saved and starts.warm.caches_as_left and not messages,
+        words=words + ("; the engine could not load what it had saved" if messages else ""),
+        evidence=[f"{message.logger} {message.level}: {message.text}" for message in messages],
+    )
+
+
+def _no_compiler(starts: Starts) -> Check:
+    misses = _count(starts.warm_facts, MISSES)
+    work = starts.warm.compiler_work
+    if work is None or work.files == 0:
+        return Check(
+            id=InvariantId.NO_COMPILER,
+            holds=False,
+            words=f"warm, the compiler does not run: {misses} AOTAutograd cache misses (0); "
+            "no trace was written, so that code generation cannot be ruled out",
+        )
+    return Check(
+        id=InvariantId.NO_COMPILER,
+        holds=misses == 0 and work.code_generations == 0,
+        words=f"warm, the compiler does not run: {misses} AOTAutograd cache misses (0), "
+        f"{work.code_generations} code generations in the trace (0)",
+    )
+
+
+def _same_output(starts: Starts) -> Check:
+    problem = difference(starts.cold_facts, starts.warm_facts)
+    tokens = len(starts.cold_facts.generated)
+    return Check(
+        id=InvariantId.SAME_OUTPUT,
+        holds=problem is None,
+        words=f"warm, the model computes what it computed cold: "
+        f"{problem or f'{tokens} tokens and their log-probabilities agree'}",
+    )
+
+
+_INVARIANTS: tuple[Callable[[Starts], Check], ...] = (
+    _cold_compiles,
+    _only_unique,
+    _saves_nothing,
+    _loads_all,
+    _no_compiler,
+    _same_output,
+)
+
+
+def _load_failures(messages: list[Message]) -> list[Message]:
+    # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn`.
+    return [message for message in messages if "load failure" in message.text]
+
+
+def _count(facts: EngineFacts, name: str) -> int:
+    """A counter that these versions do not have has counted nothing; expectations catch a renamed one."""
+    return facts.counters.get(name, 0)
+
+
+def _artifacts(n: int) -> str:
+    return f"{n} artifact{'' if n == 1 else 's'}"
+
+
+def _kinds(n: int) -> str:
+    return f"{n} kind{'' if n == 1 else 's'} of layers"

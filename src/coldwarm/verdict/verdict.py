@@ -1,0 +1,106 @@
+"""The verdict on one run: a pure function of its start records and the catalog entry."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+from coldwarm.catalog.conditions import Circumstances
+from coldwarm.catalog.entry import ModelEntry
+from coldwarm.starts.record import Outcome, StartRecord
+from coldwarm.verdict.check import Check
+from coldwarm.verdict.expectations import check_expectations
+from coldwarm.verdict.invariants import Starts, check_invariants
+from coldwarm.verdict.known_issues import IssueSeen, accept_known_issues
+
+
+class Status(StrEnum):
+    """A run's verdict in a word."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    KNOWN_ISSUE = "known issue"
+    UNEXPECTEDLY_FIXED = "unexpectedly fixed"
+    UNSUPPORTED = "unsupported"
+    ERROR = "error"
+
+
+class Verdict(BaseModel):
+    """What a run means."""
+
+    status: Status
+    reasons: list[str] = Field(default_factory=list)
+    """Why it is not `passed`, in words, one a cause."""
+    notes: list[str] = Field(default_factory=list)
+    """What one should know of it all the same."""
+    checks: list[Check] = Field(default_factory=list)
+    issues: list[IssueSeen] = Field(default_factory=list)
+
+
+def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None) -> Verdict:
+    """Judge a run by its records; without any, a run that was not made (unsupported, or stopped before)."""
+    for record in (cold, warm):
+        if record is not None and record.outcome is not Outcome.FINISHED:
+            return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
+    if cold is None or warm is None:
+        missing = "cold" if cold is None else "warm"
+        return Verdict(status=Status.ERROR, reasons=[f"the {missing} start was not made"])
+    starts = Starts(cold, warm, entry)
+    circumstances = circumstances_of(cold)
+    checks = check_invariants(starts)
+    issues = accept_known_issues(checks, starts, entry, circumstances)
+    checks += check_expectations(starts, entry, circumstances)
+    failures = [check for check in checks if not check.holds and check.accepted_by is None]
+    fixed = [issue for issue in issues if not issue.shows]
+    accepted = [issue for issue in issues if any(check.accepted_by == issue.id for check in checks)]
+    if failures:
+        status, reasons = Status.FAILED, [check.words for check in failures]
+        reasons += [f"{issue.id}: {issue.words}" for issue in issues if issue not in accepted]
+    elif fixed:
+        status = Status.UNEXPECTEDLY_FIXED
+        reasons = [f"{issue.id}: {issue.words}; take it out of the catalog ({issue.link})" for issue in fixed]
+    elif accepted:
+        status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
+    else:
+        status, reasons = Status.PASSED, []
+    return Verdict(
+        status=status, reasons=reasons, notes=_notes(starts, circumstances), checks=checks, issues=issues
+    )
+
+
+def unsupported(reason: str) -> Verdict:
+    """The verdict on a model that the device cannot run."""
+    return Verdict(status=Status.UNSUPPORTED, reasons=[reason])
+
+
+def circumstances_of(record: StartRecord) -> Circumstances:
+    """What a finished start ran on."""
+    return Circumstances(
+        device=record.device,
+        compilation=record.compilation,
+        versions=record.facts.versions if record.facts else {},
+    )
+
+
+def _why_unfinished(record: StartRecord) -> str:
+    failure = record.failure
+    what = failure.what if failure else str(record.outcome)
+    phase = f" in phase {failure.phase!r}" if failure and failure.phase else ""
+    return f"the {record.kind} start {record.outcome}{phase}: {what}"
+
+
+def _notes(starts: Starts, circumstances: Circumstances) -> list[str]:
+    notes = []
+    if not any(expectation.when.hold(circumstances) for expectation in starts.entry.expect):
+        versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
+        notes.append(
+            f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "
+            "judged by the invariants alone"
+        )
+    if starts.entry.layer_kinds is None:
+        kinds, source = starts.layer_kinds()
+        notes.append(f"{kinds} kind{'' if kinds == 1 else 's'} of layers, {source}")
+    if starts.cold_facts.versions != starts.warm_facts.versions:
+        notes.append("the two starts ran with different versions")
+    return notes
