@@ -48,7 +48,9 @@ class CompilationChoice(StrEnum):
 CatalogOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--catalog", metavar="DIR", help="A folder of your own model TOML files, beside the packaged catalog; repeatable."
+        "--catalog",
+        metavar="DIR",
+        help="A folder of your own model TOML files, beside the packaged catalog; repeatable.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]

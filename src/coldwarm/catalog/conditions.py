@@ -61,7 +61,7 @@ class Conditions(BaseModel):
     vllm: VersionSpecifier | None = None
 
     def hold(self, circumstances: Circumstances) -> bool:
-        """Whether all conditions hold under `circumstances`; a development version counts as the version it leads to."""
+        """Whether all conditions hold under `circumstances`; development versions are versions like others."""
         if self.device is not None and self.device != circumstances.device:
             return False
         if self.compilation is not None and self.compilation != circumstances.compilation:
@@ -71,7 +71,7 @@ class Conditions(BaseModel):
         )
 
     def __str__(self) -> str:
-        parts = [part for part in (self.device, self.compilation) if part]
+        parts: list[str] = [part for part in (self.device, self.compilation) if part]
         parts += [f"{name} {spec}" for name, spec in (("torch", self.torch), ("vllm", self.vllm)) if spec]
         return ", ".join(parts) or "everywhere"
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from coldwarm.catalog.conditions import Conditions
 from coldwarm.catalog.entry import Deviation, Expectation, KnownIssue, ModelEntry, Shrink, Unsupported
 from coldwarm.errors import CatalogError, nearest
 
@@ -69,7 +70,7 @@ def _read_text(path: Path) -> str:
 def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> CatalogError:
     # A misspelled key shows as two problems, the unknown key and the missing one; the unknown one says more.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = [part for part in problem["loc"]]
+    location = list(problem["loc"])
     key = ".".join(str(part) for part in location)
     match problem["type"]:
         case "extra_forbidden":
@@ -97,7 +98,7 @@ def _known_keys(location: list[str | int]) -> list[str]:
     """The keys that the table holding the last part of `location` may have."""
     table: type[BaseModel] = ModelEntry if len(location) == 1 else _TABLES.get(str(location[0]), ModelEntry)
     if "when" in location[:-1]:
-        table = Expectation.model_fields["when"].annotation or table
+        table = Conditions
     return list(table.model_fields)
 
 

@@ -56,6 +56,6 @@ def unknown_counter(name: str, known: Mapping[str, int]) -> str:
     """Say that `name` is not among the `known` counters, and which are like it."""
     source = name.split(".", 1)[0] + "."
     if not any(other.startswith(source) for other in known):
-        sources = sorted({other.split(".", 1)[0] for other in known})
-        return f"no counter {name!r}: nothing was counted by {source[:-1]!r} (sources here: {', '.join(sources) or 'none'})"
+        sources = ", ".join(sorted({other.split(".", 1)[0] for other in known})) or "none"
+        return f"no counter {name!r}: nothing was counted by {source[:-1]!r} (sources here: {sources})"
     return f"no counter {name!r} in this version{nearest(name, known)}"

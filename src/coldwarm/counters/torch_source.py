@@ -41,7 +41,9 @@ def names_installed() -> list[str] | None:
     if spec is None or spec.origin is None:
         return None
     root = Path(spec.origin).parent
-    files = [file for part in _SOURCES for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))]
+    files = [
+        file for part in _SOURCES for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))
+    ]
     names = {
         f"{PREFIX}{group}.{name}"
         for file in files

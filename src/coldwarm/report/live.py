@@ -94,9 +94,7 @@ class LiveLine:
     def run_ended(self, result: RunResult) -> None:
         """Leave the verdict above the line."""
         self._progress.advance(self._suite)
-        self._progress.console.print(
-            f"{result.case.model_id}: {result.verdict.status}", markup=False, highlight=False
-        )
+        self._progress.console.print(f"{result.case.model_id}: {result.verdict.status}", markup=False, highlight=False)
 
 
 def live_view(console: Console, total: int) -> PlainLines | LiveLine:

@@ -36,7 +36,9 @@ def print_run(console: Console, result: RunResult) -> None:
 def _start_lines(record: StartRecord) -> list[str]:
     lines = [f"  {record.kind} start: {record.outcome}, {record.seconds:.1f} s"]
     lines.append("    phases  " + ", ".join(f"{phase.name} {phase.seconds:.1f} s" for phase in record.phases))
-    caches = (f"{name} {content.files} files {content.bytes / 2**20:.1f} MiB" for name, content in record.caches_after.items())
+    caches = (
+        f"{name} {content.files} files {content.bytes / 2**20:.1f} MiB" for name, content in record.caches_after.items()
+    )
     lines.append("    caches  " + (", ".join(caches) or "empty"))
     if record.peak_memory_bytes:
         lines.append(f"    memory  {record.peak_memory_bytes / 2**30:.1f} GiB at most")

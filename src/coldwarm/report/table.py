@@ -32,7 +32,16 @@ def print_results(console: Console, results: list[RunResult]) -> None:
 
 def _table(results: list[RunResult]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for heading in ("model", "subgraphs", "unique", "cold saved/loaded", "warm saved/loaded", "cold s", "warm s", "verdict"):
+    for heading in (
+        "model",
+        "subgraphs",
+        "unique",
+        "cold saved/loaded",
+        "warm saved/loaded",
+        "cold s",
+        "warm s",
+        "verdict",
+    ):
         table.add_column(heading, justify="left" if heading in ("model", "verdict") else "right", no_wrap=True)
     for result in results:
         status = result.verdict.status

@@ -111,7 +111,7 @@ class StartRecord(BaseModel):
     caches_before: dict[str, CacheContent]
     caches_after: dict[str, CacheContent]
     caches_as_left: bool
-    """Whether the start began with exactly the cache files due to it: none when cold, those that cold left when warm."""
+    """Whether the start began with exactly the files due to it: none when cold, those that cold left when warm."""
     messages: list[Message] = Field(default_factory=list)
     facts: EngineFacts | None = None
     """None where the start did not finish."""

@@ -46,9 +46,7 @@ def plan(
     return cases
 
 
-def _prepare(
-    model: CatalogModel, word: str, installation: Installation, device: str, compilation: str
-) -> Case:
+def _prepare(model: CatalogModel, word: str, installation: Installation, device: str, compilation: str) -> Case:
     case = Case.of(model, word, engine=installation.name, device=device, compilation=compilation)
     if case.entry.unsupported_on(device, compilation) is None:
         installation.check_config(case.config, model.config_path)

@@ -42,8 +42,8 @@ def _cold_compiles(starts: Starts) -> Check:
     words = f"cold, something is compiled: {_artifacts(saved)} saved (at least 1), {loaded} loaded (0)"
     if not saved:
         words = (
-            f"cold, nothing was compiled that coldwarm could see saved: {saved} artifacts saved, where at least 1 is due. "
-            "Such a start proves nothing"
+            f"cold, nothing was compiled that coldwarm could see saved: {saved} artifacts saved (at least 1); "
+            "such a start proves nothing"
         )
     return Check(
         id=InvariantId.COMPILES,
@@ -57,9 +57,11 @@ def _only_unique(starts: Starts) -> Check:
     saved = _count(starts.cold_facts, SAVED)
     limit = kinds + 2
     known = kinds > 0
-    words = f"cold, only the unique is compiled: {_artifacts(saved)} saved, at most {limit} ({_kinds(kinds)} + 2; {source})"
-    if not known:
-        words = "cold, only the unique is compiled: cannot be told, no layers were found in what the engine compiles"
+    words = "cold, only the unique is compiled: "
+    if known:
+        words += f"{_artifacts(saved)} saved, at most {limit} ({_kinds(kinds)} + 2; {source})"
+    else:
+        words += "cannot be told, no layers were found in what the engine compiles"
     return Check(id=InvariantId.ONLY_UNIQUE, holds=known and saved <= limit, words=words)
 
 

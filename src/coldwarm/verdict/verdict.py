@@ -64,9 +64,7 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
     else:
         status, reasons = Status.PASSED, []
-    return Verdict(
-        status=status, reasons=reasons, notes=_notes(starts, circumstances), checks=checks, issues=issues
-    )
+    return Verdict(status=status, reasons=reasons, notes=_notes(starts, circumstances), checks=checks, issues=issues)
 
 
 def unsupported(reason: str) -> Verdict:

@@ -8,14 +8,14 @@ from vllm.compilation.passes.vllm_inductor_pass import VllmInductorPass
 from vllm.config import VllmConfig
 
 
-class _LeavesFunctionalized(VllmInductorPass):
+class _LeavesFunctionalized(VllmInductorPass):  # type: ignore[misc]
     """Stands in for FixFunctionalizationPass, which names CUDA-only ops (torch.ops._C.rotary_embedding, ...)."""
 
     def __call__(self, graph: fx.Graph) -> None:
         """Leave the graph as it is: correct, at the cost of copies that the pass would save."""
 
 
-class CpuPassManager(PostGradPassManager):
+class CpuPassManager(PostGradPassManager):  # type: ignore[misc]
     """vLLM's pass manager, fit for a CPU."""
 
     def configure(self, config: VllmConfig) -> None:

@@ -140,6 +140,8 @@ class VllmInstallation:
 def _has_nvidia_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return False
-    return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists() or (
-        Path("/dev/dxg").exists() and shutil.which("nvidia-smi") is not None
+    return (
+        Path("/dev/nvidiactl").exists()
+        or Path("/proc/driver/nvidia/version").exists()
+        or (Path("/dev/dxg").exists() and shutil.which("nvidia-smi") is not None)
     )

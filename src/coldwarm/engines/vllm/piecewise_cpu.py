@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 
-class PiecewiseCpuPlatform(CpuPlatform):
+class PiecewiseCpuPlatform(CpuPlatform):  # type: ignore[misc]
     """The CPU platform, with VLLM_COMPILE left as it was asked for."""
 
     @classmethod
@@ -30,6 +30,9 @@ class PiecewiseCpuPlatform(CpuPlatform):
             compilation.mode = asked
             compilation.backend = "inductor"
             compilation.compile_sizes = []
+            # torch 2.13's memory reordering moves reads of what vLLM's onednn_mm writes ahead of the op, so that
+            # GLM-4.5 and Kimi-K2.5 compute on uninitialized memory (docs/piecewise-on-a-cpu.md).
+            compilation.inductor_compile_config["reorder_for_peak_memory"] = False
 
     @classmethod
     def get_pass_manager_cls(cls) -> str:

@@ -45,7 +45,7 @@ def create() -> Worker:
 class VllmWorker:
     """vLLM, in this process."""
 
-    compiler_loggers = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
+    compiler_loggers: tuple[str, ...] = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
 
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Start the model, generate a few tokens greedily, and return what was seen."""

@@ -1,0 +1,98 @@
+"""The suite as pytest tests: one test a model; a known issue is an expected failure, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.errors import ColdwarmError
+from coldwarm.starts.case import Case
+from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.suite.plan import plan
+from coldwarm.suite.result import RunResult
+from coldwarm.suite.runner import Runner
+from coldwarm.suite.store import Store
+from coldwarm.verdict.verdict import Status
+
+
+class SuiteCollector(pytest.Collector):
+    """Collects a test for each model of the catalog."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield the tests, in the order of the models' ids."""
+        config = self.config
+        try:
+            folders = [Path(folder) for folder in config.getoption("--coldwarm-catalog")]
+            cases = plan(Catalog.read(folders), [], device=config.getoption("--coldwarm-device"))
+        except ColdwarmError as error:
+            raise pytest.UsageError(f"coldwarm: {error}") from error
+        for case in cases:
+            item = ModelTest.from_parent(self, name=case.model_id)
+            item.case = case
+            item.add_marker("coldwarm")
+            item.add_marker(f"coldwarm_{case.device}")
+            yield item
+
+
+class ModelTest(pytest.Item):
+    """A model's cold and warm start, and the verdict on them."""
+
+    case: Case
+
+    def runtest(self) -> None:
+        """Make the run; skip, expect to fail, or fail, as its verdict says."""
+        unsupported = self.case.entry.unsupported_on(self.case.device, self.case.compilation)
+        if unsupported is not None:
+            pytest.skip(f"unsupported on {self.case.device}: {unsupported.reason}")
+        runner = Runner(self._new_store(), _Silent(), time_limit=self.config.getoption("--coldwarm-timeout"))
+        runner.run([self.case])
+        [result] = runner.results
+        match result.verdict.status:
+            case Status.PASSED:
+                return
+            case Status.KNOWN_ISSUE:
+                pytest.xfail("; ".join(result.verdict.reasons))
+            case _:
+                raise UnhealthyError(result)
+
+    def _new_store(self) -> Store:
+        output = self.config.getoption("--coldwarm-output")
+        folder = Path(output) / self.case.model_id if output else None
+        return Store.create(folder, [self.case.model_id])
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Tell the verdict in words, without a traceback."""
+        if isinstance(excinfo.value, UnhealthyError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the test comes from: the catalog."""
+        return self.path, None, f"coldwarm: {self.name}"
+
+
+class UnhealthyError(Exception):
+    """A run whose verdict is a failure."""
+
+    def __init__(self, result: RunResult) -> None:
+        verdict = result.verdict
+        lines = [f"{result.case.model_id}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
+        lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
+        lines.append(f"again: {result.case.reproduce()}")
+        super().__init__("\n".join(lines))
+
+
+class _Silent:
+    """pytest has a display of its own."""
+
+    def start_began(self, case: Case, kind: StartKind) -> None: ...
+
+    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
+
+    def start_ended(self, case: Case, record: StartRecord) -> None: ...
+
+    def run_ended(self, result: RunResult) -> None: ...
