@@ -7,9 +7,8 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,7 @@ class Ended:
 
 
 def launch(
-    request: Path,
+    command: Sequence[str],
     events: tuple[int, int],
     environment: Mapping[str, str],
     *,
@@ -46,7 +45,7 @@ def launch(
     """Run a worker to its end, whichever that is.
 
     Args:
-        request: The request file.
+        command: The worker's command line.
         events: Read and write end of the pipe that the worker writes its progress to; both are closed here.
         environment: The worker's whole environment; must hold `TOKEN_VARIABLE`.
         log: Takes all that the worker and its children print.
@@ -60,7 +59,7 @@ def launch(
     began = time.monotonic()
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "coldwarm.starts.worker", str(request)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

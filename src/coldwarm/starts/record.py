@@ -100,7 +100,6 @@ class StartRecord(BaseModel):
     seconds: float
     """Wall time of the whole process."""
     phases: list[Phase] = Field(default_factory=list)
-    command: list[str]
     engine: str
     device: str
     compilation: str

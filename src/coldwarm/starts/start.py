@@ -93,8 +93,9 @@ class Starter:
             token=uuid.uuid4().hex,
             engine_defaults=load_installation(case.engine).environment(),
         )
+        command = [sys.executable, "-m", "coldwarm.starts.worker", str(request)]
         ended = launch(
-            request,
+            command,
             (read_end, write_end),
             variables,
             log=log,
@@ -110,7 +111,6 @@ class Starter:
             began=began,
             seconds=ended.seconds,
             phases=ended.phases,
-            command=[Path(sys.executable).name, "-m", "coldwarm.starts.worker"],
             engine=case.engine,
             device=case.device,
             compilation=case.compilation,
