@@ -1,0 +1,80 @@
+"""The real starts that the tests share: each is made once a session, two at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.real.runs import Finished, Running, run
+
+CONFIGS = Path(__file__).parent / "configs"
+FIRST_HALF = ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe")
+SECOND_HALF = ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b")
+
+
+@dataclass
+class Interrupted:
+    """A run that was ended by Ctrl-C in mid-compile."""
+
+    finished: Finished
+    left: list[psutil.Process]
+    """Its processes that were still alive when the command had returned."""
+
+
+@dataclass
+class Shared:
+    """All of them, each as a future: a test waits for what it needs alone."""
+
+    first_half: Future[Finished]
+    second_half: Future[Finished]
+    shipped: Future[Finished]
+    bare: Future[Finished]
+    killed: Future[Finished]
+    interrupted: Future[Interrupted]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    folder = tmp_path_factory.mktemp("real")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield Shared(
+            # The two halves of the catalog run at the same time: they must not disturb each other.
+            first_half=pool.submit(
+                run,
+                folder / "first",
+                *FIRST_HALF,
+                "--json",
+                "--junit",
+                str(folder / "junit.xml"),
+                environment={"VLLM_CACHE_ROOT": str(folder / "never"), "VLLM_RPC_TIMEOUT": "10001"},
+            ),
+            second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
+            shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
+            bare=pool.submit(
+                run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"
+            ),
+            killed=pool.submit(_kill_in_mid_compile, folder / "killed"),
+            interrupted=pool.submit(_interrupt_in_mid_compile, folder / "interrupted"),
+        )
+
+
+def _kill_in_mid_compile(folder: Path) -> Finished:
+    running = Running(folder, "llama-3.1-8b", "qwen3-32b", "--json")
+    running.wait_for("llama-3.1-8b cold: compile")
+    running.worker().kill()
+    return running.finish()
+
+
+def _interrupt_in_mid_compile(folder: Path) -> Interrupted:
+    running = Running(folder, "llama-3.1-8b")
+    running.wait_for("llama-3.1-8b cold: compile")
+    processes = running.processes()
+    assert len(processes) >= 2, "a command and its worker"
+    running.interrupt()
+    finished = running.finish()
+    return Interrupted(finished, [process for process in processes if process.is_running()])

@@ -1,0 +1,63 @@
+"""What a vLLM developer uses: the fixtures; and what everybody else must not notice: the platform plugin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from coldwarm.starts.record import StartRecord
+from tests.real.conftest import Shared
+
+pytestmark = pytest.mark.real
+
+
+def test_the_same_start_gives_the_same_counters(
+    shared: Shared, cold_start: Callable[[str], StartRecord], warm_start: Callable[[str], StartRecord]
+) -> None:
+    of_the_suite = shared.first_half.result().runs()["llama-3.1-8b"]
+    cold, warm = cold_start("llama-3.1-8b"), warm_start("llama-3.1-8b")
+    assert cold.facts is not None and warm.facts is not None
+    assert cold.facts.counters == of_the_suite["cold"]["facts"]["counters"]
+    assert warm.facts.counters == of_the_suite["warm"]["facts"]["counters"]
+    assert [token.token_id for token in warm.facts.generated] == [
+        token["token_id"] for token in of_the_suite["warm"]["facts"]["generated"]
+    ]
+
+
+def test_installed_coldwarm_changes_no_other_vllm_process() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COLDWARM_")}
+    program = "from vllm.platforms import current_platform as p; print(type(p).__module__, type(p).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.splitlines()[-1] == "vllm.platforms.cpu CpuPlatform"
+
+
+_COUNTS = """
+import torch
+from coldwarm import expect
+
+@torch.compile(backend="aot_eager")
+def double(x):
+    return x + x
+
+with expect({"torch.aot_autograd.total": 1, "torch.aot_autograd.ok": 1}):
+    double(torch.ones(3))
+with expect({"torch.aot_autograd.total": 0}):
+    double(torch.ones(3))
+try:
+    with expect({"torch.aot_autograd.total": 5}):
+        double(torch.ones(4))
+except AssertionError as error:
+    print(error)
+"""
+
+
+def test_expect_reads_pytorchs_own_counters() -> None:
+    done = subprocess.run([sys.executable, "-c", _COUNTS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "torch.aot_autograd.total: expected +5" in done.stdout

@@ -1,0 +1,58 @@
+"""Starts that do not go well, and models that nobody has catalogued."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.real.conftest import Shared
+
+pytestmark = pytest.mark.real
+
+
+def test_vllm_as_shipped_does_not_pass_and_the_load_failure_is_told(shared: Shared) -> None:
+    shipped = shared.shipped.result()
+    assert shipped.exit_code == 1
+    assert "nothing was compiled that coldwarm could see saved" in shipped.stdout
+    assert "Compiling model again due to a load failure" in shipped.stdout
+    assert "has no attribute 'finalize_loading'" in shipped.stdout
+    assert "again: coldwarm run llama-3.1-8b --device cpu --compilation shipped" in shipped.stdout
+
+
+def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> None:
+    bare = shared.bare.result()
+    runs = bare.runs()
+    assert set(runs) == {"olmoe-1b-7b", "gemma-3-1b"}
+    for run in runs.values():
+        assert run["verdict"]["status"] in ("passed", "failed"), run["verdict"]["reasons"]
+        assert len(run["verdict"]["checks"]) == 6
+        assert any("derived" in note for note in run["verdict"]["notes"])
+        assert run["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] >= 3
+    assert runs["gemma-3-1b"]["verdict"]["status"] == "passed", runs["gemma-3-1b"]["verdict"]["reasons"]
+    # An MoE model shows on a CPU what the catalog's do, and nothing excuses it here.
+    [reason] = runs["olmoe-1b-7b"]["verdict"]["reasons"]
+    assert "4 artifacts saved, at most 3 (1 kind of layers + 2; derived" in reason
+    assert bare.exit_code == 1
+
+
+def test_a_killed_worker_ends_its_own_run_only(shared: Shared) -> None:
+    killed = shared.killed.result()
+    assert killed.exit_code == 3
+    runs = killed.runs()
+    cold = runs["llama-3.1-8b"]["cold"]
+    assert (cold["outcome"], cold["failure"]["signal"], cold["failure"]["phase"]) == ("crashed", "SIGKILL", "compile")
+    assert cold["failure"]["log_tail"]
+    assert runs["llama-3.1-8b"]["warm"] is None
+    assert runs["llama-3.1-8b"]["verdict"]["status"] == "error"
+    assert runs["qwen3-32b"]["verdict"]["status"] == "passed"
+    assert json.loads((killed.output / "llama-3.1-8b" / "cold.json").read_text()) == cold
+    assert not any(killed.tmp.iterdir())
+
+
+def test_ctrl_c_leaves_no_process_and_no_folder(shared: Shared) -> None:
+    interrupted = shared.interrupted.result()
+    assert interrupted.finished.exit_code == 130
+    assert interrupted.left == []
+    assert not any(interrupted.finished.tmp.iterdir())
+    assert "interrupted: 0 of 1 models finished" in interrupted.finished.stderr

@@ -1,0 +1,175 @@
+"""Records of healthy starts, for tests: every factory takes the fields of what it makes as keyword overrides."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.entry import Expectation, KnownIssue, ModelEntry
+from coldwarm.starts.caches import CacheContent
+from coldwarm.starts.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
+from coldwarm.trace.compiler_work import CompilerWork
+
+SAVED = "vllm.num_compiled_artifacts_saved"
+LOADED = "vllm.num_compiled_artifacts_loaded"
+MISSES = "torch.aot_autograd.autograd_cache_miss"
+
+VERSIONS = {"torch": "2.13.0+cpu", "vllm": "0.32.0", "python": "3.11.9"}
+
+COLD_COUNTERS = {SAVED: 3, LOADED: 0, MISSES: 4}
+WARM_COUNTERS = {SAVED: 0, LOADED: 3, MISSES: 0}
+
+
+def generated_tokens(count: int = 8) -> list[GeneratedToken]:
+    """Tokens 100, 101, …, each with three log-probabilities, its own the likeliest."""
+    return [
+        GeneratedToken(token_id=100 + step, logprobs={100 + step: -0.25, 7: -1.5, 8: -2.5}) for step in range(count)
+    ]
+
+
+def cold_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> EngineFacts:
+    """Return what the engine knows of a healthy cold start; `counters` are put over its own."""
+    return _facts(COLD_COUNTERS, counters, fields)
+
+
+def warm_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> EngineFacts:
+    """Return what the engine knows of a healthy warm start; `counters` are put over its own."""
+    return _facts(WARM_COUNTERS, counters, fields)
+
+
+def compiler_work(**fields: Any) -> CompilerWork:
+    """Return what a whole trace shows, in which no code was generated."""
+    values: dict[str, Any] = {
+        "files": 1,
+        "records": 40,
+        "garbled_lines": 0,
+        "code_generations": 0,
+        "subgraphs_compiled": 0,
+        "subgraphs_unique": 0,
+    }
+    return CompilerWork(**{**values, **fields})
+
+
+def cold_record(*, counters: dict[str, int] | None = None, **fields: Any) -> StartRecord:
+    """Return a healthy cold start: 3 artifacts saved, none loaded; `counters` are put over its own."""
+    return _record(
+        StartKind.COLD,
+        {
+            "facts": cold_facts(counters=counters),
+            "compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9, subgraphs_unique=3),
+            "caches_before": {},
+            "caches_after": {"vllm": CacheContent(files=12, bytes=4096)},
+        },
+        fields,
+    )
+
+
+def warm_record(*, counters: dict[str, int] | None = None, **fields: Any) -> StartRecord:
+    """Return a healthy warm start: nothing saved, 3 artifacts loaded, no code generated."""
+    return _record(
+        StartKind.WARM,
+        {
+            "facts": warm_facts(counters=counters),
+            "compiler_work": compiler_work(),
+            "caches_before": {"vllm": CacheContent(files=12, bytes=4096)},
+            "caches_after": {"vllm": CacheContent(files=12, bytes=4096)},
+        },
+        fields,
+    )
+
+
+def unfinished_record(
+    kind: StartKind = StartKind.COLD, outcome: Outcome = Outcome.CRASHED, **fields: Any
+) -> StartRecord:
+    """Return a start that did not finish: no facts, no compiler work, and a failure."""
+    values = {
+        "outcome": outcome,
+        "facts": None,
+        "compiler_work": None,
+        "failure": Failure(what="ValueError: no such thing", phase="weights", exception="ValueError"),
+    }
+    make = cold_record if kind is StartKind.COLD else warm_record
+    return make(**{**values, **fields})
+
+
+def model_entry(**fields: Any) -> ModelEntry:
+    """Return a dense model's entry, with no expectations; `fields` may be plain data, as TOML gives it."""
+    values: dict[str, Any] = {
+        "id": "tiny",
+        "name": "Tiny",
+        "config": "../configs/tiny.json",
+        "source": "https://example.org/tiny/config.json",
+        "layer_kinds": ("dense",),
+    }
+    return ModelEntry.model_validate({**values, **fields})
+
+
+def expectation(**fields: Any) -> Expectation:
+    """Return an expectation that healthy records meet, where they ran."""
+    values: dict[str, Any] = {
+        "when": {"device": "cpu", "compilation": "piecewise", "torch": "~=2.13.0", "vllm": "~=0.32.0"},
+        "measured": "2026-11-23",
+        "cold": dict(COLD_COUNTERS),
+        "warm": dict(WARM_COUNTERS),
+    }
+    return Expectation.model_validate({**values, **fields})
+
+
+def known_issue(**fields: Any) -> KnownIssue:
+    """Return a known issue that a cold start with 4 artifacts shows, where one kind of layers allows 3."""
+    values: dict[str, Any] = {
+        "id": "one-too-many",
+        "title": "one unique subgraph too many",
+        "link": "https://example.org/issues/1",
+        "when": {"device": "cpu"},
+        "breaks": "cold-only-unique",
+        "cold": {SAVED: 4},
+    }
+    return KnownIssue.model_validate({**values, **fields})
+
+
+def tiny_config(**keys: Any) -> dict[str, Any]:
+    """Return a published config that is small enough to be left as it is."""
+    return {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 64, **keys}
+
+
+def catalog_model(
+    entry: ModelEntry | None = None, config: dict[str, Any] | None = None, *, path: Path = Path("models/tiny.toml")
+) -> CatalogModel:
+    """Return a model of the catalog that is in no file."""
+    return CatalogModel(
+        entry=entry or model_entry(),
+        config=tiny_config() if config is None else config,
+        path=path,
+        config_path=path.with_suffix(".json"),
+    )
+
+
+def _facts(own: dict[str, int], counters: dict[str, int] | None, fields: dict[str, Any]) -> EngineFacts:
+    values: dict[str, Any] = {
+        "versions": dict(VERSIONS),
+        "hardware": {"machine": "x86_64", "cores": "2"},
+        "counters": {**own, **(counters or {})},
+        "layer_kinds": [LayerKind(layer_class="LlamaDecoderLayer", layers=8, parameters=6)],
+        "prompt_token_ids": [1, 2, 3, 4],
+        "generated": generated_tokens(),
+    }
+    return EngineFacts(**{**values, **fields})
+
+
+def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> StartRecord:
+    values: dict[str, Any] = {
+        "kind": kind,
+        "outcome": Outcome.FINISHED,
+        "began": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+        "seconds": 12.5,
+        "engine": "vllm",
+        "device": "cpu",
+        "compilation": "piecewise",
+        "environment": {},
+        "overridden": [],
+        "caches_as_left": True,
+    }
+    return StartRecord(**{**values, **own, **fields})
