@@ -95,14 +95,14 @@ def _no_compiler(starts: Starts) -> Check:
         return Check(
             id=InvariantId.NO_COMPILER,
             holds=False,
-            words=f"warm, the compiler does not run: {misses} AOTAutograd cache misses (0); "
+            words=f"warm, the compiler does not run: {_misses(misses)} (0); "
             "no trace was written, so that code generation cannot be ruled out",
         )
     return Check(
         id=InvariantId.NO_COMPILER,
         holds=misses == 0 and work.code_generations == 0,
-        words=f"warm, the compiler does not run: {misses} AOTAutograd cache misses (0), "
-        f"{work.code_generations} code generations in the trace (0)",
+        words=f"warm, the compiler does not run: {_misses(misses)} (0), "
+        f"{_plural(work.code_generations, 'code generation')} in the trace (0)",
     )
 
 
@@ -138,8 +138,16 @@ def _count(facts: EngineFacts, name: str) -> int:
 
 
 def _artifacts(n: int) -> str:
-    return f"{n} artifact{'' if n == 1 else 's'}"
+    return _plural(n, "artifact")
 
 
 def _kinds(n: int) -> str:
-    return f"{n} kind{'' if n == 1 else 's'} of layers"
+    return _plural(n, "kind") + " of layers"
+
+
+def _misses(n: int) -> str:
+    return f"{n} AOTAutograd cache {'miss' if n == 1 else 'misses'}"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

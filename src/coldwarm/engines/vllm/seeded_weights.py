@@ -26,13 +26,13 @@ _WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
 
 @register_model_loader(LOAD_FORMAT)
 class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
-    """Dummy weights, then every unquantized parameter filled anew by its name; quantized ones stay as vLLM's."""
+    """Dummy weights, then every parameter filled anew by its name; quantized ones and scales stay as vLLM's."""
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
         super().load_weights(model, model_config)
         for name, parameter in model.named_parameters():
-            if parameter.dtype in _WIDE_ENOUGH and parameter.numel():
+            if parameter.dtype in _WIDE_ENOUGH and parameter.numel() and "scale" not in name:
                 _fill(name, parameter.data, model_config.seed)
 
 
