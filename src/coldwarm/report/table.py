@@ -8,6 +8,7 @@ from rich.text import Text
 
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
+from coldwarm.verdict.check import Check
 from coldwarm.verdict.invariants import LOADED, SAVED
 from coldwarm.verdict.verdict import Status
 
@@ -64,13 +65,18 @@ def _explained(result: RunResult) -> list[Text]:
         return []
     lines = [Text.assemble("\n", (result.case.model_id, "bold"), f": {verdict.status}")]
     lines += [Text(f"  - {reason}") for reason in verdict.reasons]
-    lines += [Text(f"    log: {line}") for check in verdict.checks if not check.holds for line in check.evidence]
+    lines += [Text(f"    log: {line}") for check in verdict.checks if not check.holds for line in _first_lines(check)]
     lines += [Text(f"  note: {note}") for note in verdict.notes]
     if verdict.status in (Status.FAILED, Status.UNEXPECTEDLY_FIXED, Status.ERROR):
         lines += [Text(f"    {line}", style="dim") for line in _log_tail(result)]
         record = result.cold or result.warm
         lines.append(Text(f"  again: {result.case.reproduce(record.environment if record else None)}"))
     return lines
+
+
+def _first_lines(check: Check) -> list[str]:
+    # A message may hold a whole graph; `coldwarm show` has it all.
+    return [evidence.splitlines()[0] for evidence in check.evidence]
 
 
 def _log_tail(result: RunResult) -> list[str]:
