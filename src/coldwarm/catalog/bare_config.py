@@ -27,17 +27,14 @@ def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
     """Return an entry for the published `config` at `path`; its kinds of layers are left to be derived."""
     overrides = _shrink(config)
     name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
-    shrink = Shrink(
-        reason="a bare config.json is shrunk by rule, to the sizes of vLLM's own startup tests",
-        overrides=overrides,
-    )
+    reason = "a bare config.json is shrunk by rule, to the sizes of vLLM's own startup tests"
     return ModelEntry(
         id=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "model",
         name=name or config["architectures"][0],
         config=path.name,
         source=str(path),
         source_note="a bare config.json: judged by the invariants alone",
-        shrink=(shrink,) if overrides else (),
+        shrink=(Shrink(reason=reason, overrides=overrides),) if overrides else (),
     )
 
 

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.preparing import config_for, overrides_for
+from coldwarm.errors import CatalogError
+from tests.support.records import catalog_model, model_entry
+
+
+def with_deviations(config: dict[str, Any], *deviations: dict[str, Any]) -> CatalogModel:
+    entry = model_entry(deviation=[{"reason": "r", **deviation} for deviation in deviations])
+    return catalog_model(entry, config)
+
+
+def with_shrinks(*shrinks: dict[str, Any]) -> CatalogModel:
+    return catalog_model(model_entry(shrink=[{"reason": "r", **shrink} for shrink in shrinks]))
+
+
+def test_without_deviations_the_published_config_is_started() -> None:
+    model = catalog_model(config={"a": 1})
+    assert config_for(model, "cpu") == {"a": 1}
+
+
+def test_deviations_are_for_their_devices_only() -> None:
+    model = with_deviations({"a": 1}, {"devices": ["cpu"], "set": {"a": 2}})
+    assert config_for(model, "cpu") == {"a": 2}
+    assert config_for(model, "cuda") == {"a": 1}
+
+
+def test_one_deviation_uses_then_removes_then_sets() -> None:
+    config = {"outer": 1, "text_config": {"a": 1, "b": 2, "c": 3}}
+    model = with_deviations(config, {"use": "text_config", "remove": ["a", "b"], "set": {"b": 20, "d": 4}})
+    assert config_for(model, "cpu") == {"b": 20, "c": 3, "d": 4}
+
+
+def test_deviations_follow_each_other_in_their_order() -> None:
+    config = {"text_config": {"a": 1, "b": 2}}
+    model = with_deviations(config, {"use": "text_config"}, {"remove": ["a"]}, {"set": {"a": 9}}, {"set": {"a": 10}})
+    assert config_for(model, "cpu") == {"a": 10, "b": 2}
+
+
+def test_the_published_config_is_left_as_it_is() -> None:
+    config: dict[str, Any] = {"a": 1, "text_config": {"b": {"c": 2}}}
+    model = with_deviations(config, {"use": "text_config", "set": {"x": 1}})
+    config_for(model, "cpu")["b"]["c"] = 99
+    assert config == {"a": 1, "text_config": {"b": {"c": 2}}}
+
+
+def test_preparing_twice_gives_the_same_config() -> None:
+    model = with_deviations({}, {"set": {"text_config": {"a": 1, "b": 2}}}, {"use": "text_config", "remove": ["a"]})
+    assert config_for(model, "cpu") == {"b": 2}
+    assert config_for(model, "cpu") == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("deviation", "key"),
+    [
+        ({"use": "text_config"}, "deviation.1.use"),
+        ({"use": "a"}, "deviation.1.use"),
+        ({"remove": ["a", "gone"]}, "deviation.1.remove"),
+        ({"remove": ["a", "a"]}, "deviation.1.remove"),
+    ],
+)
+def test_a_deviation_that_does_not_fit_the_config_names_the_key(deviation: dict[str, Any], key: str) -> None:
+    model = with_deviations({"a": 1}, {"set": {"b": 2}}, deviation)
+    with pytest.raises(CatalogError) as raised:
+        config_for(model, "cpu")
+    assert raised.value.path == model.path
+    assert raised.value.key == key
+    missing = deviation.get("use") or deviation["remove"][-1]
+    assert repr(missing) in raised.value.problem
+    assert str(model.config_path) in raised.value.problem
+
+
+def test_a_deviation_for_another_device_may_miss_its_key() -> None:
+    model = with_deviations({"a": 1}, {"devices": ["cpu"], "remove": ["gone"]})
+    assert config_for(model, "cuda") == {"a": 1}
+
+
+def test_without_shrinks_there_is_nothing_to_override() -> None:
+    assert overrides_for(catalog_model(), "cpu") == {}
+
+
+def test_later_overrides_win() -> None:
+    model = with_shrinks({"overrides": {"a": 1, "b": 1}}, {"overrides": {"b": 2, "c": 2}})
+    assert overrides_for(model, "cpu") == {"a": 1, "b": 2, "c": 2}
+
+
+def test_nested_overrides_are_merged() -> None:
+    model = with_shrinks(
+        {"overrides": {"text_config": {"a": 1, "deep": {"x": 1}}}},
+        {"overrides": {"text_config": {"b": 2, "deep": {"y": 2}}}},
+    )
+    assert overrides_for(model, "cpu") == {"text_config": {"a": 1, "b": 2, "deep": {"x": 1, "y": 2}}}
+
+
+def test_a_table_and_a_value_replace_each_other() -> None:
+    assert overrides_for(with_shrinks({"overrides": {"a": {"x": 1}}}, {"overrides": {"a": 2}}), "cpu") == {"a": 2}
+    assert overrides_for(with_shrinks({"overrides": {"a": 2}}, {"overrides": {"a": {"x": 1}}}), "cpu") == {
+        "a": {"x": 1}
+    }
+
+
+def test_overrides_are_for_their_devices_only() -> None:
+    model = with_shrinks({"overrides": {"a": 1}}, {"devices": ["cpu"], "overrides": {"a": 2}})
+    assert overrides_for(model, "cpu") == {"a": 2}
+    assert overrides_for(model, "cuda") == {"a": 1}
+
+
+def test_merging_leaves_the_entry_as_it_is() -> None:
+    model = with_shrinks({"overrides": {"t": {"a": 1}}}, {"overrides": {"t": {"b": 2}}})
+    overrides_for(model, "cpu")["t"]["a"] = 99
+    assert [shrink.overrides for shrink in model.entry.shrink] == [{"t": {"a": 1}}, {"t": {"b": 2}}]

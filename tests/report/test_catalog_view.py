@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog, CatalogModel
+from coldwarm.report.catalog_view import models_as_json, models_as_table, print_model
+from tests.report.consoles import Paper
+from tests.support.records import catalog_model, model_entry
+
+
+@pytest.fixture(scope="module")
+def models() -> list[CatalogModel]:
+    return Catalog.read().models()
+
+
+def table(models: list[CatalogModel]) -> list[str]:
+    paper = Paper()
+    paper.console.print(models_as_table(models))
+    return paper.lines
+
+
+def test_the_table_has_a_row_for_each_model(models: list[CatalogModel]) -> None:
+    header, *rows = table(models)
+    assert header.split("  ")[0].strip() == "model"
+    assert [row.split()[0] for row in rows] == [model.entry.id for model in models]
+
+
+def test_the_table_says_where_a_model_can_run() -> None:
+    entry = model_entry(
+        layer_kinds=None,
+        unsupported=[{"reason": "r", "devices": ["cuda"]}],
+        deviation=[{"reason": "r", "devices": ["cpu"], "set": {"a": 1}}],
+    )
+    [_, row] = table([catalog_model(entry)])
+    assert row.split() == ["tiny", "LlamaForCausalLM", "derived", "deviates", "unsupported"]
+    assert table([catalog_model()])[1].count("as published") == 2
+
+
+def test_layer_kinds_are_shown_as_they_are_written() -> None:
+    assert "MoE [shared], :b:" in table([catalog_model(model_entry(layer_kinds=["MoE [shared]", ":b:"]))])[1]
+
+
+def test_the_catalog_as_json_is_its_entries(models: list[CatalogModel]) -> None:
+    assert [entry["id"] for entry in json.loads(models_as_json(models))] == [model.entry.id for model in models]
+
+
+def test_every_model_can_be_shown_in_full(models: list[CatalogModel]) -> None:
+    for model in models:
+        paper = Paper()
+        print_model(paper.console, model)
+        entry = model.entry
+        assert paper.text.startswith(f"{entry.id}: {entry.name} ({model.config['architectures'][0]}")
+        for reason in [
+            *(shrink.reason for shrink in entry.shrink),
+            *(deviation.reason for deviation in entry.deviation),
+            *(unsupported.reason for unsupported in entry.unsupported),
+            *(expectation.measured for expectation in entry.expect),
+            *(issue.link for issue in entry.known_issue),
+        ]:
+            assert reason in paper.text

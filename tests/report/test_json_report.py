@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from coldwarm.report.json_report import to_json
+from coldwarm.starts.case import Case
+from coldwarm.starts.record import StartRecord
+from coldwarm.suite.result import RunResult
+from coldwarm.verdict.verdict import Verdict
+from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
+
+ALL = [passed(), known(), unsupported(), failed(), fixed(), crashed()]
+
+
+def record(data: Any) -> StartRecord | None:
+    return StartRecord.model_validate(data) if data else None
+
+
+def test_results_are_the_same_after_json() -> None:
+    runs = json.loads(to_json(ALL))["runs"]
+    back = [
+        RunResult(
+            Case.model_validate(run["case"]),
+            record(run["cold"]),
+            record(run["warm"]),
+            Verdict.model_validate(run["verdict"]),
+        )
+        for run in runs
+    ]
+    assert back == ALL
+    assert [run["model"] for run in runs] == [result.case.model_id for result in ALL]
+
+
+@pytest.mark.parametrize(("results", "code"), [([passed()], 0), ([passed(), failed()], 1), (ALL, 3), ([], 0)])
+def test_the_exit_code_is_told(results: list[RunResult], code: int) -> None:
+    assert json.loads(to_json(results))["exit_code"] == code
+
+
+def test_it_is_json_as_others_read_it() -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    result = passed()
+    result.case.config["time_step_limit"] = [0.0, float("inf")]
+    json.loads(to_json([result]), parse_constant=refuse)

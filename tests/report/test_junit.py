@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
+
+from coldwarm.errors import UsageError
+from coldwarm.report.junit import write_junit
+from coldwarm.starts import record
+from coldwarm.suite.result import RunResult
+from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
+
+
+def written(path: Path, *results: RunResult) -> list[TestCase]:
+    write_junit(path, list(results))
+    [suite] = JUnitXml.fromfile(str(path))
+    return list(suite)
+
+
+def only(path: Path, result: RunResult) -> TestCase:
+    [case] = written(path, result)
+    return case
+
+
+@pytest.fixture
+def xml(tmp_path: Path) -> Path:
+    return tmp_path / "reports" / "junit.xml"
+
+
+def test_every_model_is_a_test_case_with_the_seconds_of_its_starts(xml: Path) -> None:
+    cases = written(xml, passed("a"), unsupported("b"))
+    assert [(case.name, case.classname, case.time) for case in cases] == [
+        ("a", "coldwarm.cpu.piecewise", 25.0),
+        ("b", "coldwarm.cpu.piecewise", 0.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "status"),
+    [
+        (failed(), Failure, "failed"),
+        (fixed(), Failure, "unexpectedly fixed"),
+        (crashed(), Error, "error"),
+        (known(), Skipped, "known issue"),
+        (unsupported(), Skipped, "unsupported"),
+    ],
+    ids=str,
+)
+def test_what_did_not_pass_is_failure_error_or_skipped(
+    xml: Path, result: RunResult, kind: type[Failure | Error | Skipped], status: str
+) -> None:
+    [outcome] = only(xml, result).result
+    assert type(outcome) is kind
+    assert outcome.type == status
+    assert result.verdict.reasons[0] in outcome.message
+    assert "again: " in outcome.text
+
+
+def test_what_passed_has_no_outcome_but_its_checks(xml: Path) -> None:
+    case = only(xml, passed())
+    assert case.result == []
+    assert "ok  warm, nothing is saved: 0 artifacts saved (0)" in case.system_out
+
+
+def test_the_counts_are_those_of_the_outcomes(xml: Path) -> None:
+    written(xml, passed(), failed(), fixed(), crashed(), known(), unsupported())
+    [suite] = JUnitXml.fromfile(str(xml))
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (6, 2, 1, 2)
+
+
+def test_a_failure_has_both_numbers_and_all_checks(xml: Path) -> None:
+    case = only(xml, failed())
+    [outcome] = case.result
+    assert "vllm.num_compiled_artifacts_saved expected 3, got 4" in outcome.text
+    assert "NO  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in case.system_out
+
+
+def test_a_crash_has_its_log(xml: Path) -> None:
+    failure = record.Failure(what="ValueError: <&> ]]>", log_tail=["<tag> & ]]> é"])
+    [outcome] = only(xml, crashed(failure=failure)).result
+    assert "ValueError: <&> ]]>" in outcome.message
+    assert "<tag> & ]]> é" in outcome.text
+
+
+def test_colours_and_control_characters_of_a_log_leave_the_report_readable(xml: Path) -> None:
+    failure = record.Failure(what="\x1b[31mno\x1b[0m", log_tail=["\x1b[31mERROR\x1b[0m", "\x00\x08\x0c\ufffe\udcff"])
+    [outcome] = only(xml, crashed(failure=failure)).result
+    assert "ERROR" in outcome.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(what=st.text(st.characters(), min_size=1), line=st.text(st.characters()))
+def test_whatever_a_log_holds_the_report_can_be_read(
+    what: str, line: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "wild.xml"
+    case = only(path, crashed(failure=record.Failure(what=what, log_tail=[line])))
+    assert case.name == "crashes"
+
+
+def test_the_command_to_run_again_has_the_environment_of_the_start(xml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `coldwarm judge --junit` runs elsewhere and later.
+    monkeypatch.setenv("VLLM_OF_NOW", "1")
+    [outcome] = only(xml, crashed(environment={"VLLM_THEN": "1"})).result
+    assert "VLLM_THEN=1" in outcome.text
+    assert "VLLM_OF_NOW" not in outcome.text
+
+
+def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "junit.xml"):
+        with pytest.raises(UsageError, match="cannot write"):
+            write_junit(path, [passed()])

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from coldwarm.report.run_view import print_run
+from coldwarm.starts.caches import CacheContent
+from coldwarm.starts.record import Failure, Message, Phase
+from coldwarm.suite.result import RunResult
+from tests.report.consoles import Paper
+from tests.support.records import cold_record, model_entry, warm_record
+from tests.support.runs import crashed, failed, fixed, known, passed, result_of, unsupported
+
+
+def shown(result: RunResult) -> str:
+    paper = Paper()
+    print_run(paper.console, result)
+    return paper.text
+
+
+@pytest.mark.parametrize(
+    "result", [passed(), known(), unsupported(), failed(), fixed(), crashed()], ids=lambda result: result.case.model_id
+)
+def test_every_run_says_what_it_is_and_how_to_make_it_again(result: RunResult) -> None:
+    text = shown(result)
+    assert text.startswith(f"{result.case.model_id} on vllm, cpu, piecewise: {result.verdict.status}\n")
+    assert f"  again: coldwarm run {result.case.model_id} --device cpu\n" in text
+
+
+def test_checks_are_marked() -> None:
+    assert "  NO    cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in shown(failed())
+    assert "  known cold, only the unique is compiled: 4 artifacts saved" in shown(known())
+    assert "  ok    warm, nothing is saved" in shown(passed())
+
+
+def test_times_caches_versions_and_variables_are_shown() -> None:
+    cold = cold_record(
+        phases=[Phase(name="import", seconds=5.04), Phase(name="compile", seconds=17)],
+        caches_after={"vllm": CacheContent(files=12, bytes=3 * 2**20)},
+        environment={"VLLM_MINE": "1"},
+        overridden=["TORCH_TRACE"],
+        peak_memory_bytes=3 * 2**29,
+        messages=[Message(logger="torch._dynamo", level="WARNING", text="recompiles")],
+    )
+    text = shown(result_of(model_entry(), cold, warm_record()))
+    for expected in (
+        "  cold start: finished, 12.5 s",
+        "phases  import 5.0 s, compile 17.0 s",
+        "caches  vllm 12 files 3.0 MiB",
+        "memory  1.5 GiB at most",
+        "versions  python 3.11.9, torch 2.13.0+cpu, vllm 0.32.0",
+        "environment  VLLM_MINE=1",
+        "replaced to isolate the start  TORCH_TRACE",
+        "WARNING torch._dynamo: recompiles",
+        "  warm start: finished",
+        "again: VLLM_MINE=1 coldwarm run tiny",
+    ):
+        assert expected in text
+
+
+def test_text_of_a_log_is_shown_as_it_is() -> None:
+    tail = "torch/foo.py:100: UserWarning: [/red] [bold]"
+    assert tail in shown(crashed(failure=Failure(what="x", log_tail=[tail])))

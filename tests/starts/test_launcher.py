@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, _Phases, launch
+from tests.support.processes import is_gone
+
+# What every child begins with: `say(phase)`, and `leave_behind()` for a grandchild of a session of its own whose
+# parent is gone, which only the start's token finds.
+PRELUDE = """
+import os, signal, sys, time
+fd = int(sys.argv[1])
+def say(phase):
+    os.write(fd, b'{"phase": "%s"}\\n' % phase.encode())
+def leave_behind(keep_events=False):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            if not keep_events:
+                os.close(fd)
+            open("grandchild.part", "w").write(str(os.getpid()))
+            os.rename("grandchild.part", "grandchild")
+            time.sleep(60)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists("grandchild"):
+        time.sleep(0.005)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Ended]:
+    def start(code: str, *, time_limit: float = 20, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
+        events = os.pipe()
+        return launch(
+            [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(events[1])],
+            events,
+            {TOKEN_VARIABLE: uuid.uuid4().hex},
+            log=tmp_path / "log",
+            working_folder=tmp_path,
+            time_limit=time_limit,
+            on_phase=on_phase,
+        )
+
+    return start
+
+
+def grandchild(folder: Path) -> int:
+    return int((folder / "grandchild").read_text())
+
+
+def test_phases_are_told_and_their_durations_sum_to_the_total(start: Callable[..., Ended]) -> None:
+    told: list[str] = []
+    ended = start("say('a'); time.sleep(0.1); say('b'); time.sleep(0.2)", on_phase=told.append)
+    assert told == ["a", "b"]
+    assert [phase.name for phase in ended.phases] == ["process start", "a", "b"]
+    assert sum(phase.seconds for phase in ended.phases) == pytest.approx(ended.seconds)
+    assert ended.phases[1].seconds >= 0.05
+    assert ended.phases[2].seconds >= 0.15
+
+
+def test_phases_told_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
+    ended = start("for n in range(200): say(f'phase {n}')\nos._exit(0)")
+    assert [phase.name for phase in ended.phases[1:]] == [f"phase {n}" for n in range(200)]
+
+
+def test_a_worker_that_says_nothing_has_one_phase(start: Callable[..., Ended]) -> None:
+    ended = start("")
+    assert [phase.name for phase in ended.phases] == ["process start"]
+
+
+@pytest.mark.parametrize("status", [0, 1, 7])
+def test_the_exit_status_is_the_workers(start: Callable[..., Ended], status: int) -> None:
+    ended = start(f"sys.exit({status})")
+    assert (ended.exit_status, ended.timed_out) == (status, False)
+
+
+def test_a_killed_worker_has_a_negative_status(start: Callable[..., Ended]) -> None:
+    ended = start("os.kill(os.getpid(), signal.SIGKILL)")
+    assert (ended.exit_status, ended.timed_out) == (-9, False)
+
+
+def test_all_that_the_worker_prints_is_in_its_log(start: Callable[..., Ended], tmp_path: Path) -> None:
+    start("print('out', flush=True); os.system('echo child'); print('err', file=sys.stderr)")
+    assert (tmp_path / "log").read_text().split() == ["out", "child", "err"]
+
+
+def test_the_worker_runs_in_its_folder_and_session_and_reads_nothing(
+    start: Callable[..., Ended], tmp_path: Path
+) -> None:
+    start("print(os.getcwd(), os.getsid(0) == os.getpid(), repr(sys.stdin.read()))")
+    assert (tmp_path / "log").read_text().split() == [str(tmp_path), "True", "''"]
+
+
+def test_a_hanging_worker_is_killed_with_all_it_started(start: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = start("say('a'); leave_behind(); time.sleep(60)", time_limit=1)
+    assert ended.timed_out
+    assert ended.exit_status == -9
+    assert 1 <= ended.seconds < 5
+    assert is_gone(grandchild(tmp_path))
+
+
+def test_a_worker_that_never_stops_talking_is_killed_too(start: Callable[..., Ended]) -> None:
+    ended = start("while True: say('a'); say('b'); time.sleep(0.01)", time_limit=0.5)
+    assert ended.timed_out
+    assert ended.seconds < 4
+
+
+def test_nothing_is_left_behind_by_a_worker_that_ended_well(start: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = start("leave_behind()")
+    assert ended.exit_status == 0
+    assert is_gone(grandchild(tmp_path))
+
+
+def test_nothing_is_left_behind_by_a_worker_that_was_killed(start: Callable[..., Ended], tmp_path: Path) -> None:
+    start("leave_behind(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert is_gone(grandchild(tmp_path))
+
+
+def test_a_grandchild_that_holds_the_pipe_holds_nothing_up(start: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = start("leave_behind(keep_events=True)", time_limit=20)
+    assert not ended.timed_out
+    assert ended.seconds < 10
+    assert is_gone(grandchild(tmp_path))
+
+
+def test_other_starts_are_left_alone(start: Callable[..., Ended], tmp_path: Path) -> None:
+    with psutil.Popen(["sleep", "60"], env={TOKEN_VARIABLE: "of another start", **os.environ}) as other:
+        start("leave_behind()")
+        assert other.is_running()
+        other.kill()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupt_kills_the_tree_and_passes_on(
+    start: Callable[..., Ended], tmp_path: Path, error: type[BaseException]
+) -> None:
+    def interrupt(phase: str) -> None:
+        raise error
+
+    began = time.monotonic()
+    with pytest.raises(error):
+        start(
+            "open('pid', 'w').write(str(os.getpid())); leave_behind(); say('a'); time.sleep(60)", on_phase=interrupt
+        )
+    assert time.monotonic() - began < 10
+    assert is_gone(int((tmp_path / "pid").read_text()))
+    assert is_gone(grandchild(tmp_path))
+
+
+def test_a_worker_that_closes_the_pipe_is_still_waited_for(start: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = start("say('a'); os.close(fd); time.sleep(0.3); open('done', 'w').close(); sys.exit(7)")
+    assert (tmp_path / "done").exists()
+    assert (ended.exit_status, ended.timed_out) == (7, False)
+    assert ended.seconds >= 0.3
+
+
+def test_a_worker_that_closes_the_pipe_and_hangs_is_killed_in_time(start: Callable[..., Ended]) -> None:
+    ended = start("os.close(fd); time.sleep(60)", time_limit=0.5)
+    assert ended.timed_out
+    assert ended.seconds < 4
+
+
+def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
+    events = os.pipe()
+    launch(["true"], events, {TOKEN_VARIABLE: "t"}, log=tmp_path / "log", working_folder=tmp_path, time_limit=9)
+    for end in events:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+
+
+def test_both_ends_of_the_pipe_are_closed_where_the_command_cannot_be_run(tmp_path: Path) -> None:
+    events = os.pipe()
+    with pytest.raises(FileNotFoundError):
+        launch(
+            [str(tmp_path / "no such program")],
+            events,
+            {TOKEN_VARIABLE: "t"},
+            log=tmp_path / "log",
+            working_folder=tmp_path,
+            time_limit=9,
+        )
+    for end in events:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(max_size=20), max_size=8), st.data())
+def test_phases_arrive_whole_however_the_pipe_cuts_them(names: list[str], data: st.DataObject) -> None:
+    sent = b"".join(json.dumps({"phase": name}).encode() + b"\n" for name in names)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
+    told: list[str] = []
+    phases = _Phases(0.0, told.append)
+    for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        phases.take(sent[begin:end])
+    assert told == names
+    assert [phase.name for phase in phases.finish(1.0)] == ["process start", *names]

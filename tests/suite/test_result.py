@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from coldwarm.exit_codes import ExitCode
+from coldwarm.suite.result import RunResult, exit_code
+from coldwarm.verdict.verdict import Status
+from tests.support.records import cold_record, model_entry, warm_record
+from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
+
+SEVERITY = {
+    "passed": (passed(), ExitCode.HEALTHY),
+    "known": (known(), ExitCode.HEALTHY),
+    "unsupported": (unsupported(), ExitCode.HEALTHY),
+    "failed": (failed(), ExitCode.FAILED),
+    "fixed": (fixed(), ExitCode.FAILED),
+    "crashed": (crashed(), ExitCode.CRASHED),
+}
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [
+        (passed(), Status.PASSED),
+        (known(), Status.KNOWN_ISSUE),
+        (unsupported(), Status.UNSUPPORTED),
+        (failed(), Status.FAILED),
+        (fixed(), Status.UNEXPECTEDLY_FIXED),
+        (crashed(), Status.ERROR),
+    ],
+    ids=str,
+)
+def test_a_run_is_judged_by_its_records(result: RunResult, status: Status) -> None:
+    assert result.verdict.status is status
+
+
+@pytest.mark.parametrize("name", SEVERITY)
+def test_the_exit_code_of_one_run(name: str) -> None:
+    result, code = SEVERITY[name]
+    assert exit_code([result]) is code
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SEVERITY, 2)))
+def test_the_worst_of_two_runs_decides_in_either_order(one: str, other: str) -> None:
+    worst = max(SEVERITY[one][1], SEVERITY[other][1])
+    assert exit_code([SEVERITY[one][0], SEVERITY[other][0]]) is worst
+    assert exit_code([SEVERITY[other][0], SEVERITY[one][0]]) is worst
+
+
+def test_an_unsupported_model_that_ran_all_the_same_is_judged_by_what_it_did() -> None:
+    entry = model_entry(unsupported=[{"reason": "r", "devices": ["cpu"]}])
+    assert RunResult.of(case_of(entry), cold_record(), warm_record()).verdict.status is Status.PASSED
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_that_was_never_started_is_unsupported_or_an_error(device: str) -> None:
+    entry = model_entry(unsupported=[{"reason": "no such attention", "devices": ["cpu"]}])
+    verdict = RunResult.of(case_of(entry, device=device), None, None).verdict
+    assert verdict.status is (Status.UNSUPPORTED if device == "cpu" else Status.ERROR)

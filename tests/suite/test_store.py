@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coldwarm.errors import UsageError
+from coldwarm.suite import store as store_module
+from coldwarm.suite.result import RunResult
+from coldwarm.suite.store import Store, StoredRun, read_runs
+from tests.support.records import cold_record, unfinished_record, warm_record
+from tests.support.runs import case_of, passed
+
+
+def keep(store: Store, result: RunResult) -> None:
+    store.keep_case(result.case)
+    for record in (result.cold, result.warm):
+        if record is not None:
+            store.keep_start(result.case, record)
+    store.keep_verdict(result.case, result.verdict)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    store = Store.create(tmp_path / "suite", ["b", "a"])
+    keep(store, passed("a"))
+    keep(store, passed("b"))
+    return store.folder
+
+
+def test_create_makes_folders_above_and_says_what_is_planned(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "deep" / "suite", ["b", "a"])
+    assert json.loads((store.folder / "suite.json").read_text())["models"] == ["b", "a"]
+
+
+def test_create_takes_an_empty_folder_that_exists(tmp_path: Path) -> None:
+    assert Store.create(tmp_path, ["a"]).folder == tmp_path
+
+
+def test_create_refuses_a_folder_with_a_suite_and_leaves_it_alone(suite: Path) -> None:
+    before = (suite / "suite.json").read_bytes()
+    with pytest.raises(UsageError, match=r"suite\.json is there already; --output"):
+        Store.create(suite, ["c"])
+    assert (suite / "suite.json").read_bytes() == before
+
+
+def test_create_refuses_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file"):
+        Store.create(tmp_path / "file", [])
+    with pytest.raises(UsageError, match="cannot write to"):
+        Store.create(tmp_path / "file" / "below", [])
+
+
+def test_default_folders_are_unique_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [Store.create(None, []).folder for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert {folder.parent for folder in folders} == {store_module.DEFAULT_PARENT}
+
+
+def test_runs_are_read_back_as_they_were_in_the_order_of_the_suite(suite: Path) -> None:
+    runs = read_runs(suite)
+    assert runs == [
+        StoredRun(case=passed(model).case, cold=cold_record(), warm=warm_record()) for model in ("b", "a")
+    ]
+
+
+def test_one_run_is_read_alone(suite: Path) -> None:
+    [run] = read_runs(suite / "a")
+    assert run.case.model_id == "a"
+
+
+def test_a_model_that_was_not_started_yet_has_no_run(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["a", "b"])
+    keep(store, passed("a"))
+    assert [run.case.model_id for run in read_runs(store.folder)] == ["a"]
+
+
+def test_a_run_that_was_stopped_has_the_starts_it_made(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["a"])
+    store.keep_case(passed("a").case)
+    assert read_runs(store.folder) == [StoredRun(case=passed("a").case, cold=None, warm=None)]
+    store.keep_start(passed("a").case, unfinished_record())
+    assert read_runs(store.folder) == [StoredRun(case=passed("a").case, cold=unfinished_record(), warm=None)]
+
+
+@pytest.mark.parametrize("name", ["suite.json", "a/case.json", "a/cold.json", "b/warm.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"kind": "hot"}'])
+def test_a_damaged_record_is_named(suite: Path, name: str, content: bytes) -> None:
+    (suite / name).write_bytes(content)
+    with pytest.raises(UsageError, match=name):
+        read_runs(suite)
+
+
+@settings(max_examples=50, deadline=None)
+@given(content=st.binary(max_size=200))
+def test_whatever_a_record_holds_is_no_crash(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "wild"
+    folder.mkdir(exist_ok=True)
+    (folder / "case.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"case\.json"):
+        read_runs(folder)
+
+
+def test_a_record_that_is_a_folder_is_named(suite: Path) -> None:
+    (suite / "a" / "cold.json").unlink()
+    (suite / "a" / "cold.json").mkdir()
+    with pytest.raises(UsageError, match=r"cold\.json"):
+        read_runs(suite)
+
+
+def test_a_record_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+    path = suite / "a" / "cold.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 999}))
+    with pytest.raises(UsageError, match=r"a/cold\.json"):
+        read_runs(suite)
+
+
+def test_a_folder_without_a_suite_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="neither a suite"):
+            read_runs(folder)
+
+
+def test_a_half_written_record_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.create(tmp_path / "suite", ["a"])
+    case = passed("a").case
+    store.keep_case(case)
+    store.keep_start(case, cold_record(seconds=1.0))
+
+    def full(self: Path, text: str) -> int:
+        self.write_bytes(text.encode()[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        store.keep_start(case, cold_record(seconds=2.0))
+    assert read_runs(store.folder)[0].cold == cold_record(seconds=1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(), name=st.text())
+def test_any_text_survives(text: str, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = Store(tmp_path_factory.getbasetemp() / "texts")
+    record = cold_record(environment={f"VLLM_{name}": text})
+    case = case_of(argument=text)
+    store.keep_case(case)
+    store.keep_start(case, record)
+    [run] = read_runs(store.folder_of(case))
+    assert (run.case, run.cold) == (case, record)
+
+
+def test_an_environment_that_is_no_utf8_can_be_kept(tmp_path: Path) -> None:
+    # What os.environ makes of CFLAGS=$'\xff'.
+    store = Store.create(tmp_path / "suite", ["tiny"])
+    store.keep_case(case_of())
+    store.keep_start(case_of(), cold_record(environment={"CFLAGS": "\udcff"}))
+    assert read_runs(store.folder)[0].cold is not None

@@ -1,0 +1,37 @@
+"""The half for the launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coldwarm.engines.engine import Installation
+
+
+def find() -> Installation:
+    """Return the fake engine, which is always installed."""
+    return FakeInstallation()
+
+
+class FakeInstallation:
+    """Runs anything, anywhere."""
+
+    name = "fake"
+    version = "1.0"
+
+    def default_device(self) -> str:
+        return "cpu"
+
+    def check_device(self, device: str) -> None: ...
+
+    def check_config(self, config: Mapping[str, Any], path: Path) -> None: ...
+
+    def check_counters(self, names: list[str]) -> str | None:
+        return None
+
+    def environment(self) -> dict[str, str]:
+        return {"FAKE_DEFAULT": "on"}
+
+    def versions(self) -> dict[str, str]:
+        return {"vllm": "1.0", "torch": "1.0"}

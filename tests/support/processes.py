@@ -1,0 +1,23 @@
+"""Looks at processes from outside."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process with this id is alive; one that nobody has waited for yet is dead all the same."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def goes(pid: int, seconds: float = 5) -> bool:
+    """Whether the process ends within these seconds."""
+    until = time.monotonic() + seconds
+    while not is_gone(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return is_gone(pid)

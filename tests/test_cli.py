@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.cli import main
+from coldwarm.starts.record import StartKind
+from coldwarm.suite.result import RunResult
+from coldwarm.suite.store import Store
+from tests.support.commands import ROOT, Commands
+from tests.support.processes import goes
+from tests.support.records import SAVED, cold_record, expectation, model_entry, warm_record
+from tests.support.runs import case_of, crashed, failed, known, passed, unsupported
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Commands:
+    return Commands(tmp_path, [])
+
+
+class Answered:
+    """What a command answered in this process, which saves the start of another."""
+
+    def __init__(self, code: object, stdout: str, stderr: str) -> None:
+        self.code, self.stdout, self.stderr = code, stdout, stderr
+
+
+Ask = Callable[..., Answered]
+
+
+@pytest.fixture
+def ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fake_engine: None
+) -> Ask:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def ask(*arguments: str | Path) -> Answered:
+        monkeypatch.setattr(sys, "argv", ["coldwarm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return Answered(done.value.code or 0, *capsys.readouterr())
+
+    return ask
+
+
+def stored(folder: Path, *results: RunResult) -> Path:
+    store = Store.create(folder, [result.case.model_id for result in results])
+    for result in results:
+        store.keep_case(result.case)
+        for record in (result.cold, result.warm):
+            if record is not None:
+                store.keep_start(result.case, record)
+        store.keep_verdict(result.case, result.verdict)
+    return folder
+
+
+def words(text: str) -> str:
+    """The text without the frames and line breaks of a help screen."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_help_names_the_commands(here: Commands) -> None:
+    done = here.run("--help")
+    assert done.returncode == 0
+    for command in ("run", "list", "show", "judge"):
+        assert f" {command} " in done.stdout
+
+
+def test_help_of_run_tells_the_exit_codes(ask: Ask) -> None:
+    done = ask("run", "--help")
+    assert "3 a start crashed or timed out" in words(done.stdout)
+
+
+def test_an_unknown_option_is_a_usage_error(ask: Ask) -> None:
+    assert ask("judge", "--no-such-option").code == 2
+
+
+def test_list_has_every_model(here: Commands) -> None:
+    done = here.run("list")
+    assert (done.returncode, done.stderr) == (0, "")
+    ids = [model.entry.id for model in Catalog.read().models()]
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ids
+
+
+def test_list_as_json(ask: Ask) -> None:
+    assert len(json.loads(ask("list", "--json").stdout)) == 8
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(here: Commands) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        here.line("list"), stdout=write_end, stderr=subprocess.PIPE, env=here.environment(), check=False, timeout=60
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_show_tells_all_of_a_model(here: Commands) -> None:
+    done = here.run("show", "glm-4.5")
+    assert done.returncode == 0
+    assert done.stdout.startswith("glm-4.5: GLM-4.5 (Glm4MoeForCausalLM)\n")
+    assert "known issue where cpu" in done.stdout
+
+
+def test_show_of_an_unknown_model_names_the_nearest(here: Commands) -> None:
+    done = here.run("show", "glm45")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("coldwarm: no model 'glm45' in the catalog; nearest: glm-4.5\n")
+
+
+def test_show_of_a_run_tells_its_checks(ask: Ask, tmp_path: Path) -> None:
+    suite = stored(tmp_path / "suite", failed("a"), passed("b"))
+    assert "expected 3, got 4" in ask("show", suite / "a").stdout
+    assert "b on vllm, cpu, piecewise: passed" in ask("show", suite).stdout
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([passed("a"), known("b"), unsupported("c")], 0),
+        ([passed("a"), failed("b")], 1),
+        ([failed("a"), crashed("b"), passed("c")], 3),
+    ],
+)
+def test_judge_exits_with_the_worst(here: Commands, results: list[RunResult], code: int) -> None:
+    done = here.run("judge", stored(here.folder / "suite", *results))
+    assert (done.returncode, done.stderr) == (code, "")
+    rows = done.stdout.splitlines()[1 : 1 + len(results)]
+    assert [row.split()[0] for row in rows] == [result.case.model_id for result in results]
+    for row, result in zip(rows, results, strict=True):
+        assert row.rstrip().endswith(result.verdict.status)
+
+
+def test_judge_of_one_run_with_all_reports(ask: Ask, tmp_path: Path) -> None:
+    suite = stored(tmp_path / "suite", passed("a"), failed("b"))
+    done = ask("judge", suite / "b", "--json", "--junit", "out/junit.xml")
+    assert done.code == 1
+    report = json.loads(done.stdout)
+    assert (report["exit_code"], [run["model"] for run in report["runs"]]) == (1, ["b"])
+    [cases] = JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml"))
+    assert [case.name for case in cases] == ["b"]
+
+
+def test_judge_goes_by_the_catalog_as_it_is_now(ask: Ask, tmp_path: Path) -> None:
+    then = model_entry(id="mine", expect=[expectation(cold={SAVED: 2})])
+    suite = stored(tmp_path / "suite", RunResult.of(case_of(then), cold_record(), warm_record()))
+    assert ask("judge", suite).code == 1
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    (folder / "mine.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "mine.toml").write_text(
+        'id = "mine"\nname = "Mine"\nconfig = "mine.json"\nsource = "here"\nlayer_kinds = ["dense"]\n'
+    )
+    assert ask("judge", suite, "--catalog", folder).code == 0
+
+
+def test_judge_of_a_users_config_does_not_take_a_packaged_model_of_that_name_for_it(
+    ask: Ask, tmp_path: Path
+) -> None:
+    # `coldwarm run my/llama-3.1-8b/config.json`: a model of another shape, whose kinds of layers were derived.
+    entry = model_entry(id="llama-3.1-8b", layer_kinds=None, source="my/llama-3.1-8b/config.json")
+    case = case_of(entry, argument="my/llama-3.1-8b/config.json")
+    result = RunResult.of(case, cold_record(), warm_record())
+    assert result.verdict.status == "passed"
+    done = ask("judge", stored(tmp_path / "suite", result))
+    assert done.code == 0, done.stdout
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"case": 1}', "\x00"])
+def test_judge_of_nonsense_is_a_usage_error_in_one_line(ask: Ask, tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "nonsense"
+    folder.mkdir()
+    if content is not None:
+        (folder / "case.json").write_text(content)
+    done = ask("judge", folder)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("coldwarm: ")
+    assert str(folder) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_judge_of_a_suite_that_started_nothing_is_a_usage_error(here: Commands) -> None:
+    Store.create(here.folder / "suite", ["a"])
+    done = here.run("judge", "suite")
+    assert (done.returncode, done.stderr) == (2, "coldwarm: suite holds no run: nothing was started\n")
+
+
+BAD_TOML = 'id = "a"\nname = \n'
+UNKNOWN_CLASS = '{"architectures": ["NoSuchLM"], "num_hidden_layers": 32}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("bad.toml", BAD_TOML, "bad.toml:2: no TOML"),
+        ("bad.toml", 'id = "a"\nnme = "A"\n', "bad.toml:2: nme: unknown key; nearest: name"),
+        ("config.json", "{", "config.json:1: no JSON"),
+        ("config.json", "[]", "config.json: a config.json holds one object"),
+        ("config.json", UNKNOWN_CLASS, "architectures: 'NoSuchLM'"),
+        ("no-such-model", None, "no model 'no-such-model' in the catalog"),
+        ("missing.toml", None, "missing.toml: No such file"),
+    ],
+)
+def test_run_of_what_cannot_be_run_starts_and_leaves_nothing(
+    ask: Ask, tmp_path: Path, name: str, content: str | None, problem: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    before = sorted(tmp_path.iterdir())
+    done = ask("run", name)
+    assert (done.code, done.stdout) == (2, "")
+    assert problem in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("bad.toml", BAD_TOML), ("config.json", UNKNOWN_CLASS), ("no-such-model", None)]
+)
+def test_run_of_what_cannot_be_run_exits_with_2(here: Commands, name: str, content: str | None) -> None:
+    if content is not None:
+        (here.folder / name).write_text(content)
+    before = sorted(here.folder.iterdir())
+    done = here.run("run", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("coldwarm: ")
+    assert "Traceback" not in done.stderr
+    assert sorted(here.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--device", "tpu"],
+        ["--timeout", "0"],
+        ["--timeout", "nan"],
+        ["--engine", "vlm"],
+        ["--catalog", "nowhere"],
+        ["--output", "file"],
+        ["--compilation", "eager"],
+    ],
+    ids=" ".join,
+)
+def test_run_with_an_option_that_cannot_be_starts_nothing(ask: Ask, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "file").touch()
+    done = ask("run", "glm-4.5", *options)
+    assert (done.code, done.stdout) == (2, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def model(folder: Path, name: str, behaves: str = "healthy") -> Path:
+    """Write a config.json of a model for the fake engine."""
+    path = folder / f"{name}.json"
+    path.write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32, "behaves": behaves})
+    )
+    return path
+
+
+def test_run_finds_an_unwritable_report_before_anything_is_started(ask: Ask, tmp_path: Path) -> None:
+    model(tmp_path, "a")
+    (tmp_path / "folder").mkdir()
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--junit", "folder")
+    assert done.code == 2
+    assert "cold: process start" not in done.stderr
+
+
+def test_run_of_a_healthy_model(commands: Commands) -> None:
+    model(commands.folder, "a")
+    done = commands.run("run", "a.json", "--engine", "fake", "--output", "out", "--junit", "junit.xml")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split()[-1] == "passed"
+    assert done.stderr.splitlines()[-1] == "records: out"
+    assert (commands.folder / "out" / "a" / "verdict.json").is_file()
+    assert JUnitXml.fromfile(str(commands.folder / "junit.xml")).failures == 0
+    assert commands.run("judge", "out").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["out[b]", "out[/b]", "out:100:"])
+def test_run_names_the_folder_of_its_records_as_it_is(ask: Ask, tmp_path: Path, name: str) -> None:
+    model(tmp_path, "a", "is killed")
+    done = ask("run", "a.json", "--engine", "fake", "--output", name)
+    assert done.code == 3
+    assert done.stderr.splitlines()[-1] == f"records: {name}"
+
+
+def test_run_tells_failures_and_crashes_and_goes_on(ask: Ask, tmp_path: Path) -> None:
+    models = [model(tmp_path, "a", "is killed"), model(tmp_path, "b", "compiles too much")]
+    done = ask("run", *models, "--engine", "fake", "--json")
+    assert done.code == 3
+    statuses = [run["verdict"]["status"] for run in json.loads(done.stdout)["runs"]]
+    assert statuses == ["error", "failed"]
+    [folder] = (tmp_path / "coldwarm-runs").iterdir()
+    assert ask("judge", folder / "b").code == 1
+
+
+def test_run_of_a_model_that_prints_colours_and_crashes_is_reported_all_the_same(ask: Ask, tmp_path: Path) -> None:
+    model(tmp_path, "a", "prints colours and raises")
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--junit", "junit.xml")
+    assert done.code == 3
+    assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).errors == 1
+
+
+def test_run_of_a_model_whose_compiler_logs_badly(ask: Ask, tmp_path: Path) -> None:
+    model(tmp_path, "a", "logs badly")
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out")
+    assert done.code == 0, done.stdout
+
+
+def test_run_past_its_time_limit_is_a_crash(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SLEEPER", str(tmp_path / "sleeper"))
+    model(tmp_path, "a", "hangs")
+    done = ask("run", "a.json", "--engine", "fake", "--timeout", "1")
+    assert done.code == 3
+    assert "still running after 1 s, killed" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_is_finished(commands: Commands, number: signal.Signals) -> None:
+    sleeper = commands.folder / "sleeper"
+    models = [model(commands.folder, "a", "raises"), model(commands.folder, "b", "hangs")]
+    running = commands.begin("run", *models, "--engine", "fake", "--output", "out", FAKE_SLEEPER=str(sleeper))
+    assert running.stderr is not None
+    with running:
+        for line in running.stderr:
+            if "b cold: compile" in line:
+                break
+        while not sleeper.exists() or not sleeper.read_text():
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(number)
+        rest = running.stderr.read()
+    assert running.returncode == 130
+    assert "interrupted: 1 of 2 models finished" in rest
+    assert goes(int(sleeper.read_text()))
+    assert (commands.folder / "out" / "a" / f"{StartKind.COLD}.json").is_file()
+
+
+CHECK = """
+import runpy, sys
+sys.argv = ["coldwarm", *sys.argv[1:]]
+try:
+    runpy.run_module("coldwarm", run_name="__main__")
+except SystemExit as done:
+    assert not done.code, done.code
+heavy = {"torch", "vllm", "transformers", "numpy"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", "glm-4.5"], ["judge", "suite"]])
+def test_commands_without_an_engine_import_none(here: Commands, arguments: list[str]) -> None:
+    stored(here.folder / "suite", passed("a"))
+    line = [sys.executable, "-c", CHECK, *arguments]
+    subprocess.run(line, cwd=here.folder, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+def test_the_package_imports_nothing_heavy(here: Commands) -> None:
+    code = (
+        "import sys, coldwarm; assert coldwarm.__version__; assert callable(coldwarm.expect)\n"
+        "assert not {'torch', 'vllm', 'pydantic', 'typer', 'rich'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["judge", "suite"]], ids=lambda arguments: arguments[0])
+def test_answers_come_at_once(here: Commands, arguments: list[str]) -> None:
+    stored(here.folder / "suite", passed("a"))
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        assert here.run(*arguments).returncode == 0
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+    # The machine may be busy: one quick answer of three shows that it can be.
+    assert any(seconds() < 0.5 for _ in range(3))

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from coldwarm import pytest_plugin, pytest_suite
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.case import Case
+from coldwarm.suite.result import RunResult
+from tests.support.records import model_entry, tiny_config
+from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
+
+IDS = [
+    "deepseek-v3.2",
+    "glm-4.5",
+    "gpt-oss-120b",
+    "kimi-k2.5",
+    "llama-3.1-8b",
+    "minimax-m2.5",
+    "phi-tiny-moe",
+    "qwen3-32b",
+]
+# Plugins that take longer to load than these tests take.
+WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+ON_CPU = ("--coldwarm", "--coldwarm-device", "cpu", "--strict-markers")
+
+
+def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return pytester.runpytest_inprocess(*WITHOUT, *options)
+
+
+def collected(pytester: pytest.Pytester, *options: str) -> list[str]:
+    result = run(pytester, *ON_CPU, "--collect-only", "-q", *options)
+    return [line for line in result.outlines if "::" in line]
+
+
+def test_the_catalog_is_collected(pytester: pytest.Pytester) -> None:
+    assert collected(pytester) == [f"coldwarm::{model_id}" for model_id in IDS]
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["-k", "glm"], ["glm-4.5"]),
+        (["-k", "qwen3 or glm"], ["glm-4.5", "qwen3-32b"]),
+        (["-m", "coldwarm_cpu"], IDS),
+        (["-m", "coldwarm and not coldwarm_cpu"], []),
+        (["-m", "coldwarm_cuda"], []),
+        (["--deselect", "coldwarm::glm-4.5"], [model_id for model_id in IDS if model_id != "glm-4.5"]),
+    ],
+)
+def test_tests_are_selected_as_others_are(pytester: pytest.Pytester, options: list[str], ids: list[str]) -> None:
+    assert collected(pytester, *options) == [f"coldwarm::{model_id}" for model_id in ids]
+
+
+def test_the_users_own_tests_stay_beside_them(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(): pass")
+    names = collected(pytester)
+    assert len(names) == 9
+    assert any(name.endswith("::test_mine") for name in names)
+
+
+def test_nothing_is_added_unless_asked_for(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(): pass")
+    run(pytester, "--strict-markers").assert_outcomes(passed=1)
+
+
+def test_an_unsupported_model_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
+    result = run(pytester, *ON_CPU, "-k", "deepseek", "-rs")
+    result.assert_outcomes(skipped=1, deselected=7)
+    result.stdout.fnmatch_lines(["SKIPPED*unsupported on cpu: sparse MLA attention needs a Hopper GPU*"])
+    assert not (pytester.path / "coldwarm-runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--coldwarm", "--coldwarm-catalog", "nowhere"], "no such catalog folder: nowhere"),
+        (["--coldwarm", "--coldwarm-device", "gpu"], "gpu"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(pytester: pytest.Pytester, options: list[str], problem: str) -> None:
+    result = run(pytester, *options, "--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: coldwarm: *{problem}*"])
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog of one model for each verdict, whose runs are already made."""
+    results = {
+        result.case.model_id: result for result in (passed(), failed(), fixed(), known(), crashed(), unsupported())
+    }
+
+    class FakeRunner:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.results: list[RunResult] = []
+
+        def run(self, cases: list[Case]) -> None:
+            self.results += [results[case.model_id] for case in cases]
+
+    monkeypatch.setattr(pytest_suite, "Runner", FakeRunner)
+    monkeypatch.setattr(pytest_suite, "plan", lambda *_, **__: [result.case for result in results.values()])
+
+
+@pytest.mark.usefixtures("suite")
+def test_each_verdict_is_the_outcome_that_pytest_has_for_it(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--coldwarm", "-rA")
+    result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fails: failed",
+            "*vllm.num_compiled_artifacts_saved expected 3, got 4",
+            "again: coldwarm run fails --device cpu",
+            "XFAIL coldwarm::known - one unique subgraph too many (https://example.org/issues/1)",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*pytest_suite.py*")
+
+
+@pytest.mark.usefixtures("suite")
+def test_an_output_folder_of_a_former_suite_is_refused_in_words(pytester: pytest.Pytester) -> None:
+    options = ("--coldwarm", "--coldwarm-output", "out", "-k", "passes")
+    run(pytester, *options).assert_outcomes(passed=1, deselected=5)
+    assert (pytester.path / "out" / "passes" / "suite.json").is_file()
+    again = run(pytester, *options)
+    again.stdout.fnmatch_lines(["*suite.json is there already*"])
+    again.stdout.no_fnmatch_line("*pytest_suite.py*")
+
+
+def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        def test_caches(fresh_caches, tmp_path):
+            assert fresh_caches.manifest() == {}
+            assert os.environ["VLLM_CACHE_ROOT"] == str(fresh_caches.root / "vllm")
+            assert fresh_caches.root.is_relative_to(tmp_path)
+
+        def test_caches_are_gone():
+            assert "coldwarm" not in os.environ.get("VLLM_CACHE_ROOT", "")
+            assert "test_caches" not in os.environ["HOME"]
+
+        def test_expect(expect):
+            counters = {"vllm.a": 1}
+            with expect({"vllm.a": 2}, snapshot=lambda: dict(counters)):
+                counters["vllm.a"] = 3
+            with pytest.raises(AssertionError, match=r"vllm.a: expected \\+1, got \\+0"):
+                with expect({"vllm.a": 1}, snapshot=lambda: dict(counters)):
+                    pass
+        """
+    )
+    run(pytester).assert_outcomes(passed=3)
+
+
+def test_a_warm_start_without_a_cold_one_fails_clearly(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile('def test_mine(warm_start): warm_start("glm-4.5")')
+    result = run(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["warm_start('glm-4.5') needs cold_start('glm-4.5') first"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_cold_start_of_an_unknown_model_fails_clearly(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile('def test_mine(cold_start): cold_start("glm45")')
+    result = run(pytester, "--coldwarm-device", "cpu")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["no model 'glm45' in the catalog; nearest: glm-4.5"])
+
+
+@pytest.fixture
+def fake_models(monkeypatch: pytest.MonkeyPatch, fake_engine: None) -> None:
+    """Names of models say how they behave."""
+
+    def case(config: pytest.Config, model: str) -> Case:
+        return case_of(model_entry(id="m"), engine="fake", config=tiny_config(behaves=model))
+
+    monkeypatch.setattr(pytest_plugin, "_case", case)
+
+
+@pytest.mark.usefixtures("fake_models")
+def test_cold_and_warm_starts_serve_a_users_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_mine(cold_start, warm_start):
+            saved = "vllm.num_compiled_artifacts_saved"
+            assert cold_start("healthy").facts.counters[saved] == 3
+            assert warm_start("healthy").facts.counters[saved] == 0
+
+        def test_crash(cold_start):
+            cold_start("raises")
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["the cold start crashed: ValueError: no such weights"])
+
+
+@pytest.mark.usefixtures("fake_models")
+def test_a_model_can_be_started_cold_any_number_of_times(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_mine(cold_start):
+            for _ in range(3):
+                assert cold_start("healthy").caches_as_left
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
+
+
+@pytest.mark.usefixtures("fake_models")
+def test_a_model_can_be_started_warm_any_number_of_times(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_mine(cold_start, warm_start):
+            cold_start("healthy")
+            for _ in range(2):
+                assert warm_start("healthy").outcome == "finished"
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
+
+
+def test_the_plugin_costs_others_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_mine():
+            assert "coldwarm.pytest_plugin" in sys.modules
+            assert not {"torch", "vllm", "coldwarm.starts", "coldwarm.catalog", "rich", "typer"} & sys.modules.keys()
+        """
+    )
+    pytester.runpytest_subprocess(*WITHOUT).assert_outcomes(passed=1)
+
+
+def test_ids_are_those_of_the_catalog() -> None:
+    assert [model.entry.id for model in Catalog.read().models()] == IDS
+    assert "torch" not in sys.modules
+    assert Path(pytest_suite.__file__).is_file()

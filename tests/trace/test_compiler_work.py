@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldwarm.trace.compiler_work import CompilerWork, read_compiler_work
+from tests.support.traces import trace_text
+
+Record = tuple[dict[str, Any], str | None]
+Read = Callable[..., CompilerWork]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads the compiler's work from a trace of the given records."""
+
+    def read_trace(*records: Record) -> CompilerWork:
+        (tmp_path / "trace.log").write_text(trace_text(*records), encoding="utf-8")
+        return read_compiler_work(tmp_path)
+
+    return read_trace
+
+
+def artifact(name: str, frame: int | None, compilation: int | None = 0) -> Record:
+    ids = {} if frame is None else {"frame_id": frame, "frame_compile_id": compilation}
+    return {"artifact": {"name": name, "encoding": "json"}, **ids, "has_payload": "0f"}, "{}"
+
+
+def subgraph(frame: int | None = 0, compilation: int | None = 0) -> Record:
+    return artifact("vllm_piecewise_compile_start", frame, compilation)
+
+
+def miss(frame: int | None = 0, compilation: int | None = 0) -> Record:
+    return artifact("aotautograd_cache_miss", frame, compilation)
+
+
+def hit(frame: int = 0) -> Record:
+    return artifact("aotautograd_cache_hit", frame)
+
+
+def event(**event: Any) -> Record:
+    return {"chromium_event": {}, "has_payload": "0f"}, json.dumps(event)
+
+
+BEGIN = event(name="GraphLowering.codegen", ph="B", ts=1)
+END = event(name="GraphLowering.codegen", ph="E", ts=2)
+
+
+def test_without_a_trace_nothing_is_known(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        work = read_compiler_work(folder)
+        assert (work.files, work.records) == (0, 0)
+
+
+def test_a_subgraph_that_misses_is_unique(read: Read) -> None:
+    work = read(subgraph(), miss(), subgraph(), miss())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 2)
+
+
+def test_a_subgraph_that_hits_is_not_unique(read: Read) -> None:
+    work = read(subgraph(), miss(), subgraph(), hit(), subgraph(), subgraph(), miss())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (4, 2)
+
+
+def test_a_subgraph_is_unique_once_however_often_it_misses(read: Read) -> None:
+    work = read(subgraph(), miss(), miss(), miss())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (1, 1)
+
+
+@pytest.mark.parametrize("nested", [miss(frame=7), miss(frame=0, compilation=1), miss(frame=None)])
+def test_a_nested_compile_is_no_subgraph(read: Read, nested: Record) -> None:
+    work = read(subgraph(), nested, hit(), subgraph(), nested, miss())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
+
+
+def test_a_miss_outside_of_every_subgraph_is_no_subgraph(read: Read) -> None:
+    work = read(miss(), miss(frame=None), subgraph(), hit())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (1, 0)
+
+
+def test_code_generation_is_counted_where_it_begins(read: Read) -> None:
+    assert read(BEGIN, END, BEGIN, END).code_generations == 2
+    assert read(END).code_generations == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        event(name="other", ph="B", args={"caller": "GraphLowering.codegen"}),
+        event(name="GraphLowering.codegen.inner", ph="B"),
+        event(name="GraphLowering.codegen", ph="i"),
+        event(name="GraphLowering.codegen"),
+        ({"chromium_event": {}}, '"GraphLowering.codegen"'),
+        ({"chromium_event": {}}, '{"name": "GraphLowering.codegen", "ph": "B"'),
+        ({"chromium_event": {}}, None),
+        ({"artifact": {"name": "log"}}, '{"name": "GraphLowering.codegen", "ph": "B"}'),
+        ({"inductor_output_code": {}}, '{"name": "GraphLowering.codegen", "ph": "B"}'),
+    ],
+)
+def test_nothing_else_is_code_generation(read: Read, record: Record) -> None:
+    work = read(record)
+    assert (work.records, work.code_generations) == (1, 0)
+
+
+def test_an_event_nested_deeper_than_python_recurses_is_no_code_generation(read: Read) -> None:
+    depth = 100 * sys.getrecursionlimit()
+    assert read(({"chromium_event": {}}, '["GraphLowering.codegen", ' + "[" * depth)).code_generations == 0
+
+
+def test_all_files_of_a_trace_are_read(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        text = trace_text(subgraph(), miss(), BEGIN, END)
+        (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text + "garbage\n")
+    (tmp_path / "other.txt").write_text(trace_text(BEGIN))
+    assert read_compiler_work(tmp_path) == CompilerWork(
+        files=2, records=8, garbled_lines=2, code_generations=2, subgraphs_compiled=2, subgraphs_unique=2
+    )
+
+
+def test_a_subgraph_of_one_file_does_not_go_on_in_the_next(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(trace_text(subgraph()))
+    (tmp_path / "b.log").write_text(trace_text(miss()))
+    assert read_compiler_work(tmp_path).subgraphs_unique == 0

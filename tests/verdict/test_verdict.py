@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.catalog.entry import ModelEntry
+from coldwarm.starts.record import Failure, LayerKind, Outcome, StartKind, StartRecord
+from coldwarm.verdict.invariant_ids import InvariantId
+from coldwarm.verdict.verdict import Status, Verdict, circumstances_of, judge, unsupported
+from tests.support.records import (
+    LOADED,
+    MISSES,
+    SAVED,
+    cold_record,
+    compiler_work,
+    expectation,
+    generated_tokens,
+    known_issue,
+    model_entry,
+    unfinished_record,
+    warm_facts,
+    warm_record,
+)
+
+OTHER_TOKENS = [token.model_copy(update={"token_id": 999}) for token in generated_tokens()]
+
+
+def verdict(*, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None, **entry: Any) -> Verdict:
+    """Judge a healthy pair with these counters put over its own."""
+    return judge(model_entry(**entry), cold_record(counters=cold), warm_record(counters=warm))
+
+
+def failures(found: Verdict) -> list[str]:
+    return [check.id for check in found.checks if not check.holds]
+
+
+def test_a_healthy_pair_that_meets_its_expectation_passes() -> None:
+    found = verdict(expect=[expectation()])
+    assert found.status is Status.PASSED
+    assert found.reasons == [] and found.notes == []
+    assert len(found.checks) == len(InvariantId) + 6
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "broken"),
+    [
+        (cold_record(counters={LOADED: 1}), warm_record(), InvariantId.COMPILES),
+        (cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4}), InvariantId.ONLY_UNIQUE),
+        (cold_record(), warm_record(counters={SAVED: 3}), InvariantId.SAVES_NOTHING),
+        (cold_record(), warm_record(counters={LOADED: 2}), InvariantId.LOADS_ALL),
+        (cold_record(), warm_record(counters={MISSES: 1}), InvariantId.NO_COMPILER),
+        (cold_record(), warm_record(compiler_work=compiler_work(code_generations=1)), InvariantId.NO_COMPILER),
+        (cold_record(), warm_record(facts=warm_facts(generated=OTHER_TOKENS)), InvariantId.SAME_OUTPUT),
+    ],
+)
+def test_one_broken_invariant_is_the_one_reason_to_fail(
+    cold: StartRecord, warm: StartRecord, broken: InvariantId
+) -> None:
+    found = judge(model_entry(), cold, warm)
+    assert found.status is Status.FAILED
+    [check] = [check for check in found.checks if not check.holds]
+    assert check.id == broken
+    assert found.reasons == [check.words]
+
+
+def test_all_reasons_to_fail_are_told() -> None:
+    found = verdict(cold={LOADED: 1}, warm={SAVED: 1, MISSES: 1}, expect=[expectation(cold={SAVED: 2}, warm={})])
+    assert found.status is Status.FAILED
+    assert failures(found) == [
+        InvariantId.COMPILES,
+        InvariantId.SAVES_NOTHING,
+        InvariantId.NO_COMPILER,
+        f"expected:cold:{SAVED}",
+    ]
+    assert len(found.reasons) == 4
+
+
+def test_drift_that_the_invariants_allow_fails_the_expectation() -> None:
+    found = verdict(cold={SAVED: 2}, warm={LOADED: 2}, expect=[expectation()])
+    assert found.status is Status.FAILED
+    assert failures(found) == [f"expected:cold:{SAVED}", f"expected:warm:{LOADED}"]
+
+
+def test_an_expectation_does_not_hide_a_broken_invariant() -> None:
+    counters = {"cold": {SAVED: 4}, "warm": {LOADED: 4}}
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, expect=[expectation(**counters)])
+    assert found.status is Status.FAILED
+    assert failures(found) == [InvariantId.ONLY_UNIQUE]
+
+
+def test_a_known_issue_is_accepted() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue()])
+    assert found.status is Status.KNOWN_ISSUE
+    assert found.reasons == ["one unique subgraph too many (https://example.org/issues/1)"]
+
+
+def test_a_known_issue_that_no_longer_shows_is_unexpectedly_fixed() -> None:
+    found = verdict(known_issue=[known_issue()])
+    assert found.status is Status.UNEXPECTEDLY_FIXED
+    [reason] = found.reasons
+    assert reason.startswith("one-too-many: no longer shows: ")
+    assert reason.endswith("take it out of the catalog (https://example.org/issues/1)")
+
+
+def test_a_known_issue_that_got_worse_fails() -> None:
+    found = verdict(cold={SAVED: 9}, warm={LOADED: 9}, known_issue=[known_issue()])
+    assert found.status is Status.FAILED
+    assert len(found.reasons) == 2
+    assert found.reasons[1] == f"one-too-many: fails in another way than known: cold {SAVED} is 9, known is 4"
+
+
+def test_a_known_issue_of_another_place_excuses_nothing() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(when={"device": "cuda"})])
+    assert found.status is Status.FAILED
+    assert found.issues == []
+
+
+def test_a_known_issue_of_another_place_is_not_fixed() -> None:
+    assert verdict(known_issue=[known_issue(when={"device": "cuda"})]).status is Status.PASSED
+
+
+def test_a_known_issue_does_not_excuse_another_failure() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4, SAVED: 1}, known_issue=[known_issue()])
+    assert found.status is Status.FAILED
+    assert found.reasons == ["warm, nothing is saved: 1 artifact saved (0)"]
+
+
+def test_one_fixed_issue_beside_one_that_shows_is_told() -> None:
+    other = known_issue(id="saves-again", breaks="warm-saves-nothing", cold={}, warm={SAVED: 1})
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(), other])
+    assert found.status is Status.UNEXPECTEDLY_FIXED
+    assert [reason.partition(":")[0] for reason in found.reasons] == ["saves-again"]
+
+
+def test_an_issue_whose_counters_were_expected_is_unexpectedly_fixed_too() -> None:
+    expected = expectation(cold={SAVED: 4, LOADED: 0}, warm={SAVED: 0, LOADED: 4})
+    assert verdict(expect=[expected], known_issue=[known_issue()]).status is Status.UNEXPECTEDLY_FIXED
+
+
+ENTRIES_WITH_ISSUES = [model.entry for model in Catalog.read().models() if model.entry.known_issue]
+
+
+def packaged_run(entry: ModelEntry, *, fewer: int) -> tuple[StartRecord, StartRecord]:
+    """What was measured of a packaged model, with so many fewer unique subgraphs."""
+    [expected] = entry.expect
+    cold, warm = dict(expected.cold), dict(expected.warm)
+    cold[SAVED] -= fewer
+    cold[MISSES] -= fewer
+    warm[LOADED] -= fewer
+    return cold_record(counters=cold), warm_record(counters=warm)
+
+
+@pytest.mark.parametrize("entry", ENTRIES_WITH_ISSUES, ids=lambda entry: entry.id)
+def test_what_was_measured_of_a_packaged_model_is_its_known_issue(entry: ModelEntry) -> None:
+    found = judge(entry, *packaged_run(entry, fewer=0))
+    assert (found.status, found.notes) == (Status.KNOWN_ISSUE, [])
+
+
+@pytest.mark.parametrize("entry", ENTRIES_WITH_ISSUES, ids=lambda entry: entry.id)
+def test_a_known_issue_of_a_packaged_model_can_be_fixed(entry: ModelEntry) -> None:
+    assert judge(entry, *packaged_run(entry, fewer=1)).status is Status.UNEXPECTEDLY_FIXED
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
+@pytest.mark.parametrize("kind", list(StartKind))
+def test_a_start_that_did_not_finish_is_an_error(kind: StartKind, outcome: Outcome) -> None:
+    record = unfinished_record(kind, outcome)
+    records = (record, None) if kind is StartKind.COLD else (cold_record(), record)
+    found = judge(model_entry(), *records)
+    assert found.status is Status.ERROR
+    assert found.reasons == [f"the {kind} start {outcome} in phase 'weights': ValueError: no such thing"]
+    assert found.checks == []
+
+
+def test_an_error_without_a_phase() -> None:
+    failure = Failure(what="the process was killed by SIGKILL", signal="SIGKILL")
+    found = judge(model_entry(), unfinished_record(failure=failure), None)
+    assert found.reasons == ["the cold start crashed: the process was killed by SIGKILL"]
+
+
+def test_an_error_that_says_nothing_is_told_by_its_outcome() -> None:
+    found = judge(model_entry(), unfinished_record(outcome=Outcome.TIMED_OUT, failure=None), None)
+    assert found.reasons == ["the cold start timed out: timed out"]
+
+
+def test_a_known_issue_does_not_excuse_a_crash() -> None:
+    found = judge(model_entry(known_issue=[known_issue()]), cold_record(), unfinished_record(StartKind.WARM))
+    assert found.status is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "missing"),
+    [(None, None, "cold"), (cold_record(), None, "warm"), (None, warm_record(), "cold")],
+)
+def test_a_start_that_was_not_made_is_an_error(
+    cold: StartRecord | None, warm: StartRecord | None, missing: str
+) -> None:
+    found = judge(model_entry(), cold, warm)
+    assert found.status is Status.ERROR
+    assert found.reasons == [f"the {missing} start was not made"]
+
+
+def test_unsupported_has_its_reason() -> None:
+    found = unsupported("no kernel")
+    assert (found.status, found.reasons) == (Status.UNSUPPORTED, ["no kernel"])
+
+
+def test_what_was_not_expected_anywhere_is_noted() -> None:
+    found = verdict(expect=[expectation(when={"device": "cuda"})])
+    assert found.status is Status.PASSED
+    assert found.notes == [
+        "no expectation for cpu, piecewise, torch 2.13.0+cpu, vllm 0.32.0: judged by the invariants alone"
+    ]
+
+
+def test_an_expectation_of_no_counter_is_no_expectation() -> None:
+    [note] = verdict(expect=[expectation(cold={}, warm={})]).notes
+    assert note.startswith("no expectation for ")
+
+
+def test_kinds_of_layers_that_were_derived_are_noted() -> None:
+    found = verdict(layer_kinds=None, expect=[expectation()])
+    assert found.status is Status.PASSED
+    assert found.notes == [
+        "1 kind of layers, derived from the classes and parameter shapes of its layers: 8 LlamaDecoderLayer"
+    ]
+
+
+def test_several_kinds_that_were_derived_are_noted() -> None:
+    cold = cold_record()
+    assert cold.facts
+    cold.facts.layer_kinds = [
+        LayerKind(layer_class="Dense", layers=1, parameters=6),
+        LayerKind(layer_class="MoE", layers=7, parameters=8),
+    ]
+    found = judge(model_entry(layer_kinds=None, expect=[expectation()]), cold, warm_record())
+    assert found.notes[0].startswith("2 kinds of layers, derived from")
+    assert found.notes[0].endswith(": 1 Dense, 7 MoE")
+
+
+def test_different_versions_of_the_two_starts_are_noted() -> None:
+    warm = warm_record(facts=warm_facts(versions={"torch": "2.14.0", "vllm": "0.32.0"}))
+    found = judge(model_entry(expect=[expectation()]), cold_record(), warm)
+    assert found.notes == ["the two starts ran with different versions"]
+
+
+def test_circumstances_are_those_of_the_record() -> None:
+    circumstances = circumstances_of(cold_record(device="cuda", compilation="shipped"))
+    assert (circumstances.device, circumstances.compilation) == ("cuda", "shipped")
+    assert circumstances.versions["torch"] == "2.13.0+cpu"
+    assert circumstances_of(unfinished_record()).versions == {}
+
+
+def test_judging_stored_records_again_gives_the_same_verdict() -> None:
+    entry = model_entry(known_issue=[known_issue()], expect=[expectation(cold={SAVED: 4}, warm={})])
+    cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
+    first = judge(entry, cold, warm)
+    stored = [StartRecord.model_validate_json(record.model_dump_json()) for record in (cold, warm)]
+    again = judge(ModelEntry.model_validate_json(entry.model_dump_json()), *stored)
+    assert first == again == judge(entry, cold, warm)
+    assert Verdict.model_validate_json(first.model_dump_json()) == first
