@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from coldwarm.engines import engine
+from coldwarm.starts import start
+from coldwarm.starts.launcher import Ended
+from coldwarm.starts.request import StartRequest
+from coldwarm.starts.worker import WorkerResult
 from tests.support.commands import ROOT, Commands
+from tests.support.records import cold_facts
 
 pytest_plugins = ["pytester"]
 
@@ -27,3 +33,18 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the engine ``fake`` known in this process and in the workers that it starts."""
     monkeypatch.setitem(engine._MODULES, "fake", "tests.support.fake_engine")
     monkeypatch.setenv("PYTHONPATH", f"{_SITE}{os.pathsep}{ROOT}")
+
+
+@pytest.fixture
+def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every start end at once, healthy, without a process."""
+
+    def launch(command: Sequence[str], events: tuple[int, int], *_: object, log: Path, **__: object) -> Ended:
+        for end in events:
+            os.close(end)
+        request = StartRequest.model_validate_json(Path(command[-1]).read_bytes())
+        log.touch()
+        request.result.write_text(WorkerResult(facts=cold_facts()).model_dump_json())
+        return Ended(0, False, 1.0)
+
+    monkeypatch.setattr(start, "launch", launch)

@@ -16,8 +16,7 @@ from coldwarm.errors import ColdwarmError, UsageError
 from coldwarm.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from coldwarm.report.console import PlainConsole
     from coldwarm.suite.result import RunResult
 
 app = typer.Typer(
@@ -109,9 +108,9 @@ def run(
 
       VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5   with a flag of yours
     """
-    from rich.console import Console
-
     from coldwarm.catalog.catalog import Catalog
+    from coldwarm.report.console import PlainConsole
+    from coldwarm.report.junit import check_writable
     from coldwarm.report.live import live_view
     from coldwarm.suite.interrupt import orderly_interrupt
     from coldwarm.suite.plan import plan
@@ -119,8 +118,10 @@ def run(
     from coldwarm.suite.store import Store
 
     cases = plan(Catalog.read(catalog or []), models or [], engine=engine, device=device, compilation=compilation)
+    if junit is not None:
+        check_writable(junit)
     store = Store.create(output, [case.model_id for case in cases])
-    progress = Console(stderr=True)
+    progress = PlainConsole(stderr=True)
     interrupted = False
     with orderly_interrupt():
         view = live_view(progress, len(cases))
@@ -131,7 +132,7 @@ def run(
         except KeyboardInterrupt:
             interrupted = True
     _report(runner.results, json=json, junit=junit)
-    progress.print(f"records: {store.folder}", highlight=False, soft_wrap=True)
+    progress.print(f"records: {store.folder}", soft_wrap=True)
     if interrupted:
         progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
@@ -189,7 +190,9 @@ def judge(
     known = Catalog.read(catalog or [])
     results = []
     for stored in read_runs(folder):
-        current = known.get(stored.case.model_id)
+        # A model that was named by a path is not the catalog's model of that id.
+        named_by_id = stored.case.argument == stored.case.model_id
+        current = known.get(stored.case.model_id) if named_by_id else None
         case = stored.case.model_copy(update={"entry": current.entry}) if current else stored.case
         results.append(RunResult.of(case, stored.cold, stored.warm))
     if not results:
@@ -232,9 +235,7 @@ def _exit(results: list[RunResult]) -> None:
     raise typer.Exit(exit_code(results))
 
 
-def _stdout() -> Console:
-    from rich.console import Console
+def _stdout() -> PlainConsole:
+    from coldwarm.report.console import PlainConsole
 
-    console = Console()
-    # Where no terminal says how wide it is, a table is not cut to 80 columns.
-    return console if console.is_terminal else Console(width=200)
+    return PlainConsole()

@@ -6,6 +6,7 @@ Loaded by every pytest beside which coldwarm is installed, so it imports what it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +83,16 @@ def cold_start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
     fails where the start does not finish.
     """
     starters: dict[str, Starter] = {}
+    numbers = count()
 
     def start(model: str) -> StartRecord:
         from coldwarm.starts.start import Starter
 
+        number = next(numbers)
         starter = Starter(
             _case(request.config, model),
-            tmp_path / f"coldwarm-{len(starters)}",
-            tmp_path / f"coldwarm-{len(starters)}-output",
+            tmp_path / f"coldwarm-{number}",
+            tmp_path / f"coldwarm-{number}-output",
             time_limit=request.config.getoption("--coldwarm-timeout"),
         )
         starters[model] = starter

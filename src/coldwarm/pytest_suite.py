@@ -66,7 +66,7 @@ class ModelTest(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Tell the verdict in words, without a traceback."""
-        if isinstance(excinfo.value, UnhealthyError):
+        if isinstance(excinfo.value, UnhealthyError | ColdwarmError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

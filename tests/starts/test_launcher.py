@@ -62,12 +62,12 @@ def grandchild(folder: Path) -> int:
 
 def test_phases_are_told_and_their_durations_sum_to_the_total(start: Callable[..., Ended]) -> None:
     told: list[str] = []
-    ended = start("say('a'); time.sleep(0.1); say('b'); time.sleep(0.2)", on_phase=told.append)
+    ended = start("say('a'); time.sleep(0.05); say('b'); time.sleep(0.1)", on_phase=told.append)
     assert told == ["a", "b"]
     assert [phase.name for phase in ended.phases] == ["process start", "a", "b"]
     assert sum(phase.seconds for phase in ended.phases) == pytest.approx(ended.seconds)
-    assert ended.phases[1].seconds >= 0.05
-    assert ended.phases[2].seconds >= 0.15
+    assert ended.phases[1].seconds >= 0.02
+    assert ended.phases[2].seconds >= 0.07
 
 
 def test_phases_told_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
@@ -104,10 +104,10 @@ def test_the_worker_runs_in_its_folder_and_session_and_reads_nothing(
 
 
 def test_a_hanging_worker_is_killed_with_all_it_started(start: Callable[..., Ended], tmp_path: Path) -> None:
-    ended = start("say('a'); leave_behind(); time.sleep(60)", time_limit=1)
+    ended = start("say('a'); leave_behind(); time.sleep(60)", time_limit=0.7)
     assert ended.timed_out
     assert ended.exit_status == -9
-    assert 1 <= ended.seconds < 5
+    assert 0.7 <= ended.seconds < 5
     assert is_gone(grandchild(tmp_path))
 
 
@@ -151,9 +151,7 @@ def test_an_interrupt_kills_the_tree_and_passes_on(
 
     began = time.monotonic()
     with pytest.raises(error):
-        start(
-            "open('pid', 'w').write(str(os.getpid())); leave_behind(); say('a'); time.sleep(60)", on_phase=interrupt
-        )
+        start("open('pid', 'w').write(str(os.getpid())); leave_behind(); say('a'); time.sleep(60)", on_phase=interrupt)
     assert time.monotonic() - began < 10
     assert is_gone(int((tmp_path / "pid").read_text()))
     assert is_gone(grandchild(tmp_path))

@@ -11,7 +11,7 @@ from coldwarm.starts.launcher import Ended
 from coldwarm.starts.record import Failure, Outcome, Phase, StartKind
 from coldwarm.starts.start import Starter, _failure, _outcome
 from coldwarm.starts.worker import WorkerResult
-from tests.support.processes import goes, is_gone
+from tests.support.processes import goes
 from tests.support.records import cold_facts, tiny_config
 from tests.support.runs import case_of
 
@@ -91,9 +91,9 @@ def test_the_last_lines_of_the_log_come_with_a_failure(log: Path) -> None:
     assert failure.log_tail[-1] == "last \N{REPLACEMENT CHARACTER}"
 
 
-def starter(folder: Path, *, time_limit: float = 30, **config: object) -> Starter:
+def starter(folder: Path, **config: object) -> Starter:
     case = case_of(engine="fake", config=tiny_config(**config))
-    return Starter(case, folder / "scratch", folder / "output", time_limit=time_limit)
+    return Starter(case, folder / "scratch", folder / "output", time_limit=30)
 
 
 @pytest.mark.usefixtures("fake_engine")
@@ -131,19 +131,6 @@ class TestWithAFakeEngine:
         assert "not watched" in (tmp_path / "output" / "cold.log").read_text()
         assert (tmp_path / "output" / "warm.trace" / "trace.log").is_file()
 
-    def test_a_cold_start_with_something_in_its_caches_is_not_as_due(self, tmp_path: Path) -> None:
-        starts = starter(tmp_path)
-        (starts.caches.root / "triton" / "left").write_text("x")
-        cold = starts.cold()
-        assert not cold.caches_as_left
-        assert cold.caches_before["triton"].files == 1
-
-    def test_a_warm_start_with_meddled_caches_is_not_as_due(self, tmp_path: Path) -> None:
-        starts = starter(tmp_path)
-        starts.cold()
-        (starts.caches.root / "vllm" / "more").write_text("x")
-        assert not starts.warm().caches_as_left
-
     def test_a_crash_is_told_with_its_phase_and_traceback(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="raises").cold()
         assert record.outcome is Outcome.CRASHED
@@ -161,17 +148,6 @@ class TestWithAFakeEngine:
         assert record.failure is not None
         assert (record.failure.signal, record.failure.phase) == ("SIGKILL", "compile")
 
-    def test_a_hanging_worker_is_killed_with_what_it_started(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sleeper = tmp_path / "sleeper"
-        monkeypatch.setenv("FAKE_SLEEPER", str(sleeper))
-        record = starter(tmp_path, behaves="hangs", time_limit=1.5).cold()
-        assert record.outcome is Outcome.TIMED_OUT
-        assert record.failure is not None
-        assert record.failure.phase == "compile"
-        assert is_gone(int(sleeper.read_text()))
-
     def test_a_worker_dies_with_its_launcher(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sleeper = tmp_path / "sleeper"
         monkeypatch.setenv("FAKE_SLEEPER", str(sleeper))
@@ -188,3 +164,25 @@ class TestWithAFakeEngine:
         os.waitpid(launcher, 0)
         os.kill(int(sleeper.read_text()), 9)
         assert goes(worker.pid)
+
+
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
+class TestWithoutAProcess:
+    def test_what_cold_left_is_what_is_due_to_warm(self, tmp_path: Path) -> None:
+        starts = starter(tmp_path)
+        cold = starts.cold()
+        assert cold.caches_as_left
+        assert starts.warm().caches_as_left
+
+    def test_a_cold_start_with_something_in_its_caches_is_not_as_due(self, tmp_path: Path) -> None:
+        starts = starter(tmp_path)
+        (starts.caches.root / "triton" / "left").write_text("x")
+        cold = starts.cold()
+        assert not cold.caches_as_left
+        assert cold.caches_before["triton"].files == 1
+
+    def test_a_warm_start_with_meddled_caches_is_not_as_due(self, tmp_path: Path) -> None:
+        starts = starter(tmp_path)
+        starts.cold()
+        (starts.caches.root / "vllm" / "more").write_text("x")
+        assert not starts.warm().caches_as_left

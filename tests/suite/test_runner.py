@@ -73,13 +73,13 @@ def test_a_crash_ends_its_own_run_only(tmp_path: Path) -> None:
     assert (tmp_path / "suite" / "b" / "verdict.json").is_file()
 
 
-@pytest.mark.usefixtures("fake_engine")
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
 def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
-    runs = runner(tmp_path, Told(interrupt_at="b cold: compile"))
+    runs = runner(tmp_path, Told(interrupt_at="b warm"))
     with pytest.raises(KeyboardInterrupt):
         runs.run([case("a"), case("b"), case("c")])
     assert [result.case.model_id for result in runs.results] == ["a"]
-    assert [(run.case.model_id, run.cold is None) for run in read_runs(tmp_path / "suite")] == [
-        ("a", False),
-        ("b", True),
+    assert [(run.case.model_id, run.cold is None, run.warm is None) for run in read_runs(tmp_path / "suite")] == [
+        ("a", False, False),
+        ("b", False, True),
     ]

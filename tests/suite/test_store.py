@@ -64,9 +64,7 @@ def test_default_folders_are_unique_within_a_second(tmp_path: Path, monkeypatch:
 
 def test_runs_are_read_back_as_they_were_in_the_order_of_the_suite(suite: Path) -> None:
     runs = read_runs(suite)
-    assert runs == [
-        StoredRun(case=passed(model).case, cold=cold_record(), warm=warm_record()) for model in ("b", "a")
-    ]
+    assert runs == [StoredRun(case=passed(model).case, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
 
 
 def test_one_run_is_read_alone(suite: Path) -> None:

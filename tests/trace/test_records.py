@@ -14,7 +14,7 @@ from coldwarm.trace.records import GarbledLines, TraceRecord, read_records
 from tests.support.traces import trace_text
 
 RECORDS: list[tuple[dict[str, Any], str | None]] = [
-    ({"string_table": ["a.py", 0]}, None),
+    ({"str": ["a] {}.py", 0]}, None),
     ({"artifact": {"name": "vllm_piecewise_compile_start", "encoding": "json"}, "has_payload": "0f"}, '{\n"a": 1\n}'),
     ({"chromium_event": {}, "has_payload": "1f"}, '{"name": "GraphLowering.codegen", "ph": "B"}'),
     ({"dynamo_output_graph": {}, "frame_id": 0, "frame_compile_id": 0}, "class M:\n\n    größe = '] {'\n\ttab"),

@@ -106,10 +106,10 @@ def test_the_kinds_of_the_catalog_win_over_the_derived() -> None:
 
 
 def test_without_any_layers_what_is_unique_cannot_be_told() -> None:
-    cold = cold_record()
+    cold, warm = cold_record(counters={SAVED: 1}), warm_record(counters={LOADED: 1})
     assert cold.facts
     cold.facts.layer_kinds = []
-    check = the_only_failure(cold=cold, layer_kinds=None)
+    check = the_only_failure(cold=cold, warm=warm, layer_kinds=None)
     assert check.id == InvariantId.ONLY_UNIQUE
     assert "cannot be told" in check.words
 

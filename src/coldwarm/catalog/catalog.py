@@ -66,7 +66,7 @@ class Catalog:
         if (model := self.get(word)) is not None:
             return model
         path = Path(word)
-        if path.is_dir() and (path / "config.json").exists():
+        if _is_file(path / "config.json"):
             path = path / "config.json"
         if path.suffix == ".toml":
             return read_model(path)
@@ -82,10 +82,19 @@ class Catalog:
 def read_model(path: Path) -> CatalogModel:
     """Read a model's TOML file and the config beside it."""
     entry = read_entry(path)
-    config_path = (path.parent / entry.config).resolve()
-    if not config_path.is_file():
+    config_path = path.parent / entry.config
+    if not _is_file(config_path):
         raise CatalogError(path, f"no such file: {config_path}", key="config")
+    config_path = config_path.resolve()
     return CatalogModel(entry, read_config(config_path), path, config_path)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether `path` is a file; what cannot be a path at all (too long, a NUL, a loop of links) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _models_in(folder: Path) -> list[CatalogModel]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, get_args
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 Device = Literal["cpu", "cuda"]
 Compilation = Literal["piecewise", "shipped"]
+DEVICES: tuple[str, ...] = get_args(Device)
 
 
 def _valid_specifier(text: str) -> str:
@@ -24,15 +25,46 @@ def _valid_specifier(text: str) -> str:
     return text
 
 
+class _Bound(NamedTuple):
+    version: Version
+    included: bool
+
+
 def _is_impossible(specifiers: SpecifierSet) -> bool:
-    """Whether the lower and upper bounds of `specifiers` leave nothing between them."""
-    # Every bound that a specifier can have is one of the versions that it names, or lies beside one.
-    named = [Version(spec.version.removesuffix(".*")) for spec in specifiers if spec.operator != "==="]
-    if not named:
+    """Whether the highest lower bound of `specifiers` leaves nothing below the lowest upper bound."""
+    lows, highs = [_Bound(Version("0"), True)], []
+    for specifier in specifiers:
+        low, high = _bounds(specifier)
+        lows += [low] if low else []
+        highs += [high] if high else []
+    if not highs:
         return False
-    beside = [Version(f"{version.epoch}!{version.base_version.split('!')[-1]}.1") for version in named]
-    outermost = [Version("0"), Version("99999")]
-    return not any(specifiers.contains(candidate, prereleases=True) for candidate in [*named, *beside, *outermost])
+    # Of two bounds at one version, the one that excludes it is the tighter.
+    low = max(lows, key=lambda bound: (bound.version, not bound.included))
+    high = min(highs, key=lambda bound: (bound.version, bound.included))
+    if low.version == high.version:
+        return not (low.included and high.included and specifiers.contains(low.version, prereleases=True))
+    return low.version > high.version
+
+
+def _bounds(specifier: Specifier) -> tuple[_Bound | None, _Bound | None]:
+    """The lower and the upper bound that `specifier` sets."""
+    if specifier.operator in ("!=", "==="):
+        return None, None
+    wildcard = specifier.version.endswith(".*")
+    version = Version(specifier.version.removesuffix(".*"))
+    match specifier.operator:
+        case ">=" | ">":
+            return _Bound(version, specifier.operator == ">="), None
+        case "<=" | "<":
+            return None, _Bound(version, specifier.operator == "<=")
+        case "==" if not wildcard:
+            return _Bound(version, True), _Bound(version, True)
+        case _:
+            # ==2.13.* and ~=2.13.0 both reach up to, and not including, 2.14.
+            kept = version.release if wildcard else version.release[:-1]
+            beyond = ".".join(str(part) for part in (*kept[:-1], kept[-1] + 1))
+            return _Bound(version, True), _Bound(Version(f"{version.epoch}!{beyond}"), False)
 
 
 VersionSpecifier = Annotated[str, AfterValidator(_valid_specifier)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from coldwarm.catalog.conditions import Compilation, Conditions, Device
 from coldwarm.verdict.invariant_ids import InvariantId
@@ -16,16 +16,15 @@ def flatten_counters(tree: object) -> object:
         return tree
     flat: dict[str, object] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            inner = flatten_counters(value)
-            assert isinstance(inner, dict)
-            flat.update({f"{key}.{name}": number for name, number in inner.items()})
-        else:
-            flat[key] = value
+        inner = flatten_counters(value)
+        more = {f"{key}.{name}": number for name, number in inner.items()} if isinstance(inner, dict) else {key: inner}
+        if twice := flat.keys() & more.keys():
+            raise ValueError(f"{min(twice)} is given twice")
+        flat.update(more)
     return flat
 
 
-CounterValues = Annotated[dict[str, NonNegativeInt], BeforeValidator(flatten_counters)]
+CounterValues = Annotated[dict[str, Annotated[int, Field(strict=True, ge=0)]], BeforeValidator(flatten_counters)]
 """Counts by flat counter name, for example ``{"vllm.num_compiled_artifacts_saved": 3}``."""
 
 

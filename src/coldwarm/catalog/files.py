@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def read_entry(path: Path) -> ModelEntry:
     text = _read_text(path)
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number too long; nested too deep
         line = re.search(r"at line (\d+)", str(error))
         raise CatalogError(path, f"no TOML: {error}", line=int(line[1]) if line else None) from error
     try:
@@ -45,26 +46,36 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise CatalogError(path, f"no JSON: {error.msg} (column {error.colno})", line=error.lineno) from error
+    except (ValueError, RecursionError) as error:  # a number too long; nested too deep
+        raise CatalogError(path, f"no JSON: {error}") from error
     if not isinstance(config, dict):
         raise CatalogError(path, f"a config.json holds one object, this one holds a {type(config).__name__}")
+    try:
+        architectures_of(config, path)
+    except CatalogError as error:
+        raise CatalogError(path, error.problem, key=error.key, line=_line_of(text, ["architectures"])) from None
+    return config
+
+
+def architectures_of(config: Mapping[str, Any], path: Path) -> list[str]:
+    """Return the names of the model's class in a `config` that was read from `path`.
+
+    Raises:
+        CatalogError: It names none.
+    """
     names = config.get("architectures")
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise CatalogError(
-            path,
-            'must name the model\'s class, for example ["LlamaForCausalLM"]',
-            key="architectures",
-            line=_line_of(text, ["architectures"]),
-        )
-    return config
+        raise CatalogError(path, 'must name the model\'s class, for example ["LlamaForCausalLM"]', key="architectures")
+    return names
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise CatalogError(path, f"no UTF-8 text: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise CatalogError(path, error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise CatalogError(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> CatalogError:
@@ -103,19 +114,29 @@ def _known_keys(location: list[str | int]) -> list[str]:
 
 
 def _line_of(text: str, location: list[str | int]) -> int | None:
-    """The line (from 1) of the key that `location` ends at; None where it cannot be told."""
-    lines = text.splitlines()
-    start = 0
+    """The line (from 1) of the key that `location` ends at, or else of the table it belongs in; None if unknown."""
+    lines = text.split("\n")
+    headers = [number for number, line in enumerate(lines) if re.match(r"\s*\[", line)]
     match location:
         case [str() as table, int() as index, *_]:
-            headers = [n for n, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{re.escape(table)}\s*\]\]", line)]
-            if index < len(headers):
-                start = headers[index]
-    # A counter's name is one part of the location, yet may be written dotted or as a bare last word.
-    names = [str(part) for part in location if isinstance(part, str)]
-    for name in reversed(names):
-        word = re.compile(rf"(?<![\w-])[\"']?{re.escape(name)}[\"']?\s*[=:.\]]")
-        for number in range(start, len(lines)):
-            if word.search(lines[number]):
-                return number + 1
+            of_table = [n for n in headers if re.match(rf"\s*\[\[\s*{re.escape(table)}\s*\]\]", lines[n])]
+            if index >= len(of_table):
+                return None
+            start = of_table[index]
+            inside = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\.")
+            end = next((n for n in headers if n > start and not inside.match(lines[n])), len(lines))
+        case _:
+            start, end = 0, headers[0] if headers else len(lines)
+    # A counter's name is one part of the location, yet may be written dotted.
+    for name in reversed([part for part in location if isinstance(part, str)]):
+        key = rf"[\"']?{re.escape(name)}[\"']?\s*"
+        for pattern, last in (
+            (rf"(?<![\w-]){key}[=:]", end),
+            (rf"^\s*{key}\.", end),
+            (rf"^\s*\[[^\]]*\.\s*{key}\]", end),
+            (rf"^\s*\[+\s*{key}\]", len(lines)),
+        ):
+            for number in range(start, last):
+                if not lines[number].lstrip().startswith("#") and re.search(pattern, lines[number]):
+                    return number + 1
     return start + 1 if start else None

@@ -33,7 +33,7 @@ def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
                     model.path, f"{model.config_path} has no key {key!r}", key=f"deviation.{number}.remove"
                 )
             del config[key]
-        config.update(deviation.set)
+        config.update(copy.deepcopy(deviation.set))
     return config
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.catalog.conditions import Device
+from coldwarm.catalog.conditions import DEVICES
 from coldwarm.catalog.entry import ModelEntry
-
-DEVICES: tuple[str, ...] = get_args(Device)
 
 
 def models_as_table(models: list[CatalogModel]) -> Table:
@@ -24,8 +22,8 @@ def models_as_table(models: list[CatalogModel]) -> Table:
         entry = model.entry
         table.add_row(
             entry.id,
-            model.config["architectures"][0],
-            ", ".join(entry.layer_kinds) if entry.layer_kinds else "derived",
+            Text(model.config["architectures"][0]),
+            Text(", ".join(entry.layer_kinds) if entry.layer_kinds else "derived"),
             *(_support(entry, device) for device in DEVICES),
         )
     return table
@@ -41,7 +39,7 @@ def print_model(console: Console, model: CatalogModel) -> None:
     entry = model.entry
 
     def line(text: str = "") -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     line(f"{entry.id}: {entry.name} ({', '.join(model.config['architectures'])})")
     line(f"  entry   {model.path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
@@ -9,6 +10,23 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from coldwarm.errors import UsageError
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.verdict import Status
+
+# What XML 1.0 cannot hold, and the colours of a terminal.
+_NOT_XML = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def check_writable(path: Path) -> None:
+    """Find out now whether a report can be written to `path`, and not after minutes of work.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_junit(path: Path, results: list[RunResult]) -> None:
@@ -34,21 +52,27 @@ def _case(result: RunResult) -> TestCase:
     verdict = result.verdict
     seconds = sum(record.seconds for record in (result.cold, result.warm) if record)
     case = TestCase(result.case.model_id, f"coldwarm.{result.case.device}.{result.case.compilation}", seconds)
-    reasons = verdict.reasons or [""]
+    reason = _as_xml(verdict.reasons[0]) if verdict.reasons else ""
     match verdict.status:
         case Status.FAILED | Status.UNEXPECTEDLY_FIXED:
-            outcome: Failure | Error | Skipped | None = Failure(reasons[0], verdict.status)
+            outcome: Failure | Error | Skipped | None = Failure(reason, verdict.status)
         case Status.ERROR:
-            outcome = Error(reasons[0], verdict.status)
+            outcome = Error(reason, verdict.status)
         case Status.KNOWN_ISSUE | Status.UNSUPPORTED:
-            outcome = Skipped(f"{verdict.status}: {reasons[0]}", verdict.status)
+            outcome = Skipped(f"{verdict.status}: {reason}", verdict.status)
         case _:
             outcome = None
     if outcome is not None:
         log = next((r.failure.log_tail for r in (result.cold, result.warm) if r and r.failure), [])
         evidence = [f"log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
-        outcome.text = "\n".join([*verdict.reasons, *evidence, f"again: {result.case.reproduce()}", *log])
+        record = result.cold or result.warm
+        again = f"again: {result.case.reproduce(record.environment if record else None)}"
+        outcome.text = _as_xml("\n".join([*verdict.reasons, *evidence, again, *log]))
         case.result = [outcome]
     checks = [f"{'ok' if check.holds else 'NO'}  {check.words}" for check in verdict.checks]
-    case.system_out = "\n".join([*checks, *(f"note: {note}" for note in verdict.notes)])
+    case.system_out = _as_xml("\n".join([*checks, *(f"note: {note}" for note in verdict.notes)]))
     return case
+
+
+def _as_xml(text: str) -> str:
+    return _NOT_XML.sub("", text)

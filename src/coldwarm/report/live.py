@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
@@ -46,7 +47,7 @@ class PlainLines:
         self._line(f"[{self._done}/{self._total}] {result.case.model_id}: {result.verdict.status}")
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
 
 class LiveLine:
@@ -56,7 +57,7 @@ class LiveLine:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -89,12 +90,12 @@ class LiveLine:
         if self._start is not None:
             self._progress.remove_task(self._start)
             self._start = None
-        self._progress.console.print(f"{case.model_id} {record.kind}: {_ended(record)}", markup=False, highlight=False)
+        self._progress.console.print(Text(f"{case.model_id} {record.kind}: {_ended(record)}"))
 
     def run_ended(self, result: RunResult) -> None:
         """Leave the verdict above the line."""
         self._progress.advance(self._suite)
-        self._progress.console.print(f"{result.case.model_id}: {result.verdict.status}", markup=False, highlight=False)
+        self._progress.console.print(Text(f"{result.case.model_id}: {result.verdict.status}"))
 
 
 def live_view(console: Console, total: int) -> PlainLines | LiveLine:

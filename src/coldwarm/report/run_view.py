@@ -12,7 +12,7 @@ def print_run(console: Console, result: RunResult) -> None:
     """Print all that is worth reading of `result`."""
 
     def line(text: str = "") -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     case, verdict = result.case, result.verdict
     line(f"{case.model_id} on {case.engine}, {case.device}, {case.compilation}: {verdict.status}")

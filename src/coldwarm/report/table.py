@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +13,19 @@ from coldwarm.verdict.invariants import LOADED, SAVED
 from coldwarm.verdict.verdict import Status
 
 _SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+# Broken where the lines end on a narrow terminal, so that the whole table fits 80 columns.
+_HEADINGS = (
+    "model",
+    "subgraphs",
+    "unique",
+    "cold\nsaved/\nloaded",
+    "warm\nsaved/\nloaded",
+    "cold\ns",
+    "warm\ns",
+    "verdict",
+)
+_WIDE = 100
+
 _STYLES = {
     Status.PASSED: "green",
     Status.KNOWN_ISSUE: "yellow",
@@ -25,25 +38,19 @@ _STYLES = {
 
 def print_results(console: Console, results: list[RunResult]) -> None:
     """Print the table and what there is to say of each run that is not simply healthy."""
-    console.print(_table(results))
+    console.print(_table(results, wide=console.width >= _WIDE))
     for result in results:
         for line in _explained(result):
             console.print(line, soft_wrap=True)
 
 
-def _table(results: list[RunResult]) -> Table:
+def _table(results: list[RunResult], *, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for heading in (
-        "model",
-        "subgraphs",
-        "unique",
-        "cold saved/loaded",
-        "warm saved/loaded",
-        "cold s",
-        "warm s",
-        "verdict",
-    ):
-        table.add_column(heading, justify="left" if heading in ("model", "verdict") else "right", no_wrap=True)
+    for heading in _HEADINGS:
+        justify: JustifyMethod = "left" if heading in ("model", "verdict") else "right"
+        if wide:
+            heading = heading.replace("/\n", "/").replace("\n", " ")
+        table.add_column(heading, justify=justify, vertical="bottom", no_wrap=True)
     for result in results:
         status = result.verdict.status
         table.add_row(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
-from coldwarm.starts.environment import recorded
+from coldwarm.starts.environment import recorded, to_set_again
 
 
 class Case(BaseModel):
@@ -54,7 +54,7 @@ class Case(BaseModel):
 
     def reproduce(self, environment: dict[str, str] | None = None) -> str:
         """The shell command that runs this case alone, with the user's variables that change compilation."""
-        variables = recorded(os.environ) if environment is None else environment
+        variables = to_set_again(recorded(os.environ) if environment is None else environment)
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
         words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
         if self.compilation != "piecewise":

@@ -15,7 +15,8 @@ _CHANGES_COMPILATION = re.compile(
     r"^((VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
     r"|CUDA_HOME|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|LD_PRELOAD|PYTHONHASHSEED)$"
 )
-_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL)")
+_SECRET = re.compile(r"_(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY|CREDENTIALS?)$")
+_MASK = "(set, not recorded)"
 
 # Set by coldwarm for each start; a value of the user's is replaced, and that is recorded.
 _SET_BY_COLDWARM = CACHE_VARIABLES | {"TORCH_TRACE", "COLDWARM_COMPILATION", "COLDWARM_START"}
@@ -47,7 +48,7 @@ def environment_of_start(
     environment["TORCH_TRACE"] = str(trace)
     environment["COLDWARM_COMPILATION"] = compilation
     environment["COLDWARM_START"] = token
-    if environment.get("VLLM_PLUGINS"):
+    if "VLLM_PLUGINS" in environment:
         # The user's list would shut out the plugin that keeps piecewise compilation on.
         environment["VLLM_PLUGINS"] += ",coldwarm"
     return environment
@@ -56,10 +57,15 @@ def environment_of_start(
 def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
     return {
-        name: "(set, not recorded)" if _SECRET.search(name) else value
+        name: _MASK if _SECRET.search(name) else value.encode("utf-8", "backslashreplace").decode()
         for name, value in sorted(user.items())
         if _CHANGES_COMPILATION.match(name) and name not in _SET_BY_COLDWARM
     }
+
+
+def to_set_again(recorded_environment: Mapping[str, str]) -> dict[str, str]:
+    """Those of the recorded variables that can be set again: all but the masked ones."""
+    return {name: value for name, value in recorded_environment.items() if value != _MASK}
 
 
 def overridden(user: Mapping[str, str] = os.environ) -> list[str]:

@@ -57,19 +57,24 @@ def launch(
     """
     read_end, write_end = events
     began = time.monotonic()
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            cwd=working_folder,
-            pass_fds=(write_end,),
-            # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
-            start_new_session=True,
-        )
-    os.close(write_end)
+    try:
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=working_folder,
+                pass_fds=(write_end,),
+                # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
     phases = _Phases(began, on_phase)
     timed_out = False
     try:

@@ -34,11 +34,20 @@ class WarningKeeper:
 
     def __call__(self, record: logging.LogRecord) -> None:
         """Keep `record` if it is one of those."""
-        if record.levelno < logging.WARNING or not self._is_watched(record.name):
+        # `logging.makeLogRecord` makes records of nothing first, without a name or a level.
+        if not record.levelno or record.levelno < logging.WARNING or not self._is_watched(record.name):
             return
-        message = Message(logger=record.name, level=record.levelname, text=record.getMessage())
+        message = Message(logger=record.name, level=record.levelname, text=_text_of(record))
         if message not in self.messages:
             self.messages.append(message)
 
     def _is_watched(self, name: str) -> bool:
         return any(name == logger or name.startswith(logger + ".") for logger in self._loggers)
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    """The message; where its arguments do not fit, as it was written, since watching must not break what logs."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return str(record.msg)

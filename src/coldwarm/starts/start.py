@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class Starter:
         self._time_limit = time_limit
         self._caches = Caches.fresh(scratch / "caches")
         self._left_by_cold: dict[str, tuple[int, int]] = {}
+        self._made: Counter[StartKind] = Counter()
         self._model = scratch / "model"
         self._model.mkdir()
         (self._model / "config.json").write_text(json.dumps(case.config, indent=2))
@@ -69,12 +71,14 @@ class Starter:
         began = datetime.now(UTC)
         due = self._left_by_cold
         before, content_before = self._caches.manifest(), self._caches.content()
-        log = self._output / f"{kind}.log"
-        trace = self._output / f"{kind}.trace"
+        self._made[kind] += 1
+        name = str(kind) if self._made[kind] == 1 else f"{kind}-{self._made[kind]}"
+        log = self._output / f"{name}.log"
+        trace = self._output / f"{name}.trace"
         trace.mkdir()
-        result = self._scratch / f"{kind}.result.json"
+        result = self._scratch / f"{name}.result.json"
         read_end, write_end = os.pipe()
-        request = self._scratch / f"{kind}.request.json"
+        request = self._scratch / f"{name}.request.json"
         request.write_text(
             StartRequest(
                 engine=case.engine,
@@ -146,13 +150,20 @@ def _failure(worker: WorkerResult, ended: Ended, time_limit: float, log: Path) -
     elif worker.failure is not None:
         failure = worker.failure
     elif ended.exit_status < 0:
-        name = signal.Signals(-ended.exit_status).name
+        name = _signal_name(-ended.exit_status)
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
     elif ended.exit_status > 0 or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
     else:
         return None
     return failure.model_copy(update={"log_tail": _tail(log)})
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _tail(log: Path) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coldwarm.catalog.catalog import Catalog, CatalogModel
-from coldwarm.catalog.conditions import Circumstances
+from coldwarm.catalog.catalog import PACKAGED, Catalog, CatalogModel
+from coldwarm.catalog.conditions import DEVICES, Circumstances
+from coldwarm.catalog.entry import Expectation, KnownIssue
 from coldwarm.engines.engine import Installation, load_installation
 from coldwarm.errors import CatalogError, UsageError
 from coldwarm.starts.case import Case
@@ -34,10 +35,11 @@ def plan(
     """
     installation = load_installation(engine)
     device = device or installation.default_device()
+    if device not in DEVICES:
+        raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
-    named = [(catalog.resolve(word), word) for word in words]
-    chosen = named or [(model, model.entry.id) for model in catalog.models()]
-    cases = [_prepare(model, word, installation, device, compilation) for model, word in chosen]
+    models = [catalog.resolve(word) for word in words] or catalog.models()
+    cases = [_prepare(model, installation, device, compilation) for model in models]
     _check_ids(cases)
     unsupported = [(case.model_id, case.entry.unsupported_on(device, compilation)) for case in cases]
     if all(why is not None for _, why in unsupported):
@@ -46,8 +48,9 @@ def plan(
     return cases
 
 
-def _prepare(model: CatalogModel, word: str, installation: Installation, device: str, compilation: str) -> Case:
-    case = Case.of(model, word, engine=installation.name, device=device, compilation=compilation)
+def _prepare(model: CatalogModel, installation: Installation, device: str, compilation: str) -> Case:
+    argument = model.entry.id if model.path.parent == PACKAGED else str(model.path)
+    case = Case.of(model, argument, engine=installation.name, device=device, compilation=compilation)
     if case.entry.unsupported_on(device, compilation) is None:
         installation.check_config(case.config, model.config_path)
         _check_counter_names(model, installation)
@@ -55,18 +58,21 @@ def _prepare(model: CatalogModel, word: str, installation: Installation, device:
 
 
 def _check_counter_names(model: CatalogModel, installation: Installation) -> None:
-    for number, expectation in enumerate(model.entry.expect):
+    rows: list[tuple[str, Expectation | KnownIssue]] = []
+    rows += [(f"expect.{number}", row) for number, row in enumerate(model.entry.expect)]
+    rows += [(f"known_issue.{number}", row) for number, row in enumerate(model.entry.known_issue)]
+    for key, row in rows:
         # What other versions count is not known here.
         here = Circumstances(
-            device=expectation.when.device or "",
-            compilation=expectation.when.compilation or "",
+            device=row.when.device or "",
+            compilation=row.when.compilation or "",
             versions=installation.versions(),
         )
-        if not expectation.when.hold(here):
+        if not row.when.hold(here):
             continue
-        for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
+        for kind, counters in (("cold", row.cold), ("warm", row.warm)):
             if problem := installation.check_counters(list(counters)):
-                raise CatalogError(model.path, problem, key=f"expect.{number}.{kind}")
+                raise CatalogError(model.path, problem, key=f"{key}.{kind}")
 
 
 def _check_ids(cases: list[Case]) -> None:

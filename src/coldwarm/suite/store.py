@@ -6,6 +6,7 @@ and ``verdict.json``, beside each start's ``.log`` and ``.trace/``.
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -88,7 +89,9 @@ class Store:
     def _write(self, case: Case, name: str, content: BaseModel) -> None:
         path = self.folder_of(case) / f"{name}.json"
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(content.model_dump_json(indent=2))
+        text = json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
+        unfinished.write_bytes(text.encode("utf-8", "replace"))
         unfinished.replace(path)
 
 
@@ -115,7 +118,12 @@ def _read_run(folder: Path) -> StoredRun:
 
 def _read(path: Path, record: type[_Record]) -> _Record | None:
     try:
-        return record.model_validate_json(path.read_bytes())
+        content = record.model_validate_json(path.read_bytes())
+        if (schema := getattr(content, "schema_version", SCHEMA_VERSION)) > SCHEMA_VERSION:
+            raise UsageError(
+                f"{path} is a record of a later version of coldwarm (schema {schema}, known is {SCHEMA_VERSION})"
+            )
+        return content
     except FileNotFoundError:
         return None
     except ValidationError as error:

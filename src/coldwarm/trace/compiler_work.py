@@ -77,6 +77,6 @@ def _begins_code_generation(payload: str) -> bool:
         return False
     try:
         event = json.loads(payload)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON; a number too long; nested too deep
         return False
     return isinstance(event, dict) and event.get("name") == _CODE_GENERATION and event.get("ph") == "B"

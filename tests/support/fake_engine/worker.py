@@ -41,18 +41,12 @@ class FakeWorker:
         match behaves:
             case "raises":
                 raise ValueError("no such weights\nsecond line")
-            case "prints colours and raises":
-                sys.stdout.write("\x1b[31mERROR\x1b[0m \x00 <&> ]]>\n")
-                raise ValueError("no \x1b[31msuch\x1b[0m weights")
             case "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":
                 ready = Path(os.environ["FAKE_SLEEPER"])
                 subprocess.Popen([sys.executable, "-S", "-c", SLEEPER.format(ready=str(ready))])
                 time.sleep(60)
-            case "logs badly":
-                logging.raiseExceptions = False
-                logging.getLogger("fake.compiler").warning("%d artifacts of %d", 3)
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
         Path(os.environ["TORCH_TRACE"], "trace.log").write_text('V0101 00:00:00.000 1 a.py:1] {"str": ["a", 1]}\n')
         if artifact.exists():

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from coldwarm.catalog.files import architectures_of
 from coldwarm.counters import torch_source, vllm_source
 from coldwarm.engines.engine import Installation
 from coldwarm.errors import CatalogError, UsageError, nearest
@@ -70,8 +71,9 @@ class VllmInstallation:
     def check_config(self, config: Mapping[str, Any], path: Path) -> None:
         """Raise `CatalogError` where vLLM's registry has none of the config's architectures."""
         known = self.architectures
-        if known and not any(name in known for name in config["architectures"]):
-            name = config["architectures"][0]
+        names = architectures_of(config, path)
+        if known and not any(name in known for name in names):
+            name = names[0]
             raise CatalogError(
                 path, f"{name!r} is no architecture of vLLM {self.version}{nearest(name, known)}", key="architectures"
             )
@@ -127,7 +129,10 @@ class VllmInstallation:
         tables = (
             node.value
             for node in ast.parse(source.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            and isinstance(node.value, ast.Dict)
+            # The models that it had once, by their last version.
+            and "_PREVIOUSLY_SUPPORTED_MODELS" not in ast.unparse(node).split("=", 1)[0]
         )
         return frozenset(
             key.value
