@@ -32,7 +32,8 @@ def commands(tmp_path: Path) -> Commands:
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the engine ``fake`` known in this process and in the workers that it starts."""
     monkeypatch.setitem(engine._MODULES, "fake", "tests.support.fake_engine")
-    monkeypatch.setenv("PYTHONPATH", f"{_SITE}{os.pathsep}{ROOT}")
+    for folder in (ROOT, _SITE):
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.fixture

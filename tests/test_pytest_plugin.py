@@ -68,7 +68,8 @@ def test_nothing_is_added_unless_asked_for(pytester: pytest.Pytester) -> None:
 
 
 def test_an_unsupported_model_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
-    result = run(pytester, *ON_CPU, "-k", "deepseek", "-rs")
+    # Were another model selected, its start would be over at once.
+    result = run(pytester, *ON_CPU, "-k", "deepseek", "-rs", "--coldwarm-timeout", "0.01")
     result.assert_outcomes(skipped=1, deselected=7)
     result.stdout.fnmatch_lines(["SKIPPED*unsupported on cpu: sparse MLA attention needs a Hopper GPU*"])
     assert not (pytester.path / "coldwarm-runs").exists()

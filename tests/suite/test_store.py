@@ -130,11 +130,12 @@ def test_a_half_written_record_is_never_seen(tmp_path: Path, monkeypatch: pytest
     store.keep_case(case)
     store.keep_start(case, cold_record(seconds=1.0))
 
-    def full(self: Path, text: str) -> int:
-        self.write_bytes(text.encode()[:10])
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         store.keep_start(case, cold_record(seconds=2.0))
     assert read_runs(store.folder)[0].cold == cold_record(seconds=1.0)
