@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -370,3 +371,19 @@ def test_the_package_imports_nothing_heavy() -> None:
         "assert not {'torch', 'vllm', 'pydantic', 'typer', 'rich'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# Where unprivileged namespaces are allowed.
+AS_PROCESS_1 = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+def test_run_works_as_process_1_of_a_container(commands: Commands) -> None:
+    allowed = shutil.which("unshare") and not subprocess.run([*AS_PROCESS_1, "true"], capture_output=True).returncode
+    if not allowed:
+        pytest.skip("no unprivileged namespaces here")
+    model(commands.folder, "a")
+    line = [*AS_PROCESS_1, *commands.line("run", "a.json", "--engine", "fake", "--json")]
+    done = subprocess.run(
+        line, cwd=commands.folder, env=commands.environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout[-2000:]

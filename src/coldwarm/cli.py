@@ -161,13 +161,12 @@ def show(
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
-    from coldwarm.suite.result import RunResult
-    from coldwarm.suite.store import read_runs
+    from coldwarm.suite.judging import judge_again
 
     folder = Path(what)
     if (folder / "suite.json").is_file() or (folder / "case.json").is_file():
-        for stored in read_runs(folder):
-            print_run(_stdout(), RunResult.of(stored.case, stored.cold, stored.warm))
+        for result in judge_again(folder, Catalog.read(catalog or [])):
+            print_run(_stdout(), result)
     else:
         print_model(_stdout(), Catalog.read(catalog or []).resolve(what))
 
@@ -184,20 +183,16 @@ def judge(
     The catalog as it is now decides; a model that is no longer in it is judged by the entry that was stored with it.
     """
     from coldwarm.catalog.catalog import Catalog
-    from coldwarm.suite.result import RunResult
-    from coldwarm.suite.store import read_runs
+    from coldwarm.suite.judging import judge_again
+    from coldwarm.suite.store import never_started
 
-    known = Catalog.read(catalog or [])
-    results = []
-    for stored in read_runs(folder):
-        # A model that was named by a path is not the catalog's model of that id.
-        named_by_id = stored.case.argument == stored.case.model_id
-        current = known.get(stored.case.model_id) if named_by_id else None
-        case = stored.case.model_copy(update={"entry": current.entry}) if current else stored.case
-        results.append(RunResult.of(case, stored.cold, stored.warm))
+    results = judge_again(folder, Catalog.read(catalog or []))
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
     _report(results, json=json, junit=junit)
+    if missing := never_started(folder):
+        sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
+        raise typer.Exit(ExitCode.CRASHED)
     _exit(results)
 
 

@@ -36,5 +36,9 @@ class CatalogError(ColdwarmError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; nearest: a, b`` for the known words most like `word`, or an empty string where none is."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
+    if not close:
+        as_written = {name.lower(): name for name in words}
+        close = [as_written[name] for name in difflib.get_close_matches(word.lower(), as_written, n=3, cutoff=0.5)]
     return f"; nearest: {', '.join(close)}" if close else ""

@@ -82,6 +82,9 @@ class UnhealthyError(Exception):
         verdict = result.verdict
         lines = [f"{result.case.model_id}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
         lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
+        for record in (result.cold, result.warm):
+            if record is not None and record.failure is not None:
+                lines += [f"  {record.kind}.log: {line}" for line in record.failure.log_tail]
         lines.append(f"again: {result.case.reproduce()}")
         super().__init__("\n".join(lines))
 

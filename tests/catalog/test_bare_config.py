@@ -87,7 +87,6 @@ def test_it_is_judged_by_the_invariants_alone() -> None:
     [
         ("Qwen3 32B/config.json", "qwen3-32b", "Qwen3 32B"),
         ("folder/My_Model.v2.json", "my_model.v2", "My_Model.v2"),
-        ("config.json", "config", "config"),
         ("模型/config.json", "model", "模型"),
         ("-.-/config.json", "model", "-.-"),
     ],

@@ -133,6 +133,20 @@ POSSIBLE_BETWEEN = {
 }
 
 
+# Possible too, yet refused: a bound admits versions that sort beyond it (local ones, prereleases of a wildcard).
+POSSIBLE_BEYOND = {
+    "==2.13.0+cpu,<=2.13.0": "2.13.0+cpu",
+    "==2.13.0+cpu,==2.13.0": "2.13.0+cpu",
+    "==2.13.*,<=2.13.0rc1": "2.13.0rc1",
+    "===2.13,==2.13.0": "2.13",
+}
+
+
+@pytest.mark.parametrize(("specifier", "version"), POSSIBLE_BEYOND.items())
+def test_a_specifier_that_some_version_beyond_its_bound_meets_is_accepted(specifier: str, version: str) -> None:
+    assert admits(specifier, version)
+
+
 @pytest.mark.parametrize(("specifier", "version"), [*POSSIBLE.items(), *POSSIBLE_BETWEEN.items()])
 def test_a_specifier_that_some_version_meets_is_accepted(specifier: str, version: str) -> None:
     assert admits(specifier, version)

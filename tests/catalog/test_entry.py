@@ -68,3 +68,24 @@ def test_unsupported_with_one_compilation_only() -> None:
 def test_shrinking_by_nothing_is_refused() -> None:
     with pytest.raises(ValidationError):
         Shrink(reason="r", overrides={})
+
+
+def test_names_are_unique() -> None:
+    with pytest.raises(ValidationError, match="layer_kinds must be unique: dense, dense"):
+        model_entry(layer_kinds=["dense", "dense"])
+    with pytest.raises(ValidationError, match="known_issue ids must be unique"):
+        model_entry(known_issue=[known_issue(), known_issue()])
+
+
+def test_what_says_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="an expectation needs a counter"):
+        expectation(cold={}, warm={})
+    with pytest.raises(ValidationError, match="a deviation needs use, remove or set"):
+        model_entry(deviation=[{"reason": "r"}])
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        model_entry(source="")
+
+
+def test_an_id_collides_with_no_file_of_a_suite() -> None:
+    with pytest.raises(ValidationError, match="would collide"):
+        model_entry(id="suite.json")

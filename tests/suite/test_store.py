@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coldwarm.errors import UsageError
 from coldwarm.suite import store as store_module
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store, StoredRun, read_runs
+from coldwarm.suite.store import Store, StoredRun, never_started, read_runs
 from tests.support.records import cold_record, unfinished_record, warm_record
 from tests.support.runs import case_of, passed
 
@@ -159,3 +159,10 @@ def test_an_environment_that_is_no_utf8_can_be_kept(tmp_path: Path) -> None:
     store.keep_case(case_of())
     store.keep_start(case_of(), cold_record(environment={"CFLAGS": "\udcff"}))
     assert read_runs(store.folder)[0].cold is not None
+
+
+def test_models_that_a_suite_never_came_to_are_told(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["tiny", "later"])
+    store.keep_case(case_of())
+    assert never_started(store.folder) == ["later"]
+    assert never_started(store.folder_of(case_of())) == []

@@ -215,11 +215,6 @@ def test_what_was_not_expected_anywhere_is_noted() -> None:
     ]
 
 
-def test_an_expectation_of_no_counter_is_no_expectation() -> None:
-    [note] = verdict(expect=[expectation(cold={}, warm={})]).notes
-    assert note.startswith("no expectation for ")
-
-
 def test_kinds_of_layers_that_were_derived_are_noted() -> None:
     found = verdict(layer_kinds=None, expect=[expectation()])
     assert found.status is Status.PASSED
@@ -240,10 +235,37 @@ def test_several_kinds_that_were_derived_are_noted() -> None:
     assert found.notes[0].endswith(": 1 Dense, 7 MoE")
 
 
-def test_different_versions_of_the_two_starts_are_noted() -> None:
+def test_starts_of_different_versions_are_not_of_one_run() -> None:
     warm = warm_record(facts=warm_facts(versions={"torch": "2.14.0", "vllm": "0.32.0"}))
     found = judge(model_entry(expect=[expectation()]), cold_record(), warm)
-    assert found.notes == ["the two starts ran with different versions"]
+    assert found.status is Status.ERROR
+    assert found.reasons == ["the two records are not of one run: torch 2.13.0+cpu cold, 2.14.0 warm"]
+
+
+def test_starts_on_different_devices_are_not_of_one_run() -> None:
+    found = judge(model_entry(), cold_record(device="cuda"), warm_record(device="cpu"))
+    assert (found.status, found.reasons) == (
+        Status.ERROR,
+        ["the two records are not of one run: device cuda cold, cpu warm"],
+    )
+
+
+def test_two_cold_starts_are_no_run() -> None:
+    found = judge(model_entry(), cold_record(), cold_record())
+    assert (found.status, found.reasons) == (
+        Status.ERROR,
+        ["the two records are not a cold and a warm start, but cold and cold"],
+    )
+
+
+def test_a_finished_record_without_facts_is_an_error() -> None:
+    assert judge(model_entry(), cold_record(facts=None), warm_record()).status is Status.ERROR
+
+
+def test_a_warm_trace_with_garbled_lines_rules_nothing_out() -> None:
+    found = judge(model_entry(), cold_record(), warm_record(compiler_work=compiler_work(garbled_lines=1)))
+    assert found.status is Status.FAILED
+    assert found.reasons[0].endswith("1 line of it could not be read")
 
 
 def test_circumstances_are_those_of_the_record() -> None:

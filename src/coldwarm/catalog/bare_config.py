@@ -20,16 +20,21 @@ _SMALL = {
     "num_experts": 8,
     "num_local_experts": 8,
     "n_routed_experts": 8,
+    # No more experts a token, and no more groups of them, than there are experts left.
+    "num_experts_per_tok": 8,
+    "n_group": 1,
+    "topk_group": 1,
 }
 
 
 def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
     """Return an entry for the published `config` at `path`; its kinds of layers are left to be derived."""
     overrides = _shrink(config)
-    name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+    folder = path.resolve().parent.name
+    name = folder if path.name == "config.json" and folder else path.stem
     reason = "a bare config.json is shrunk by rule, to the sizes of vLLM's own startup tests"
     return ModelEntry(
-        id=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "model",
+        id=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._") or "model",
         name=name or config["architectures"][0],
         config=path.name,
         source=str(path),

@@ -66,7 +66,7 @@ class Catalog:
         if (model := self.get(word)) is not None:
             return model
         path = Path(word)
-        if _is_file(path / "config.json"):
+        if word and _is_file(path / "config.json"):
             path = path / "config.json"
         if path.suffix == ".toml":
             return read_model(path)

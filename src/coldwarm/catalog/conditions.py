@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, get_args
 
-from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -20,51 +20,9 @@ def _valid_specifier(text: str) -> str:
         raise ValueError(
             f"{text!r} is no version specifier; write it as pip does, for example '>=2.13,<2.14' or '~=0.32.0'"
         ) from error
-    if _is_impossible(SpecifierSet(text)):
+    if SpecifierSet(text).is_unsatisfiable():
         raise ValueError(f"{text!r} is a version specifier that no version can satisfy")
     return text
-
-
-class _Bound(NamedTuple):
-    version: Version
-    included: bool
-
-
-def _is_impossible(specifiers: SpecifierSet) -> bool:
-    """Whether the highest lower bound of `specifiers` leaves nothing below the lowest upper bound."""
-    lows, highs = [_Bound(Version("0"), True)], []
-    for specifier in specifiers:
-        low, high = _bounds(specifier)
-        lows += [low] if low else []
-        highs += [high] if high else []
-    if not highs:
-        return False
-    # Of two bounds at one version, the one that excludes it is the tighter.
-    low = max(lows, key=lambda bound: (bound.version, not bound.included))
-    high = min(highs, key=lambda bound: (bound.version, bound.included))
-    if low.version == high.version:
-        return not (low.included and high.included and specifiers.contains(low.version, prereleases=True))
-    return low.version > high.version
-
-
-def _bounds(specifier: Specifier) -> tuple[_Bound | None, _Bound | None]:
-    """The lower and the upper bound that `specifier` sets."""
-    if specifier.operator in ("!=", "==="):
-        return None, None
-    wildcard = specifier.version.endswith(".*")
-    version = Version(specifier.version.removesuffix(".*"))
-    match specifier.operator:
-        case ">=" | ">":
-            return _Bound(version, specifier.operator == ">="), None
-        case "<=" | "<":
-            return None, _Bound(version, specifier.operator == "<=")
-        case "==" if not wildcard:
-            return _Bound(version, True), _Bound(version, True)
-        case _:
-            # ==2.13.* and ~=2.13.0 both reach up to, and not including, 2.14.
-            kept = version.release if wildcard else version.release[:-1]
-            beyond = ".".join(str(part) for part in (*kept[:-1], kept[-1] + 1))
-            return _Bound(version, True), _Bound(Version(f"{version.epoch}!{beyond}"), False)
 
 
 VersionSpecifier = Annotated[str, AfterValidator(_valid_specifier)]

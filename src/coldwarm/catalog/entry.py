@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from coldwarm.catalog.conditions import Compilation, Conditions, Device
 from coldwarm.verdict.invariant_ids import InvariantId
@@ -28,6 +28,10 @@ CounterValues = Annotated[dict[str, Annotated[int, Field(strict=True, ge=0)]], B
 """Counts by flat counter name, for example ``{"vllm.num_compiled_artifacts_saved": 3}``."""
 
 
+Words = Annotated[str, Field(min_length=1)]
+"""Something said; an empty string says nothing."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,24 +48,30 @@ class _ForDevices(_Strict):
 class Shrink(_ForDevices):
     """Values that make the model small, handed to the engine as its overrides of the published config."""
 
-    reason: str
+    reason: Words
     overrides: dict[str, Any] = Field(min_length=1)
 
 
 class Deviation(_ForDevices):
     """An edit of the published config, because a device cannot run it as published."""
 
-    reason: str
+    reason: Words
     use: str | None = None
     """Go on with this sub-config instead of the whole (``text_config``)."""
     remove: tuple[str, ...] = ()
     set: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.use is None and not self.remove and not self.set:
+            raise ValueError("a deviation needs use, remove or set")
+        return self
+
 
 class Unsupported(_Strict):
     """Where the model cannot run at all."""
 
-    reason: str
+    reason: Words
     devices: tuple[Device, ...] = Field(min_length=1)
     compilation: Compilation | None = None
 
@@ -70,10 +80,16 @@ class Expectation(_Strict):
     """The exact counters that the model must show where `when` holds."""
 
     when: Conditions
-    measured: str
+    measured: Words
     """When, on what, and with which versions these numbers were seen."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        if not self.cold and not self.warm:
+            raise ValueError("an expectation needs a counter, for example cold.vllm.num_compiled_artifacts_saved = 3")
+        return self
 
 
 class KnownIssue(_Strict):
@@ -98,17 +114,34 @@ class ModelEntry(_Strict):
     name: str
     config: str
     """The published config.json, relative to the TOML file."""
-    source: str
+    source: Words
     """Where the config was published."""
     source_note: str = ""
     """How far the packaged facts were checked against the published file."""
-    layer_kinds: tuple[str, ...] | None = None
+    layer_kinds: Annotated[tuple[Words, ...], Field(min_length=1)] | None = None
     """The kinds of layers, by name (dense, MoE); None: derived from the layers of the model that was started."""
     shrink: tuple[Shrink, ...] = ()
     deviation: tuple[Deviation, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
     expect: tuple[Expectation, ...] = ()
     known_issue: tuple[KnownIssue, ...] = ()
+
+    @field_validator("id")
+    @classmethod
+    def _is_no_file_of_a_suite(cls, model_id: str) -> str:
+        if model_id.endswith(".json"):
+            raise ValueError(f"{model_id!r} would collide with the files of a suite; an id does not end with .json")
+        return model_id
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("layer_kinds", self.layer_kinds or ()),
+            ("known_issue ids", tuple(issue.id for issue in self.known_issue)),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what} must be unique: {', '.join(names)}")
+        return self
 
     def unsupported_on(self, device: str, compilation: str) -> Unsupported | None:
         """Why the model cannot run on `device` with `compilation`; None where it can."""

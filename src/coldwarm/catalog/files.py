@@ -64,7 +64,7 @@ def architectures_of(config: Mapping[str, Any], path: Path) -> list[str]:
         CatalogError: It names none.
     """
     names = config.get("architectures")
-    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+    if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
         raise CatalogError(path, 'must name the model\'s class, for example ["LlamaForCausalLM"]', key="architectures")
     return names
 

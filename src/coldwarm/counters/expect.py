@@ -40,16 +40,19 @@ def expect(
     yield
     after = snapshot()
     # Checked after the block, because the block may be what imports the source of the counters.
-    if unknown := [name for name in expected if name not in after]:
-        raise UnknownCounterError("\n".join(unknown_counter(name, after) for name in unknown))
-    wrong = {name: rise for name, rise in expected.items() if after[name] - before.get(name, 0) != rise}
+    unknown = [unknown_counter(name, after) for name in expected if name not in after]
+    wrong = [
+        f"  {name}: expected +{rise}, got {after[name] - before.get(name, 0):+d} "
+        f"(before {before.get(name, 0)}, after {after[name]})"
+        for name, rise in expected.items()
+        if name in after and after[name] - before.get(name, 0) != rise
+    ]
     if wrong:
-        lines = [
-            f"  {name}: expected +{rise}, got {after[name] - before.get(name, 0):+d} "
-            f"(before {before.get(name, 0)}, after {after[name]})"
-            for name, rise in wrong.items()
-        ]
-        raise UnexpectedCountersError("\n".join([f"{len(wrong)} of {len(expected)} counters differ:", *lines]))
+        wrong.insert(0, f"{len(wrong)} of {len(expected)} counters differ:")
+    if unknown:
+        raise UnknownCounterError("\n".join([*unknown, *wrong]))
+    if wrong:
+        raise UnexpectedCountersError("\n".join(wrong))
 
 
 def unknown_counter(name: str, known: Mapping[str, int]) -> str:

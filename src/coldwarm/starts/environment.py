@@ -44,6 +44,10 @@ def environment_of_start(
     environment = {**engine_defaults, **user}
     # With another home folder, packages that the user installed with `pip install --user` must still be found.
     environment.setdefault("PYTHONUSERBASE", site.getuserbase())
+    if "PYTHONPATH" in environment:
+        # The start runs in a folder of its own, where a relative path would lead elsewhere.
+        paths = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     environment.update(caches.environment())
     environment["TORCH_TRACE"] = str(trace)
     environment["COLDWARM_COMPILATION"] = compilation

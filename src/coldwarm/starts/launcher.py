@@ -152,7 +152,8 @@ class _Phases:
     def take(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._enter(json.loads(line)["phase"])
+            if (phase := _phase_of(line)) is not None:
+                self._enter(phase)
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
@@ -162,3 +163,11 @@ class _Phases:
 
     def finish(self, ended: float) -> list[Phase]:
         return [*self._phases, Phase(name=self._current, seconds=ended - self._since)]
+
+
+def _phase_of(line: bytes) -> str | None:
+    """The phase that a line of the pipe announces; whatever else is written there only makes the phases coarser."""
+    try:
+        return str(json.loads(line)["phase"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -21,5 +21,7 @@ class StartRequest(BaseModel):
     seed: int = 0
     result: Path
     """Where the worker writes its `WorkerResult`."""
+    launcher_pid: int
+    """The process that the worker must not outlive."""
     events_fd: int
     """Where the worker writes its progress, a JSON object a line."""

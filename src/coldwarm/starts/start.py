@@ -87,6 +87,7 @@ class Starter:
                 model_folder=self._model,
                 overrides=case.overrides,
                 result=result,
+                launcher_pid=os.getpid(),
                 events_fd=write_end,
             ).model_dump_json(indent=2)
         )

@@ -34,7 +34,7 @@ class WorkerResult(BaseModel):
 def main() -> int:
     """Do the start that the request file describes; the exit status is 1 where it raised."""
     request = StartRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
-    _die_with_parent()
+    _die_with(request.launcher_pid)
     os.set_inheritable(request.events_fd, False)
     progress = Progress(request.events_fd)
     result = WorkerResult()
@@ -44,6 +44,7 @@ def main() -> int:
     try:
         result.facts = engine.start(request, progress)
     except Exception as error:
+        traceback.print_exc()
         result.failure = Failure(
             what=f"{type(error).__name__}: {error}".strip().splitlines()[0],
             phase=progress.phase,
@@ -60,12 +61,13 @@ def main() -> int:
     return 1 if result.failure else 0
 
 
-def _die_with_parent() -> None:
+def _die_with(launcher: int) -> None:
     """Have the kernel kill this process when the launcher dies, even by SIGKILL (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() == 1:
+        # It may have died before that was asked for.
+        if os.getppid() != launcher:
             raise SystemExit("the launcher is gone")
 
 

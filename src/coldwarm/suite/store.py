@@ -109,6 +109,12 @@ def read_runs(folder: Path) -> list[StoredRun]:
     return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
 
 
+def never_started(folder: Path) -> list[str]:
+    """The models of the suite in `folder` that it was ended before; empty for a single run."""
+    suite = _read(folder / "suite.json", SuiteRecord)
+    return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
+
+
 def _read_run(folder: Path) -> StoredRun:
     case = _read(folder / "case.json", Case)
     assert case is not None

@@ -98,11 +98,12 @@ def _no_compiler(starts: Starts) -> Check:
             words=f"warm, the compiler does not run: {_misses(misses)} (0); "
             "no trace was written, so that code generation cannot be ruled out",
         )
+    unread = f"; {_plural(work.garbled_lines, 'line')} of it could not be read" if work.garbled_lines else ""
     return Check(
         id=InvariantId.NO_COMPILER,
-        holds=misses == 0 and work.code_generations == 0,
+        holds=misses == 0 and work.code_generations == 0 and not unread,
         words=f"warm, the compiler does not run: {_misses(misses)} (0), "
-        f"{_plural(work.code_generations, 'code generation')} in the trace (0)",
+        f"{_plural(work.code_generations, 'code generation')} in the trace (0){unread}",
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import ModelEntry
-from coldwarm.starts.record import Outcome, StartRecord
+from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import check_expectations
 from coldwarm.verdict.invariant_ids import InvariantId
@@ -47,6 +47,8 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     if cold is None or warm is None:
         missing = "cold" if cold is None else "warm"
         return Verdict(status=Status.ERROR, reasons=[f"the {missing} start was not made"])
+    if problem := _not_of_one_run(cold, warm):
+        return Verdict(status=Status.ERROR, reasons=[problem])
     starts = Starts(cold, warm, entry)
     circumstances = circumstances_of(cold)
     checks = check_invariants(starts)
@@ -91,6 +93,25 @@ def _why_unfinished(record: StartRecord) -> str:
     return f"the {record.kind} start {record.outcome}{phase}: {what}"
 
 
+def _not_of_one_run(cold: StartRecord, warm: StartRecord) -> str | None:
+    """Say why these records are not the cold and the warm start of one run; None where they are."""
+    if cold.facts is None or warm.facts is None:
+        return "a record of a finished start lacks what the engine knew of it"
+    if (cold.kind, warm.kind) != (StartKind.COLD, StartKind.WARM):
+        return f"the two records are not a cold and a warm start, but {cold.kind} and {warm.kind}"
+    differing = [
+        f"{name} {a} cold, {b} warm"
+        for name, a, b in (
+            ("engine", cold.engine, warm.engine),
+            ("device", cold.device, warm.device),
+            ("compilation", cold.compilation, warm.compilation),
+            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
+        )
+        if a != b
+    ]
+    return f"the two records are not of one run: {', '.join(differing)}" if differing else None
+
+
 def _notes(starts: Starts, circumstances: Circumstances) -> list[str]:
     notes = []
     if not check_expectations(starts, starts.entry, circumstances):
@@ -102,6 +123,4 @@ def _notes(starts: Starts, circumstances: Circumstances) -> list[str]:
     if starts.entry.layer_kinds is None:
         kinds, source = starts.layer_kinds()
         notes.append(f"{kinds} kind{'' if kinds == 1 else 's'} of layers, {source}")
-    if starts.cold_facts.versions != starts.warm_facts.versions:
-        notes.append("the two starts ran with different versions")
     return notes

@@ -143,7 +143,7 @@ class VllmInstallation:
 
 
 def _has_nvidia_gpu() -> bool:
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return (
         Path("/dev/nvidiactl").exists()
