@@ -30,7 +30,7 @@ def test_the_users_flags_reach_the_start() -> None:
 
 
 def test_the_users_caches_are_replaced() -> None:
-    environment = of_start(dict.fromkeys(CACHE_VARIABLES, "/home/me/warm"))
+    environment = of_start(dict.fromkeys(CACHE_VARIABLES, "/users/warm"))
     assert {environment[name] for name in CACHE_VARIABLES} == set(CACHES.environment().values())
 
 
