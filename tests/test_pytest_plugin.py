@@ -55,6 +55,12 @@ def test_tests_are_selected_as_others_are(pytester: pytest.Pytester, options: li
     assert collected(pytester, *options) == [f"coldwarm::{model_id}" for model_id in ids]
 
 
+def test_pytest_counts_them_as_collected(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(): pass")
+    result = pytester.runpytest_subprocess("--coldwarm", "--collect-only", "-k", "glm")
+    result.stdout.fnmatch_lines(["*collected 9 items / 8 deselected / 1 selected*"])
+
+
 def test_the_users_own_tests_stay_beside_them(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(): pass")
     names = collected(pytester)
