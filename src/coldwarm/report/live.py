@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from coldwarm.starts.case import Case
@@ -58,13 +58,13 @@ class LiveLine:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
         )
-        self._suite = self._progress.add_task("suite", total=total)
+        self._total = total
+        self._done = 0
+        self._suite = self._progress.add_task(self._count())
         self._start: TaskID | None = None
 
     def __enter__(self) -> LiveLine:
@@ -94,8 +94,12 @@ class LiveLine:
 
     def run_ended(self, result: RunResult) -> None:
         """Leave the verdict above the line."""
-        self._progress.advance(self._suite)
+        self._done += 1
+        self._progress.update(self._suite, description=self._count())
         self._progress.console.print(Text(f"{result.case.model_id}: {result.verdict.status}"))
+
+    def _count(self) -> str:
+        return f"{self._done} of {self._total} models done"
 
 
 def live_view(console: Console, total: int) -> PlainLines | LiveLine:
