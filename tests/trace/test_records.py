@@ -21,7 +21,7 @@ RECORDS: list[tuple[dict[str, Any], str | None]] = [
     ({"compilation_metrics": {}, "frame_id": 1}, None),
 ]
 WHOLE = trace_text(*RECORDS).encode()
-wild = settings(max_examples=150, deadline=None)
+wild = settings(max_examples=80, deadline=None)
 
 
 def read(content: bytes) -> tuple[list[TraceRecord], GarbledLines]:
