@@ -1,7 +1,7 @@
 """Weights that tell models apart: random, seeded by each parameter's name.
 
 vLLM's dummy weights are all drawn from the same seed in +-0.001 (vllm/model_executor/model_loader/weight_utils.py):
-every layer is alike, every model generates the same tokens, and a start that mixed its artifacts up would
+every layer is alike, Llama-3.1-8B and GLM-4.5 generate the same tokens, and a start that mixed its artifacts up would
 compute the same. These weights keep activations at about unit size, so that what is generated depends on every layer.
 """
 
