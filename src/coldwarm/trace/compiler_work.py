@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from pydantic import BaseModel, Field
 
-from pydantic import BaseModel
-
-from coldwarm.trace.records import GarbledLines, TraceRecord, read_records
+from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart, SpanEdge, TypedRecord
+from coldwarm.trace.reader import Tally, TraceFile
 
 # The span that Inductor opens around lowering a graph to code (torch/_inductor/graph.py, `codegen`); the spans of
 # loading a saved artifact have other names.
@@ -21,6 +19,8 @@ class CompilerWork(BaseModel):
     """Trace files, one a process and rank; 0: PyTorch wrote no trace, and nothing is known."""
     records: int
     garbled_lines: int
+    passed_over: dict[str, int] = Field(default_factory=dict)
+    """Records that coldwarm has no use for, or does not know, by kind."""
     code_generations: int
     """How often Inductor lowered a graph to code."""
     subgraphs_compiled: int
@@ -29,54 +29,41 @@ class CompilerWork(BaseModel):
     """Those of them that the compiler did not find to be one that it had compiled before."""
 
 
-def read_compiler_work(folder: Path) -> CompilerWork:
-    """Read all trace files in `folder`."""
-    work = CompilerWork(
-        files=0, records=0, garbled_lines=0, code_generations=0, subgraphs_compiled=0, subgraphs_unique=0
-    )
-    for path in sorted(folder.glob("*.log")):
-        garbled = GarbledLines()
-        reader = _Reader()
-        for record in read_records(path, garbled):
-            work.records += 1
-            reader.take(record)
-        work.files += 1
-        work.garbled_lines += garbled.count
-        work.code_generations += reader.code_generations
-        work.subgraphs_compiled += reader.compiled
-        work.subgraphs_unique += reader.unique
-    return work
-
-
-class _Reader:
-    """Follows one file's records in their order."""
+class CompilerWorkCounter:
+    """Counts it, as a consumer of the trace."""
 
     def __init__(self) -> None:
-        self.code_generations = 0
-        self.compiled = 0
-        self.unique = 0
+        self._code_generations = 0
+        self._compiled = 0
+        self._unique = 0
         self._subgraph: tuple[object, object] | None = None
 
-    def take(self, record: TraceRecord) -> None:
-        if "chromium_event" in record.metadata:
-            self.code_generations += _begins_code_generation(record.payload)
-            return
-        match record.artifact_name():
-            case "vllm_piecewise_compile_start":
-                self.compiled += 1
-                self._subgraph = record.compile_id()
-            case "aotautograd_cache_miss" if self._subgraph is not None:
+    def begin(self, file: TraceFile) -> None:
+        """A subgraph's records are all in one file."""
+        self._subgraph = None
+
+    def take(self, record: TypedRecord) -> None:
+        """Count `record`."""
+        match record:
+            case SpanEdge(name=name, begins=True) if name == _CODE_GENERATION:
+                self._code_generations += 1
+            case PiecewiseCompileStart():
+                self._compiled += 1
+                self._subgraph = record.place.compile_id
+            case CacheEvent(layer="AOTAutograd", outcome="miss" | "bypass") if self._subgraph is not None:
                 # A torch.compile nested elsewhere (a sampler, an expert kernel) misses under an id of its own.
-                if record.compile_id() == self._subgraph:
-                    self.unique += 1
+                if record.place.compile_id == self._subgraph:
+                    self._unique += 1
                     self._subgraph = None
 
-
-def _begins_code_generation(payload: str) -> bool:
-    if _CODE_GENERATION not in payload:
-        return False
-    try:
-        event = json.loads(payload)
-    except (ValueError, RecursionError):  # no JSON; a number too long; nested too deep
-        return False
-    return isinstance(event, dict) and event.get("name") == _CODE_GENERATION and event.get("ph") == "B"
+    def work(self, tally: Tally) -> CompilerWork:
+        """The sum, of the whole trace that `tally` is of."""
+        return CompilerWork(
+            files=tally.files,
+            records=tally.records,
+            garbled_lines=tally.garbled.count,
+            passed_over=dict(sorted(tally.passed_over.items())),
+            code_generations=self._code_generations,
+            subgraphs_compiled=self._compiled,
+            subgraphs_unique=self._unique,
+        )

@@ -7,29 +7,60 @@ lines that begin with a tab.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import orjson
+
+_BLOCK_BYTES = 4 << 20
+# A record that is longer is no record; reading on would take memory without end.
+_RECORD_BYTES = 64 << 20
+_BETWEEN_RECORDS = re.compile(rb"\n(?!\t)")
+_PREFIX = re.compile(rb"V\d{4} (\d\d):(\d\d):(\d\d\.\d{1,9}) (\d{1,18}) [^\]]*\] ")
+
+# What every record may have; whichever other key it has is its kind.
+_COMMON_KEYS = frozenset(
+    ("has_payload", "frame_id", "frame_compile_id", "attempt", "stack", "rank", "compiled_autograd_id", "process")
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TraceRecord:
     """One record of a trace."""
 
     metadata: dict[str, Any]
-    payload: str = ""
+    payload: bytes = b""
     """Without the leading tabs; empty where the record has none."""
+    line: int = 0
+    """Number of its first line in the file, from 1."""
+    clock: float = 0.0
+    """Seconds since midnight at which it was written, in the writer's local time."""
+    thread: int = 0
+    """The writer's thread."""
 
     def artifact_name(self) -> str | None:
         """The name of the artifact that this record is; None where it is none."""
         artifact = self.metadata.get("artifact")
         return artifact.get("name") if isinstance(artifact, dict) else None
 
+    def kind(self) -> str:
+        """What the record is: ``chromium_event``, ``artifact:torch_version``; of artifacts, by their name."""
+        if "artifact" in self.metadata:
+            return f"artifact:{self.artifact_name()}"
+        return next((key for key in self.metadata if key not in _COMMON_KEYS), "nothing")
+
     def compile_id(self) -> tuple[object, object]:
         """The frame and its compilation that the record belongs to; (None, None) outside Dynamo's tracing."""
         return self.metadata.get("frame_id"), self.metadata.get("frame_compile_id")
+
+    def text(self) -> str:
+        """The payload as text."""
+        return self.payload.decode("utf-8", "replace")
 
 
 @dataclass
@@ -39,40 +70,96 @@ class GarbledLines:
     count: int = 0
     first: list[str] = field(default_factory=list)
 
-    def add(self, line: str) -> None:
-        """Count `line`, and keep it if it is one of the first three."""
-        self.count += 1
+    def add(self, line: bytes, count: int = 1) -> None:
+        """Count `count` lines that begin with `line`, and keep that if it is one of the first three."""
+        self.count += count
         if len(self.first) < 3:
-            self.first.append(line[:200].rstrip("\n"))
+            self.first.append(line.split(b"\n", 1)[0][:200].decode("utf-8", "replace"))
 
 
 def read_records(path: Path, garbled: GarbledLines) -> Iterator[TraceRecord]:
-    """Yield the records of the trace file at `path`; lines that make no sense are added to `garbled`."""
-    metadata: dict[str, Any] | None = None
-    payload: list[str] = []
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        for line in lines:
-            if line.startswith("\t"):
-                if metadata is None:
-                    garbled.add(line)
-                else:
-                    payload.append(line[1:])
-                continue
-            if metadata is not None:
-                yield TraceRecord(metadata, "".join(payload))
-            metadata, payload = _parse_prefix_line(line), []
-            if metadata is None:
-                garbled.add(line)
-    if metadata is not None:
-        yield TraceRecord(metadata, "".join(payload))
+    """Yield the records of the trace file at `path`; lines that make no sense are added to `garbled`.
+
+    So is a record whose payload is not the one that was logged: cut off, or mixed with another writer's lines.
+    """
+    line = 1
+    with path.open("rb") as file:
+        for piece, lines in _pieces(file):
+            record = _parse(piece, line) if lines is None else None
+            lines = 1 + piece.count(b"\n") if lines is None else lines
+            if record is None:
+                garbled.add(piece, lines)
+            else:
+                yield record
+            line += lines
 
 
-def _parse_prefix_line(line: str) -> dict[str, Any] | None:
-    _, bracket, rest = line.partition("] ")
-    if not bracket or not line.startswith("V"):
+def _pieces(file: BinaryIO) -> Iterator[tuple[bytes, int | None]]:
+    """Yield the lines of each record; of one that is too long its beginning, with the number of all its lines."""
+    rest = b""
+    while block := file.read(_BLOCK_BYTES):
+        *pieces, rest = _BETWEEN_RECORDS.split(rest + block)
+        if not rest and pieces:
+            # The block ends with a line; the next one may go on with its record.
+            rest = pieces.pop() + b"\n"
+        yield from ((piece, None) for piece in pieces)
+        if len(rest) > _RECORD_BYTES:
+            beginning, (lines, rest) = rest, _skip_record(file, rest)
+            yield beginning, lines
+    if rest:
+        yield rest.removesuffix(b"\n"), None
+
+
+def _skip_record(file: BinaryIO, beginning: bytes) -> tuple[int, bytes]:
+    """Read to the next record; return the number of lines up to it, and what was read of it."""
+    lines = beginning.count(b"\n")
+    # A line's end at the end of a block ends the record only if the next block does not begin with a tab.
+    before = b"\n" if beginning.endswith(b"\n") else b""
+    while block := file.read(_BLOCK_BYTES):
+        end = _BETWEEN_RECORDS.search(before + block)
+        if end is not None and end.end() < len(before + block):
+            within = (before + block)[: end.end()]
+            return lines + within.count(b"\n") - len(before), block[end.end() - len(before) :]
+        lines += block.count(b"\n")
+        before = b"\n" if block.endswith(b"\n") else b""
+    return lines + (not before), b""
+
+
+def _parse(piece: bytes, line: int) -> TraceRecord | None:
+    first, _, payload = piece.partition(b"\n")
+    prefix = _PREFIX.match(first)
+    if prefix is None:
         return None
     try:
-        metadata = json.loads(rest)
-    except (ValueError, RecursionError):  # no JSON; a number too long; nested too deep
+        metadata = read_json(first[prefix.end() :])
+    except ValueError:
         return None
-    return metadata if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    hour, minute, second, thread = prefix.groups()
+    clock = int(hour) * 3600 + int(minute) * 60 + float(second)
+    record = TraceRecord(metadata, payload[1:].replace(b"\n\t", b"\n"), line, clock, int(thread))
+    return record if _is_whole(record) else None
+
+
+def read_json(text: bytes) -> Any:
+    """Read JSON as PyTorch writes it, by Python's own `json`: with NaN and lone surrogates, where there are any.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+
+
+def _is_whole(record: TraceRecord) -> bool:
+    # `has_payload` is the MD5 of the payload as it was logged.
+    digest = record.metadata.get("has_payload")
+    if not isinstance(digest, str) or len(digest) != 32:
+        return True
+    return digest == hashlib.md5(record.payload, usedforsecurity=False).hexdigest()

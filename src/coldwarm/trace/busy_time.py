@@ -1,0 +1,112 @@
+"""When the compiler was busy, and with what: the spans of a trace, laid over one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+from coldwarm.trace.kinds import SpanEdge, TypedRecord
+from coldwarm.trace.reader import TraceFile
+
+
+class Stage(StrEnum):
+    """A stage of compilation. Where several are open at once, the first of these is the one that has the time."""
+
+    NATIVE = "C++/Triton compilation"
+    LOAD = "cache load"
+    CODE = "Inductor code generation"
+    AOT = "AOTAutograd"
+    ENGINE = "vLLM's backend"
+    DYNAMO = "Dynamo"
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A stretch of time with one stage."""
+
+    begin: float
+    """Seconds since the epoch."""
+    end: float
+    stage: Stage
+
+
+# Names of spans in torch 2.11 to 2.13 (`dynamo_timed` in their sources) and in vLLM 0.26 to 0.32. Spans that are
+# named nowhere here lie within ones that are.
+_STAGES: dict[str, Stage] = {
+    "compile_file": Stage.NATIVE,  # torch/_inductor/cpp_builder.py: runs the C++ compiler
+    "aoti_precompile_header": Stage.NATIVE,
+    "async_compile.wait": Stage.NATIVE,  # torch/_inductor/async_compile.py: for Triton kernels
+    "async_compile.precompile": Stage.NATIVE,
+    "CachingAutotuner.slow_precompile_config": Stage.NATIVE,
+    "CachingAutotuner.benchmark_all_configs": Stage.NATIVE,
+    "CachingAutotuner.coordinate_descent_tuning": Stage.NATIVE,
+    "AOTAutogradCache.inductor_load": Stage.LOAD,
+    "CompiledArtifact.load": Stage.LOAD,
+    "GraphPickler.loads": Stage.LOAD,
+    "TritonBundler.read_and_emit": Stage.LOAD,
+    "TritonBundler.load_cached_static_autotuners": Stage.LOAD,
+    "precompile_load_guards": Stage.LOAD,
+    # The parts of every cache key that tell the version of torch and of Triton.
+    "inductor_codecache_torch_key": Stage.LOAD,
+    "CacheBase.get_system.triton_key": Stage.LOAD,
+    "inductor_compile": Stage.CODE,
+    "compile_fx_inner": Stage.CODE,
+    "fx_codegen_and_compile": Stage.CODE,
+    "create_aot_dispatcher_function": Stage.AOT,
+    "aot_trace_joint_graph": Stage.AOT,
+    "vllm_backend": Stage.ENGINE,  # vllm/compilation/backends.py: splits the graph, compiles and saves each part
+    "dynamo": Stage.DYNAMO,
+    "fullgraph_capture": Stage.DYNAMO,
+    "entire_frame_compile": Stage.DYNAMO,
+    "_compile.compile_inner": Stage.DYNAMO,
+    "bytecode_tracing": Stage.DYNAMO,
+}
+
+
+class BusyTime:
+    """Follows the spans of a start's first rank, as a consumer of the trace.
+
+    Spans of several threads lie over one another: a stage lasts as long as any span of it is open.
+    """
+
+    def __init__(self) -> None:
+        self._stretches: list[Busy] = []
+        self._open: Counter[Stage] = Counter()
+        self._now: tuple[Stage, float] | None = None
+        self._latest = 0.0
+        self._follow = False
+        self._followed: str | None = None
+
+    def begin(self, file: TraceFile) -> None:
+        """Ranks and processes work at the same time: the first tells where a start's time goes."""
+        self._close(None)
+        self._open.clear()
+        self._follow = self._followed is None
+        self._followed = self._followed or file.path.name
+
+    def take(self, record: TypedRecord) -> None:
+        """Open or close a span."""
+        if not self._follow or not isinstance(record, SpanEdge) or record.name not in _STAGES:
+            return
+        stage = _STAGES[record.name]
+        # PyTorch logs some spans when they are over: what was told of that time stays.
+        now = self._latest = max(self._latest, record.seconds)
+        if record.begins:
+            self._open[stage] += 1
+        elif self._open[stage]:
+            self._open[stage] -= 1
+        top = next((each for each in Stage if self._open[each]), None)
+        if self._now is None or self._now[0] is not top:
+            self._close(now)
+            self._now = None if top is None else (top, now)
+
+    def stretches(self) -> list[Busy]:
+        """What lay on top, in the order of time, without overlap; a span that never ended has no time."""
+        return list(self._stretches)
+
+    def _close(self, end: float | None) -> None:
+        if self._now is not None and end is not None:
+            stage, begin = self._now
+            self._stretches.append(Busy(begin, end, stage))
+        self._now = None

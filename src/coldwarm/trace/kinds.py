@@ -1,0 +1,206 @@
+"""The kinds of records that coldwarm understands: a type and a small parser for each.
+
+A parser returns None for a record that is not laid out as its kind is (another version of torch or vLLM); such a
+record is passed over and counted, as one of an unknown kind is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coldwarm.trace.records import TraceRecord, read_json
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands, and what it belongs to."""
+
+    file: str
+    """The trace file's name."""
+    line: int
+    clock: float
+    """Seconds since midnight."""
+    thread: int
+    compile_id: tuple[object, object]
+    """Dynamo's frame and its compilation; (None, None) outside of them, where vLLM compiles its subgraphs."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEdge:
+    """A timed span of the compiler begins or ends (torch/_dynamo/utils.py, `ChromiumEventLogger`)."""
+
+    place: Place
+    name: str
+    begins: bool
+    seconds: float
+    """Since the epoch."""
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PiecewiseCompileStart:
+    """vLLM hands a subgraph to the compiler (vllm/compilation/piecewise_backend.py)."""
+
+    place: Place
+    index: int
+    """Among the subgraphs that are compiled, from 0."""
+    submodule: str
+    total: int
+    compile_range: tuple[int, int]
+    """Numbers of tokens that it is compiled for."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphDump:
+    """A graph as readable code: vLLM's dump of a subgraph, or what AOTAutograd made of it."""
+
+    place: Place
+    name: str
+    """``vllm_submod_0``, ``vllm_piecewise_split_graph``, ``aot_inference_graph``, ``dynamo_output_graph``."""
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEvent:
+    """A compiler cache was asked (torch/_functorch/_aot_autograd/autograd_cache.py, torch/_inductor/compile_fx.py)."""
+
+    place: Place
+    layer: str
+    """``AOTAutograd`` or ``FX graph``."""
+    outcome: str
+    """``hit``, ``miss`` or ``bypass``."""
+    key: str | None
+    components: list[str]
+    """What went into the key, each ``[hash] name: value``; some events do not tell."""
+    reason: str | None
+    """Why the cache was bypassed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelsLoaded:
+    """Inductor loads a module with its kernels, whether it was generated now or before (torch/_inductor/graph.py)."""
+
+    place: Place
+    native: int
+    """Kernels in C++."""
+    triton: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCompiled:
+    """Dynamo is done with a frame (torch/_dynamo/utils.py, `CompilationMetrics`)."""
+
+    place: Place
+    function: str | None
+    """None: not a frame of Dynamo's own, as vLLM's piecewise compilation."""
+    source: str | None
+    """Its file and line."""
+    failure: str | None
+
+
+TypedRecord = SpanEdge | PiecewiseCompileStart | GraphDump | CacheEvent | KernelsLoaded | FrameCompiled
+Parser = Callable[[TraceRecord, Place], TypedRecord | None]
+
+_CACHE_LAYERS = {"aotautograd": "AOTAutograd", "fx_graph": "FX graph"}
+_CACHE_EVENT = re.compile(r"artifact:(aotautograd|fx_graph)(?:_bundled)?_cache_(hit|miss|bypass)")
+
+
+def parser_of(kind: str) -> Parser | None:
+    """The parser for records of `kind` (`TraceRecord.kind`); None where coldwarm does not need to understand them."""
+    return _PARSERS.get(kind)
+
+
+def _span_edge(record: TraceRecord, place: Place) -> SpanEdge | None:
+    match _json(record):
+        case {"name": str(name), "ph": "B" | "E" as edge, "ts": int() | float() as microseconds, **rest}:
+            facts = rest.get("args")
+            return SpanEdge(place, name, edge == "B", microseconds / 1e6, facts if isinstance(facts, dict) else {})
+    return None
+
+
+def _piecewise_compile_start(record: TraceRecord, place: Place) -> PiecewiseCompileStart | None:
+    match _json(record):
+        case {
+            "piecewise_index": int(index),
+            "submod_name": str(submodule),
+            "total_piecewise_compiles": int(total),
+            "compile_range_start": int(first),
+            "compile_range_end": int(last),
+        }:
+            return PiecewiseCompileStart(place, index, submodule, total, (first, last))
+    return None
+
+
+def _graph_dump(record: TraceRecord, place: Place) -> GraphDump | None:
+    match record.metadata["graph_dump"]:
+        case {"name": str(name)}:
+            return GraphDump(place, name, record.text())
+    return None
+
+
+def _graph_of_kind(record: TraceRecord, place: Place) -> GraphDump:
+    return GraphDump(place, record.kind(), record.text())
+
+
+def _cache_event(record: TraceRecord, place: Place) -> CacheEvent | None:
+    found = _CACHE_EVENT.fullmatch(record.kind())
+    content = _json(record)
+    if found is None or not isinstance(content, dict):
+        return None
+    key, components = content.get("key"), content.get("components")
+    reason = content.get("cache_bypass_reason")
+    return CacheEvent(
+        place,
+        _CACHE_LAYERS[found[1]],
+        found[2],
+        key if isinstance(key, str) else None,
+        [str(each) for each in components] if isinstance(components, list) else [],
+        None if reason is None else str(reason),
+    )
+
+
+def _kernels_loaded(record: TraceRecord, place: Place) -> KernelsLoaded:
+    payload = record.payload
+    return KernelsLoaded(place, payload.count(b"async_compile.cpp"), payload.count(b"async_compile.triton("))
+
+
+def _frame_compiled(record: TraceRecord, place: Place) -> FrameCompiled | None:
+    metrics = record.metadata["compilation_metrics"]
+    if not isinstance(metrics, dict):
+        return None
+    file, line = metrics.get("co_filename"), metrics.get("co_firstlineno")
+    failure = metrics.get("fail_reason")
+    return FrameCompiled(
+        place,
+        metrics.get("co_name"),
+        None if file is None else f"{file}:{line}",
+        None if failure is None else str(failure),
+    )
+
+
+def _json(record: TraceRecord) -> Any:
+    try:
+        return read_json(record.payload)
+    except ValueError:
+        return None
+
+
+_PARSERS: dict[str, Parser] = {
+    "chromium_event": _span_edge,
+    "artifact:vllm_piecewise_compile_start": _piecewise_compile_start,
+    "graph_dump": _graph_dump,
+    "aot_inference_graph": _graph_of_kind,
+    "inductor_output_code": _kernels_loaded,
+    "compilation_metrics": _frame_compiled,
+    **{
+        f"artifact:{layer}_cache_{outcome}": _cache_event
+        for layer in ("aotautograd", "fx_graph", "fx_graph_bundled")
+        for outcome in ("hit", "miss", "bypass")
+    },
+}
