@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from coldwarm.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from coldwarm.starts.cache_keys import CacheKeys
     from coldwarm.starts.progress import Progress
     from coldwarm.starts.record import EngineFacts
     from coldwarm.starts.request import StartRequest
@@ -50,6 +51,9 @@ class Worker(Protocol):
 
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Start the model, generate with it, and return what was seen; raises what the engine raises."""
+
+    def cache_keys(self) -> CacheKeys:
+        """What went into the cache keys that the engine has computed so far."""
 
 
 def names() -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
 
@@ -45,6 +47,73 @@ class CacheContent(BaseModel):
     bytes: int
 
 
+class FileState(NamedTuple):
+    """A file of a cache."""
+
+    bytes: int
+    digest: str
+    """Of its content; empty in the folder of temporary files, where only the size is compared."""
+
+
+class FileChange(BaseModel):
+    """A file that is not as it was left."""
+
+    path: str
+    """Below the caches' folder."""
+    how: Literal["missing", "truncated", "altered", "grown", "new"]
+    """``altered``: other bytes of the same number."""
+    bytes_due: int
+    bytes_found: int
+
+    def told(self) -> str:
+        """In words."""
+        match self.how:
+            case "missing":
+                return f"is gone ({self.bytes_due} bytes were left)"
+            case "truncated":
+                return f"is truncated: {self.bytes_found} bytes of {self.bytes_due}"
+            case "altered":
+                return f"has other bytes than were written ({self.bytes_found} bytes, as before)"
+            case "grown":
+                return f"has grown: {self.bytes_found} bytes, {self.bytes_due} were left"
+        return f"is new ({self.bytes_found} bytes)"
+
+
+Manifest = dict[str, FileState]
+"""The files of all caches, by path below their root."""
+
+
+def changes(due: Manifest, found: Manifest) -> list[FileChange]:
+    """Say how `found` differs from what was `due`, in the order of paths; times do not count."""
+    changed = []
+    for path in sorted(due.keys() | found.keys()):
+        before, after = due.get(path), found.get(path)
+        if before == after:
+            continue
+        size_due, size_found = before.bytes if before else 0, after.bytes if after else 0
+        how: Literal["missing", "truncated", "altered", "grown", "new"]
+        if after is None:
+            how = "missing"
+        elif before is None:
+            how = "new"
+        elif size_found == size_due:
+            how = "altered"
+        else:
+            how = "truncated" if size_found < size_due else "grown"
+        changed.append(FileChange(path=path, how=how, bytes_due=size_due, bytes_found=size_found))
+    return changed
+
+
+def content(manifest: Manifest) -> dict[str, CacheContent]:
+    """Files and bytes of each cache that holds any, by folder."""
+    found: dict[str, CacheContent] = {}
+    for path, state in manifest.items():
+        known = found.setdefault(path.split("/", 1)[0], CacheContent(files=0, bytes=0))
+        known.files += 1
+        known.bytes += state.bytes
+    return found
+
+
 class Caches:
     """The caches of one case, below one folder that belongs to nobody else."""
 
@@ -64,21 +133,19 @@ class Caches:
         """The variables that send every program to these caches."""
         return {variable: str(self.root / folder) for variable, folder in _FOLDER_OF_VARIABLE.items()}
 
-    def content(self) -> dict[str, CacheContent]:
-        """Files and bytes of each cache that holds any, by folder."""
-        found: dict[str, CacheContent] = {}
-        for path, (size, _) in self.manifest().items():
-            known = found.setdefault(path.split("/", 1)[0], CacheContent(files=0, bytes=0))
-            known.files += 1
-            known.bytes += size
-        return found
-
-    def manifest(self) -> dict[str, tuple[int, int]]:
-        """Size in bytes and time of the last change in ns of every file, by path below the root."""
+    def manifest(self) -> Manifest:
+        """All files as they are now."""
         return {
-            file.relative_to(self.root).as_posix(): (status.st_size, status.st_mtime_ns)
+            _recordable(file.relative_to(self.root).as_posix()): FileState(status.st_size, self._digest(file, status))
             for file, status in self._files()
         }
+
+    def _digest(self, file: Path, status: os.stat_result) -> str:
+        # Precompiled headers, hundreds of MiB, that the compiler checks by itself.
+        if file.is_relative_to(self.root / _FOLDER_OF_VARIABLE["TMPDIR"]) or not stat.S_ISREG(status.st_mode):
+            return ""
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for folder, _, names in os.walk(self.root):
@@ -87,6 +154,11 @@ class Caches:
                 status = file.lstat()
                 if not stat.S_ISSOCK(status.st_mode):
                     yield file, status
+
+
+def _recordable(path: str) -> str:
+    """A path as text that JSON can hold, also where it is no UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
 from coldwarm.starts.environment import recorded, to_set_again
+from coldwarm.starts.options import flatten
+
+
+class Changes(BaseModel):
+    """What a warm start has otherwise than its cold start."""
+
+    environment: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of the engine."""
 
 
 class Case(BaseModel):
@@ -27,6 +37,9 @@ class Case(BaseModel):
     """The config.json that is started: the published one with the deviations for the device."""
     overrides: dict[str, Any]
     """Values that the engine puts over it, to shrink the model."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The user's options of the engine, over those that coldwarm sets."""
+    warm_changes: Changes = Field(default_factory=Changes)
 
     @classmethod
     def of(cls, model: CatalogModel, argument: str, *, engine: str, device: str, compilation: str) -> Case:
@@ -59,4 +72,11 @@ class Case(BaseModel):
         words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
         if self.compilation != "piecewise":
             words += ["--compilation", self.compilation]
+        words += _as_words("--set", flatten(self.options))
+        words += _as_words("--warm-set", flatten(self.warm_changes.options))
+        words += _as_words("--warm-env", self.warm_changes.environment)
         return " ".join(words)
+
+
+def _as_words(flag: str, values: Mapping[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in (flag, shlex.quote(f"{name}={value}"))]

@@ -61,10 +61,15 @@ def environment_of_start(
 def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
     return {
-        name: _MASK if _SECRET.search(name) else value.encode("utf-8", "backslashreplace").decode()
+        name: masked(name, value.encode("utf-8", "backslashreplace").decode())
         for name, value in sorted(user.items())
         if _CHANGES_COMPILATION.match(name) and name not in _SET_BY_COLDWARM
     }
+
+
+def masked(name: str, value: str) -> str:
+    """`value`, or a mask where the variable's name tells that it is a secret."""
+    return _MASK if _SECRET.search(name) else value
 
 
 def to_set_again(recorded_environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from coldwarm.starts.record import Phase
+from coldwarm.starts.phases import Step
 
 TOKEN_VARIABLE = "COLDWARM_START"
 _GRACE_SECONDS = 5.0
@@ -29,7 +29,7 @@ class Ended:
     """Negative: the signal that ended it, as `subprocess` has it."""
     timed_out: bool
     seconds: float
-    phases: list[Phase] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
 
 def launch(
@@ -75,7 +75,7 @@ def launch(
         raise
     finally:
         os.close(write_end)
-    phases = _Phases(began, on_phase)
+    steps = _Steps(began, on_phase)
     timed_out = False
     try:
         with selectors.DefaultSelector() as selector:
@@ -86,7 +86,7 @@ def launch(
                     break
                 if selector.select(timeout=0.1):
                     data = os.read(read_end, 65536)
-                    phases.take(data)
+                    steps.take(data)
                     if not data:  # closed: the worker is about to be gone
                         with suppress(subprocess.TimeoutExpired):
                             worker.wait(max(0.0, time_limit - (time.monotonic() - began)))
@@ -94,13 +94,13 @@ def launch(
                         break
             else:
                 while selector.select(timeout=0) and (data := os.read(read_end, 65536)):
-                    phases.take(data)
+                    steps.take(data)
     finally:
         os.close(read_end)
         kill_tree(worker.pid, environment[TOKEN_VARIABLE])
         worker.wait()
     ended = time.monotonic()
-    return Ended(worker.returncode, timed_out, ended - began, phases.finish(ended))
+    return Ended(worker.returncode, timed_out, ended - began, steps.finish(ended))
 
 
 def kill_tree(pid: int, token: str) -> None:
@@ -139,11 +139,13 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-class _Phases:
-    """Turns the worker's announcements into phases with durations."""
+class _Steps:
+    """Turns the worker's announcements into steps with their times."""
 
     def __init__(self, began: float, on_phase: Callable[[str], None]) -> None:
-        self._phases: list[Phase] = []
+        self._steps: list[Step] = []
+        # From the monotonic clock to the one that the trace tells.
+        self._epoch = time.time() - time.monotonic()
         self._current = "process start"
         self._since = began
         self._on_phase = on_phase
@@ -157,12 +159,15 @@ class _Phases:
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()
-        self._phases.append(Phase(name=self._current, seconds=now - self._since))
+        self._steps.append(self._step(now))
         self._current, self._since = phase, now
         self._on_phase(phase)
 
-    def finish(self, ended: float) -> list[Phase]:
-        return [*self._phases, Phase(name=self._current, seconds=ended - self._since)]
+    def finish(self, ended: float) -> list[Step]:
+        return [*self._steps, self._step(ended)]
+
+    def _step(self, end: float) -> Step:
+        return Step(name=self._current, begin=self._epoch + self._since, end=self._epoch + end)
 
 
 def _phase_of(line: bytes) -> str | None:

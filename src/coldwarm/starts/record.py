@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, Field
 
-from coldwarm.starts.caches import CacheContent
+from coldwarm.starts.caches import CacheContent, FileChange
+from coldwarm.starts.phases import Phase, Step
 from coldwarm.trace.compiler_work import CompilerWork
 
 SCHEMA_VERSION = 1
@@ -26,13 +28,6 @@ class Outcome(StrEnum):
     FINISHED = "finished"
     CRASHED = "crashed"
     TIMED_OUT = "timed out"
-
-
-class Phase(BaseModel):
-    """A step of a start, as the engine announced it."""
-
-    name: str
-    seconds: float
 
 
 class Message(BaseModel):
@@ -100,6 +95,9 @@ class StartRecord(BaseModel):
     seconds: float
     """Wall time of the whole process."""
     phases: list[Phase] = Field(default_factory=list)
+    """Where the wall time went: they add up to it."""
+    steps: list[Step] = Field(default_factory=list)
+    """What the engine announced, in order."""
     engine: str
     device: str
     compilation: str
@@ -111,6 +109,12 @@ class StartRecord(BaseModel):
     caches_after: dict[str, CacheContent]
     caches_as_left: bool
     """Whether the start began with exactly the files due to it: none when cold, those that cold left when warm."""
+    caches_changed: list[FileChange] = Field(default_factory=list)
+    """How they differed from those due, where they did."""
+    files_written: list[str] = Field(default_factory=list)
+    """Files in the caches that the start made or changed, by path below the caches' folder; the first 5000."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The user's options of the engine."""
     messages: list[Message] = Field(default_factory=list)
     facts: EngineFacts | None = None
     """None where the start did not finish."""

@@ -18,6 +18,8 @@ class StartRequest(BaseModel):
     """Holds the config.json to start."""
     overrides: dict[str, Any]
     """Values that the engine puts over the config, to shrink the model."""
+    options: dict[str, Any]
+    """The user's options of the engine, over those that coldwarm sets."""
     seed: int = 0
     result: Path
     """Where the worker writes its `WorkerResult`."""

@@ -17,15 +17,20 @@ from pydantic import ValidationError
 
 from coldwarm.engines.engine import load_installation
 from coldwarm.starts import environment as env
-from coldwarm.starts.caches import Caches
-from coldwarm.starts.case import Case
+from coldwarm.starts.caches import Caches, Manifest, changes, content
+from coldwarm.starts.case import Case, Changes
 from coldwarm.starts.launcher import Ended, launch
+from coldwarm.starts.options import merged
+from coldwarm.starts.phases import split
 from coldwarm.starts.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.worker import WorkerResult
-from coldwarm.trace.compiler_work import read_compiler_work
+from coldwarm.trace.busy_time import BusyTime
+from coldwarm.trace.compiler_work import CompilerWorkCounter
+from coldwarm.trace.reader import read_trace
 
 _LOG_TAIL_LINES = 40
+_FILES_TOLD = 5000
 
 
 class Starter:
@@ -34,7 +39,7 @@ class Starter:
     Args:
         case: What to start.
         scratch: A folder of the case's own; its caches and the model's config.json go below it.
-        output: Where logs and traces are kept, ``cold.log``, ``cold.trace/`` and so on.
+        output: Where logs, traces and cache keys are kept, ``cold.log``, ``cold.trace/``, ``cold.keys.json`` and so on.
         time_limit: Seconds that one start may take.
     """
 
@@ -44,7 +49,7 @@ class Starter:
         self._output = output
         self._time_limit = time_limit
         self._caches = Caches.fresh(scratch / "caches")
-        self._left_by_cold: dict[str, tuple[int, int]] = {}
+        self._left_by_cold: Manifest = {}
         self._made: Counter[StartKind] = Counter()
         self._model = scratch / "model"
         self._model.mkdir()
@@ -53,24 +58,27 @@ class Starter:
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
         """Start with every cache empty."""
-        record = self._start(StartKind.COLD, on_phase)
+        record = self._start(StartKind.COLD, Changes(), on_phase)
         self._left_by_cold = self._caches.manifest()
         return record
 
-    def warm(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
-        """Start with exactly the caches that the cold start left."""
-        return self._start(StartKind.WARM, on_phase)
+    def warm(
+        self, on_phase: Callable[[str], None] = lambda phase: None, *, changes: Changes | None = None
+    ) -> StartRecord:
+        """Start with exactly the caches that the cold start left, and with the `changes` (those of the case)."""
+        return self._start(StartKind.WARM, self._case.warm_changes if changes is None else changes, on_phase)
 
     @property
     def caches(self) -> Caches:
         """The case's caches."""
         return self._caches
 
-    def _start(self, kind: StartKind, on_phase: Callable[[str], None]) -> StartRecord:
+    def _start(self, kind: StartKind, changed: Changes, on_phase: Callable[[str], None]) -> StartRecord:
         case = self._case
-        began = datetime.now(UTC)
-        due = self._left_by_cold
-        before, content_before = self._caches.manifest(), self._caches.content()
+        user = {**os.environ, **changed.environment}
+        options = merged(case.options, changed.options)
+        before = self._caches.manifest()
+        changes_of_caches = changes(self._left_by_cold, before)
         self._made[kind] += 1
         name = str(kind) if self._made[kind] == 1 else f"{kind}-{self._made[kind]}"
         log = self._output / f"{name}.log"
@@ -86,6 +94,7 @@ class Starter:
                 compilation=case.compilation,
                 model_folder=self._model,
                 overrides=case.overrides,
+                options=options,
                 result=result,
                 launcher_pid=os.getpid(),
                 events_fd=write_end,
@@ -97,6 +106,7 @@ class Starter:
             compilation=case.compilation,
             token=uuid.uuid4().hex,
             engine_defaults=load_installation(case.engine).environment(),
+            user=user,
         )
         command = [sys.executable, "-m", "coldwarm.starts.worker", str(request)]
         ended = launch(
@@ -110,23 +120,31 @@ class Starter:
         )
         worker = _read_result(result)
         failure = _failure(worker, ended, self._time_limit, log)
+        after = self._caches.manifest()
+        (self._output / f"{name}.keys.json").write_text(worker.cache_keys.model_dump_json(indent=1))
+        work, busy = CompilerWorkCounter(), BusyTime()
+        tally = read_trace(trace, work, busy)
         return StartRecord(
             kind=kind,
             outcome=_outcome(failure, ended),
-            began=began,
+            began=datetime.fromtimestamp(ended.steps[0].begin, UTC),
             seconds=ended.seconds,
-            phases=ended.phases,
+            phases=split(ended.steps, busy.stretches()),
+            steps=ended.steps,
             engine=case.engine,
             device=case.device,
             compilation=case.compilation,
-            environment=env.recorded(),
-            overridden=env.overridden(),
-            caches_before=content_before,
-            caches_after=self._caches.content(),
-            caches_as_left=before == due,
+            environment=env.recorded(user),
+            overridden=env.overridden(user),
+            options=options,
+            caches_before=content(before),
+            caches_after=content(after),
+            caches_as_left=not changes_of_caches,
+            caches_changed=changes_of_caches,
+            files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
             messages=worker.messages,
             facts=None if failure else worker.facts,
-            compiler_work=None if failure else read_compiler_work(trace),
+            compiler_work=None if failure else work.work(tally),
             peak_memory_bytes=worker.peak_memory_bytes or None,
             failure=failure,
         )
@@ -145,7 +163,7 @@ def _outcome(failure: Failure | None, ended: Ended) -> Outcome:
 
 
 def _failure(worker: WorkerResult, ended: Ended, time_limit: float, log: Path) -> Failure | None:
-    phase = next((p.name for p in reversed(ended.phases) if p.name != "exit"), None)
+    phase = next((step.name for step in reversed(ended.steps) if step.name != "exit"), None)
     if ended.timed_out:
         failure = Failure(what=f"still running after {time_limit:g} s, killed", phase=phase)
     elif worker.failure is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from coldwarm.engines.engine import load_worker
+from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.log_watch import WarningKeeper, watch_logs
 from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts, Failure, Message
@@ -28,6 +29,7 @@ class WorkerResult(BaseModel):
     facts: EngineFacts | None = None
     failure: Failure | None = None
     messages: list[Message] = Field(default_factory=list)
+    cache_keys: CacheKeys = Field(default_factory=CacheKeys)
     peak_memory_bytes: int = 0
 
 
@@ -52,6 +54,7 @@ def main() -> int:
             traceback=traceback.format_exc(),
         )
     result.messages = warnings.messages
+    result.cache_keys = engine.cache_keys()
     # Linux counts ru_maxrss in KiB.
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unfinished = request.result.with_suffix(".part")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from coldwarm.catalog.catalog import PACKAGED, Catalog, CatalogModel
 from coldwarm.catalog.conditions import DEVICES, Circumstances
 from coldwarm.catalog.entry import Expectation, KnownIssue
 from coldwarm.engines.engine import Installation, load_installation
 from coldwarm.errors import CatalogError, UsageError
-from coldwarm.starts.case import Case
+from coldwarm.starts.case import Case, Changes
 
 
 def plan(
@@ -19,6 +20,8 @@ def plan(
     engine: str = "vllm",
     device: str | None = None,
     compilation: str = "piecewise",
+    options: dict[str, Any] | None = None,
+    warm_changes: Changes | None = None,
 ) -> list[Case]:
     """Return the cases to run: those that `words` name, or the whole catalog.
 
@@ -28,6 +31,8 @@ def plan(
         engine: The engine's name.
         device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
         compilation: ``piecewise``, or ``shipped`` for the engine exactly as it comes.
+        options: Options of the engine, over those that coldwarm sets.
+        warm_changes: What the warm start has otherwise than the cold one.
 
     Raises:
         UsageError: The engine, the device or a model cannot be had.
@@ -39,7 +44,12 @@ def plan(
         raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
     models = [catalog.resolve(word) for word in words] or catalog.models()
-    cases = [_prepare(model, installation, device, compilation) for model in models]
+    cases = [
+        _prepare(model, installation, device, compilation).model_copy(
+            update={"options": options or {}, "warm_changes": warm_changes or Changes()}
+        )
+        for model in models
+    ]
     _check_ids(cases)
     unsupported = [(case.model_id, case.entry.unsupported_on(device, compilation)) for case in cases]
     if all(why is not None for _, why in unsupported):

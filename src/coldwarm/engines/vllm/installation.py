@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ class VllmInstallation:
         """Raise `CatalogError` where vLLM's registry has none of the config's architectures."""
         known = self.architectures
         names = architectures_of(config, path)
-        if known and not any(name in known for name in names):
+        # What packages beside vLLM add to its registry is known only once they have run.
+        if known and not _others_register_models() and not any(name in known for name in names):
             name = names[0]
             raise CatalogError(
                 path, f"{name!r} is no architecture of vLLM {self.version}{nearest(name, known)}", key="architectures"
@@ -140,6 +141,14 @@ class VllmInstallation:
             for key in table.keys
             if isinstance(key, ast.Constant) and isinstance(key.value, str)
         )
+
+
+def _others_register_models() -> bool:
+    """Whether a package beside vLLM has a general plugin, the way in which models are added from outside."""
+    return any(
+        entry.dist is None or entry.dist.name not in _DISTRIBUTIONS
+        for entry in entry_points(group="vllm.general_plugins")
+    )
 
 
 def _has_nvidia_gpu() -> bool:

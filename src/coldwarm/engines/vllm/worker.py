@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.engines.engine import Worker
+from coldwarm.engines.vllm.cache_keys import KeyWatch
+from coldwarm.engines.vllm.cache_load import announce_cache_load
+from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.log_watch import watch_logs
+from coldwarm.starts.options import merged
 from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts, GeneratedToken
 from coldwarm.starts.request import StartRequest
@@ -33,7 +37,7 @@ _PHASES = (
     ("Starting to load model", "weights"),
     ("Warming up model for the compilation", "compile"),
     ("Starting torch.compile", "compile"),
-    ("Initial profiling/warmup run", "warm-up"),
+    ("torch.compile took", "warm-up"),
 )
 
 
@@ -47,10 +51,20 @@ class VllmWorker:
 
     compiler_loggers: tuple[str, ...] = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
 
+    def __init__(self) -> None:
+        self._keys = KeyWatch()
+
+    def cache_keys(self) -> CacheKeys:
+        """What went into the keys of vLLM's caches."""
+        return self._keys.keys
+
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Start the model, generate a few tokens greedily, and return what was seen."""
         progress.enter("import")
         from vllm import LLM, SamplingParams
+
+        self._keys.install()
+        announce_cache_load(progress)
 
         from coldwarm.counters.snapshot import snapshot
         from coldwarm.engines.vllm import seeded_weights
@@ -94,7 +108,7 @@ class VllmWorker:
 
 
 def _options(request: StartRequest) -> dict[str, Any]:
-    from vllm.config import CompilationConfig, CompilationMode, CUDAGraphMode, PassConfig
+    from vllm.config import CompilationMode
 
     options: dict[str, Any] = {
         "model": str(request.model_folder),
@@ -107,15 +121,15 @@ def _options(request: StartRequest) -> dict[str, Any]:
         "kv_cache_memory_bytes": _KV_CACHE_BYTES,
         "gpu_memory_utilization": _MEMORY_UTILIZATION,
         "disable_log_stats": True,
-        "compilation_config": CompilationConfig(
-            mode=CompilationMode.VLLM_COMPILE,
-            cudagraph_mode=CUDAGraphMode.NONE,
-            pass_config=PassConfig(fuse_allreduce_rms=False),
-        ),
+        "compilation_config": {
+            "mode": CompilationMode.VLLM_COMPILE,
+            "cudagraph_mode": "NONE",
+            "pass_config": {"fuse_allreduce_rms": False},
+        },
     }
     if request.device == "cuda":
         options["block_size"] = 64
-    return options
+    return merged(options, request.options)
 
 
 def _prompt(vocabulary: int) -> list[int]:

@@ -1,0 +1,29 @@
+"""Tells the progress of a start when vLLM loads a saved, AOT-compiled function, which has no span in the trace."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from coldwarm.starts.phases import COMPILE
+from coldwarm.starts.progress import Progress
+from coldwarm.trace.busy_time import Stage
+
+
+def announce_cache_load(progress: Progress) -> None:
+    """Announce a step of its own around vLLM's attempt to load (vllm/compilation/decorators.py)."""
+    from vllm.compilation import decorators
+
+    load = getattr(decorators, "_try_load_aot_compiled_fn", None)
+    if load is None:
+        return
+
+    @functools.wraps(load)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        progress.enter(Stage.LOAD)
+        try:
+            return load(*args, **kwargs)
+        finally:
+            progress.enter(COMPILE)
+
+    decorators._try_load_aot_compiled_fn = wrapper
