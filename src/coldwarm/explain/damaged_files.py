@@ -1,0 +1,47 @@
+"""Explains files of the cache that are not as the cold start left them."""
+
+from __future__ import annotations
+
+from coldwarm.explain.finding import Evidence, Finding, FindingKind
+from coldwarm.explain.load_failures import LoadFailure
+from coldwarm.starts.caches import FileChange
+from coldwarm.starts.record import StartKind
+
+_ADVICE = {
+    "missing": "look for what removes files from the cache between the starts, or for what is not copied with it",
+    "new": "look for what else writes to the cache between the starts",
+}
+_ADVICE_ON_CONTENT = (
+    "delete the cache and start cold again; a disk that was full, or a copy that was interrupted, leaves such files"
+)
+
+
+def damage_finding(
+    change: FileChange, failures: list[LoadFailure], seconds: float | None, *, is_unnoticed: bool = False
+) -> Finding:
+    """Explain one file that is not as the cold start left it, and what came of it.
+
+    Args:
+        change: How the file differs.
+        failures: What the engine could not load.
+        seconds: What compiling cost the warm start; None where it cannot be told.
+        is_unnoticed: Whether the warm start went on as if nothing had happened.
+    """
+    failure = next((each for each in failures if each.path.endswith(change.path)), failures[0] if failures else None)
+    return Finding(
+        kind=FindingKind.CACHE_DAMAGED,
+        start=StartKind.WARM,
+        what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
+        evidence=[
+            Evidence(file="warm.json", record=f"caches_changed: {change.path}: {change.how}"),
+            *([failure.evidence()] if failure else []),
+        ],
+        seconds=seconds,
+        next=_ADVICE.get(change.how, _ADVICE_ON_CONTENT),
+    )
+
+
+def _consequence(failure: LoadFailure | None, *, is_unnoticed: bool) -> str:
+    if failure is not None:
+        return f"; the engine could not load it: {failure.headline()}"
+    return "; nothing was compiled in its place: the engine did not notice" if is_unnoticed else ""

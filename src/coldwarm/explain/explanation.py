@@ -1,0 +1,77 @@
+"""All that can be said of a run beyond its verdict: classes of subgraphs, cache layers, findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
+from coldwarm.explain.finding import Finding
+from coldwarm.explain.frame_caches import FrameCaches
+from coldwarm.explain.misses import Evidences, miss_findings
+from coldwarm.explain.sharing import ClassReport, class_reports, sharing_findings
+from coldwarm.explain.subgraphs import SubgraphCollector
+from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.trace.reader import Tally, read_trace
+
+
+class Explanation(BaseModel):
+    """What was found, and what could not be read."""
+
+    schema_version: int = SCHEMA_VERSION
+    models: list[list[ClassReport]] = Field(default_factory=list)
+    """The classes of subgraphs of each model that the cold start compiled (a language model; an encoder)."""
+    layers: list[CacheLayer] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    """What is missing or could not be read, so that something may be left unexplained."""
+
+
+def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
+    """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
+    subgraphs = SubgraphCollector()
+    cold_frames, warm_frames = FrameCaches(), FrameCaches()
+    cold_kernels, warm_kernels = KernelCounter(), KernelCounter()
+    notes = []
+    if cold is not None:
+        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_kernels)
+        notes += _unread(StartKind.COLD, tally)
+    if warm is not None:
+        tally = read_trace(folder / "warm.trace", warm_frames, warm_kernels)
+        notes += _unread(StartKind.WARM, tally)
+    findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
+    if cold is not None and warm is not None:
+        evidences = Evidences(
+            cold_keys=_keys(folder, StartKind.COLD),
+            warm_keys=_keys(folder, StartKind.WARM),
+            cold_frames=cold_frames.frames(),
+            warm_frames=warm_frames.frames(),
+        )
+        if evidences.cold_keys is None or evidences.warm_keys is None:
+            notes.append("what went into the cache keys was not recorded")
+        findings += miss_findings(cold, warm, evidences)
+    return Explanation(
+        models=[class_reports(model) for model in subgraphs.models],
+        layers=cache_layers(cold, warm, cold_kernels, warm_kernels),
+        findings=findings,
+        notes=notes,
+    )
+
+
+def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
+    try:
+        keys = CacheKeys.model_validate_json((folder / f"{kind}.keys.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return keys if keys.factors else None
+
+
+def _unread(kind: StartKind, tally: Tally) -> list[str]:
+    if tally.files == 0:
+        return [f"{kind}.trace holds no trace"]
+    if tally.garbled.count:
+        first = f"; the first: {tally.garbled.first[0]!r}" if tally.garbled.first else ""
+        return [f"lines of {kind}.trace that could not be read: {tally.garbled.count}{first}"]
+    return []

@@ -1,0 +1,154 @@
+"""The subgraphs that a cold start compiled, each put into its class: those that share an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from coldwarm.explain.graph import Graph, Value, outline, read_graph, read_inputs
+from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
+from coldwarm.trace.reader import TraceFile
+
+_SECONDS_A_DAY = 86400
+
+
+@dataclass
+class Subgraph:
+    """One subgraph that vLLM handed to the compiler."""
+
+    start: PiecewiseCompileStart
+    seconds: float = 0.0
+    """From this one's compilation to the next one's."""
+    dump: Place | None = None
+    """Where the trace has its graph."""
+
+
+@dataclass
+class SubgraphClass:
+    """Subgraphs that share one artifact; the first of them was compiled."""
+
+    members: list[Subgraph]
+    code: str
+    """The graph of the first member, as vLLM cut it out of the model's graph; empty: the trace does not have it."""
+    lowered_code: str
+    """The same after AOTAutograd; its types tell strides and devices."""
+    key: str | None
+    """The compiler's cache key; None: the compiler could not make one."""
+    bypass: str | None
+    """Why the compiler could not make one."""
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Of the first member, read when it is needed: most classes need not be compared with any other."""
+        return read_graph(self.code)
+
+    @cached_property
+    def lowered(self) -> Graph:
+        """The same after AOTAutograd."""
+        return read_graph(self.lowered_code)
+
+    @cached_property
+    def inputs(self) -> list[Value]:
+        """What goes into the first member."""
+        return read_inputs(self.code)
+
+    @cached_property
+    def outline(self) -> str:
+        """The first member's code without the names that tell layers apart."""
+        return outline(self.code)
+
+    @property
+    def seconds(self) -> float:
+        """What compiling it took."""
+        return self.members[0].seconds
+
+
+@dataclass
+class CompiledModel:
+    """What vLLM compiled as one model: a language model, or an encoder beside it."""
+
+    classes: list[SubgraphClass] = field(default_factory=list)
+
+    def subgraphs(self) -> list[Subgraph]:
+        """All of them, in the order of compilation."""
+        return sorted((each for one in self.classes for each in one.members), key=lambda each: each.start.place.line)
+
+
+class SubgraphCollector:
+    """Follows the first rank's piecewise compilation, as a consumer of the trace.
+
+    vLLM compiles one subgraph after another (vllm/compilation/backends.py, `CompilerManager.compile`): where the
+    compiler's key is that of an earlier one, it stops before AOTAutograd's cache is asked, and takes that artifact.
+    """
+
+    def __init__(self) -> None:
+        self.models: list[CompiledModel] = []
+        self._follow = False
+        self._begins_model = True
+        self._current: Subgraph | None = None
+        self._dumps: dict[str, tuple[Place, str]] = {}
+        self._lowered = ""
+        self._asked: CacheEvent | None = None
+        self._last = 0
+
+    def begin(self, file: TraceFile) -> None:
+        """Ranks compile the same: one tells."""
+        self._follow = file.rank == 0
+        self._begins_model = True
+        self._current = None
+
+    def take(self, record: TypedRecord) -> None:
+        """Follow `record`."""
+        if not self._follow:
+            return
+        match record:
+            case PiecewiseCompileStart():
+                self._close(record.place.clock)
+                self._open(record)
+            case SpanEdge(name="vllm_backend"):
+                self._close(record.place.clock)
+                self._begins_model = True
+            case _ if self._current is None or record.place.compile_id != self._current.start.place.compile_id:
+                pass
+            case GraphDump(name=name) if name == f"vllm_{self._current.start.submodule}":
+                self._dumps[self._current.start.submodule] = record.place, record.code
+            case GraphDump(name="aot_inference_graph"):
+                self._lowered = record.code
+            case CacheEvent(layer="AOTAutograd") if self._asked is None:
+                self._asked = record
+
+    def _open(self, start: PiecewiseCompileStart) -> None:
+        if self._begins_model or start.index < self._last:
+            self.models.append(CompiledModel())
+            self._dumps.clear()
+        self._begins_model = False
+        self._last = start.index
+        self._current = Subgraph(start)
+        self._lowered, self._asked = "", None
+
+    def _close(self, clock: float) -> None:
+        subgraph = self._current
+        if subgraph is None:
+            return
+        self._current = None
+        subgraph.seconds = (clock - subgraph.start.place.clock) % _SECONDS_A_DAY
+        # vLLM dumps a subgraph once, for the first of its ranges of sizes.
+        subgraph.dump, code = self._dumps.get(subgraph.start.submodule, (None, ""))
+        asked = self._asked
+        one = SubgraphClass(
+            [subgraph], code, self._lowered, asked.key if asked else None, asked.reason if asked else None
+        )
+        classes = self.models[-1].classes
+        known = _class_of(one, classes) if asked is None else None
+        if known is None:
+            classes.append(one)
+        else:
+            known.members.append(subgraph)
+
+
+def _class_of(one: SubgraphClass, classes: list[SubgraphClass]) -> SubgraphClass | None:
+    """The class whose artifact the subgraph was given: the one with the same graph and range of sizes."""
+    same_range = [each for each in classes if each.members[0].start.compile_range == one.members[0].start.compile_range]
+    # Reading a graph takes long; layers that share an artifact are mostly alike to the letter.
+    alike = (each for each in same_range if each.outline == one.outline)
+    return next(alike, None) or next((each for each in same_range if each.graph.digest() == one.graph.digest()), None)
