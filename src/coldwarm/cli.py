@@ -83,6 +83,31 @@ def run(
             "shipped: vLLM exactly as it comes (on a CPU: the whole graph at once)."
         ),
     ] = CompilationChoice.PIECEWISE,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An option of the engine for both starts; dotted names, JSON values: "
+            "--set compilation_config.compile_sizes=[1]; repeatable.",
+        ),
+    ] = None,
+    warm_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-set",
+            metavar="NAME=VALUE",
+            help="An option of the engine for the warm start alone: does it throw the cache away? Repeatable.",
+        ),
+    ] = None,
+    warm_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-env",
+            metavar="NAME=VALUE",
+            help="An environment variable for the warm start alone: does it throw the cache away? Repeatable.",
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")] = 600,
     output: Annotated[
         Path | None,
@@ -107,17 +132,32 @@ def run(
       coldwarm run ~/my-model/config.json           a model that is in no catalog
 
       VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5   with a flag of yours
+
+      coldwarm run glm-4.5 --warm-env VLLM_X=1      does this flag throw the cache away?
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.console import PlainConsole
     from coldwarm.report.junit import check_writable
     from coldwarm.report.live import live_view
+    from coldwarm.starts.case import Changes
+    from coldwarm.starts.options import parse_options, parse_variables
     from coldwarm.suite.interrupt import orderly_interrupt
     from coldwarm.suite.plan import plan
     from coldwarm.suite.runner import Runner
     from coldwarm.suite.store import Store
 
-    cases = plan(Catalog.read(catalog or []), models or [], engine=engine, device=device, compilation=compilation)
+    cases = plan(
+        Catalog.read(catalog or []),
+        models or [],
+        engine=engine,
+        device=device,
+        compilation=compilation,
+        options=parse_options(set_ or [], flag="--set"),
+        warm_changes=Changes(
+            environment=parse_variables(warm_env or [], flag="--warm-env"),
+            options=parse_options(warm_set or [], flag="--warm-set"),
+        ),
+    )
     if junit is not None:
         check_writable(junit)
     store = Store.create(output, [case.model_id for case in cases])
@@ -169,6 +209,46 @@ def show(
             print_run(_stdout(), result)
     else:
         print_model(_stdout(), Catalog.read(catalog or []).resolve(what))
+
+
+@app.command(epilog="Exit codes: 0 explained, whatever was found; 2 usage error.")
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a suite, or of one run in it.")],
+    model: Annotated[str | None, typer.Argument(help="One model of the suite.", show_default="all")] = None,
+    json: JsonOption = False,
+    perfetto: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write both starts of one run as a trace for https://ui.perfetto.dev (Chrome's JSON format).",
+        ),
+    ] = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Say why: where the time went, why subgraphs are not shared, and what the warm start missed.
+
+    Read from the traces, cache keys and logs that a run keeps; where those are gone, from what was explained then.
+    """
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.report.explanation_view import print_explanation
+    from coldwarm.report.json_report import to_json
+    from coldwarm.report.perfetto import write_perfetto
+    from coldwarm.suite.explaining import explain_again
+
+    results = explain_again(folder, Catalog.read(catalog or []), model)
+    if perfetto is not None:
+        if len(results) != 1:
+            raise UsageError(
+                f"--perfetto writes one run; name a model: {', '.join(r.case.model_id for r, _ in results)}"
+            )
+        [(result, run_folder)] = results
+        write_perfetto(perfetto, run_folder, [record for record in (result.cold, result.warm) if record])
+    if json:
+        sys.stdout.write(to_json([result for result, _ in results]) + "\n")
+        return
+    for result, _ in results:
+        if result.explanation is not None:
+            print_explanation(_stdout(), result, result.explanation)
 
 
 @app.command(epilog="Exit codes as of `coldwarm run`.")

@@ -9,7 +9,7 @@ from coldwarm.suite.result import RunResult, exit_code
 
 
 def to_json(results: list[RunResult]) -> str:
-    """Return all that is known of `results`: cases, start records, verdicts, and the exit code they lead to."""
+    """Return all that is known of `results`: cases, start records, verdicts, why, and the exit code they lead to."""
     return json.dumps(
         {
             "coldwarm": version("coldwarm"),
@@ -21,6 +21,7 @@ def to_json(results: list[RunResult]) -> str:
                     "cold": result.cold.model_dump(mode="json") if result.cold else None,
                     "warm": result.warm.model_dump(mode="json") if result.warm else None,
                     "verdict": result.verdict.model_dump(mode="json"),
+                    "explanation": result.explanation.model_dump(mode="json") if result.explanation else None,
                 }
                 for result in results
             ],

@@ -8,6 +8,8 @@ from pathlib import Path
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from coldwarm.errors import UsageError
+from coldwarm.explain.finding import Finding
+from coldwarm.report.explanation_view import finding_lines
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.verdict import Status
 
@@ -67,11 +69,16 @@ def _case(result: RunResult) -> TestCase:
         evidence = [f"log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
         record = result.cold or result.warm
         again = f"again: {result.case.reproduce(record.environment if record else None)}"
-        outcome.text = _as_xml("\n".join([*verdict.reasons, *evidence, again, *log]))
+        why = [line for finding in _findings(result) for line in finding_lines(finding)]
+        outcome.text = _as_xml("\n".join([*verdict.reasons, *why, *evidence, again, *log]))
         case.result = [outcome]
     checks = [f"{'ok' if check.holds else 'NO'}  {check.words}" for check in verdict.checks]
     case.system_out = _as_xml("\n".join([*checks, *(f"note: {note}" for note in verdict.notes)]))
     return case
+
+
+def _findings(result: RunResult) -> list[Finding]:
+    return result.explanation.findings if result.explanation else []
 
 
 def _as_xml(text: str) -> str:

@@ -6,6 +6,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from coldwarm.report.explanation_view import short_lines
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.check import Check
@@ -73,6 +74,8 @@ def _explained(result: RunResult) -> list[Text]:
     lines = [Text.assemble("\n", (result.case.model_id, "bold"), f": {verdict.status}")]
     lines += [Text(f"  - {reason}") for reason in verdict.reasons]
     lines += [Text(f"    log: {line}") for check in verdict.checks if not check.holds for line in _first_lines(check)]
+    if result.explanation is not None:
+        lines += [Text(f"  {line}") for line in short_lines(result.explanation)]
     lines += [Text(f"  note: {note}") for note in verdict.notes]
     if verdict.status in (Status.FAILED, Status.UNEXPECTEDLY_FIXED, Status.ERROR):
         lines += [Text(f"    {line}", style="dim") for line in _log_tail(result)]

@@ -17,12 +17,13 @@ def judge_again(folder: Path, catalog: Catalog) -> list[RunResult]:
     Raises:
         UsageError: `folder` holds no run that can be read.
     """
-    return [_judge(run, catalog) for run in read_runs(folder)]
+    return [judge_run(run, catalog) for run in read_runs(folder)]
 
 
-def _judge(run: StoredRun, catalog: Catalog) -> RunResult:
+def judge_run(run: StoredRun, catalog: Catalog) -> RunResult:
+    """Judge one run by the entry of the `catalog`; where it has none, by the one that was stored with it."""
     # A model that was named by a path is not the catalog's model of that id.
     named_by_id = run.case.argument == run.case.model_id
     current = catalog.get(run.case.model_id) if named_by_id else None
     case = run.case.model_copy(update={"entry": current.entry}) if current else run.case
-    return RunResult.of(case, run.cold, run.warm)
+    return RunResult.of(case, run.cold, run.warm, run.explanation)

@@ -1,10 +1,11 @@
-"""A run and what came of it."""
+"""A run, what came of it, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from coldwarm.exit_codes import ExitCode
+from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import StartRecord
 from coldwarm.verdict.verdict import Status, Verdict, judge, unsupported
@@ -18,14 +19,22 @@ class RunResult:
     cold: StartRecord | None
     warm: StartRecord | None
     verdict: Verdict
+    explanation: Explanation | None = None
+    """None: the run was not made, or was recorded without one."""
 
     @classmethod
-    def of(cls, case: Case, cold: StartRecord | None, warm: StartRecord | None) -> RunResult:
+    def of(
+        cls,
+        case: Case,
+        cold: StartRecord | None,
+        warm: StartRecord | None,
+        explanation: Explanation | None = None,
+    ) -> RunResult:
         """Judge the records of `case`."""
         reason = case.entry.unsupported_on(case.device, case.compilation)
         if cold is None and reason is not None:
             return cls(case, None, None, unsupported(reason.reason))
-        return cls(case, cold, warm, judge(case.entry, cold, warm))
+        return cls(case, cold, warm, judge(case.entry, cold, warm), explanation)
 
 
 def exit_code(results: list[RunResult]) -> ExitCode:

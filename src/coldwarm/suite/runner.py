@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from coldwarm.explain.explanation import Explanation, explain
 from coldwarm.starts.caches import temporary_root
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
@@ -47,9 +48,20 @@ class Runner:
             if cold.outcome is Outcome.FINISHED:
                 warm = self._start(case, starter, StartKind.WARM)
             shutil.rmtree(scratch, ignore_errors=True)
-        result = RunResult.of(case, cold, warm)
+        explanation = None
+        if cold is not None:
+            explanation = self._explain(case, cold, warm)
+            self._store.keep_explanation(case, explanation)
+        result = RunResult.of(case, cold, warm, explanation)
         self._store.keep_verdict(case, result.verdict)
         return result
+
+    def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
+        try:
+            return explain(self._store.folder_of(case), cold, warm)
+        except Exception as error:
+            # What was measured stands, explained or not; `coldwarm explain` shows the traceback.
+            return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"])
 
     def _start(self, case: Case, starter: Starter, kind: StartKind) -> StartRecord:
         self._watcher.start_began(case, kind)

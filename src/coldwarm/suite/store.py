@@ -1,7 +1,7 @@
 """Keeps a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
 
-A suite's folder holds ``suite.json`` and a folder for each model with ``case.json``, ``cold.json``, ``warm.json``
-and ``verdict.json``, beside each start's ``.log`` and ``.trace/``.
+A suite's folder holds ``suite.json`` and a folder for each model with ``case.json``, ``cold.json``, ``warm.json``,
+``verdict.json`` and ``explanation.json``, beside each start's ``.log``, ``.keys.json`` and ``.trace/``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.errors import UsageError
+from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
 from coldwarm.verdict.verdict import Verdict
@@ -39,9 +40,11 @@ class SuiteRecord(BaseModel):
 class StoredRun(BaseModel):
     """A run read back from its folder."""
 
+    folder: Path
     case: Case
     cold: StartRecord | None
     warm: StartRecord | None
+    explanation: Explanation | None
 
 
 class Store:
@@ -86,6 +89,10 @@ class Store:
         """Keep the verdict on the run of `case`."""
         self._write(case, "verdict", verdict)
 
+    def keep_explanation(self, case: Case, explanation: Explanation) -> None:
+        """Keep why the run of `case` went as it did."""
+        self._write(case, "explanation", explanation)
+
     def _write(self, case: Case, name: str, content: BaseModel) -> None:
         path = self.folder_of(case) / f"{name}.json"
         unfinished = path.with_suffix(".part")
@@ -119,7 +126,13 @@ def _read_run(folder: Path) -> StoredRun:
     case = _read(folder / "case.json", Case)
     assert case is not None
     starts = {kind: _read(folder / f"{kind}.json", StartRecord) for kind in StartKind}
-    return StoredRun(case=case, cold=starts[StartKind.COLD], warm=starts[StartKind.WARM])
+    return StoredRun(
+        folder=folder,
+        case=case,
+        cold=starts[StartKind.COLD],
+        warm=starts[StartKind.WARM],
+        explanation=_read(folder / "explanation.json", Explanation),
+    )
 
 
 def _read(path: Path, record: type[_Record]) -> _Record | None:

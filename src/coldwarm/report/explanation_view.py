@@ -1,0 +1,137 @@
+"""Shows why: where the time went, which subgraphs share an artifact, which caches hit, and the findings."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coldwarm.explain.cache_layers import LayerCounts
+from coldwarm.explain.explanation import Explanation
+from coldwarm.explain.finding import Finding
+from coldwarm.explain.sharing import ClassReport
+from coldwarm.starts.phases import in_order
+from coldwarm.starts.record import StartRecord
+from coldwarm.suite.result import RunResult
+
+_MOST_SUBMODULES = 4
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def print_explanation(console: Console, result: RunResult, explanation: Explanation) -> None:
+    """Print all of it for one run."""
+    case = result.case
+    console.print(
+        Text.assemble(
+            (case.model_id, "bold"),
+            f" on {case.engine}, {case.device}, {case.compilation}: {result.verdict.status}",
+        ),
+        soft_wrap=True,
+    )
+    for title, table in (
+        ("Where the time went, in seconds", _times(result.cold, result.warm)),
+        *(("Subgraphs that share an artifact", _classes(classes)) for classes in explanation.models),
+        ("Caches, hits / misses", _layers(explanation)),
+    ):
+        if table.row_count:
+            console.print(Text(f"\n{title}", style="bold"))
+            console.print(table)
+    _print_findings(console, explanation)
+    for note in explanation.notes:
+        console.print(Text(f"note: {_as_one_line(note)}"), soft_wrap=True)
+    console.print()
+
+
+def short_lines(explanation: Explanation) -> list[str]:
+    """Each finding in a line or two, for where there is no room for more."""
+    lines = []
+    for finding in explanation.findings:
+        lines.append(f"why: {finding.what}{_cost(finding)}")
+        if finding.where:
+            lines.append(f"     at {finding.where}" + (f": {finding.code}" if finding.code else ""))
+    return [_as_one_line(line) for line in lines]
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding in full, as plain lines."""
+    lines = [f"{finding.kind}, {finding.start}: {finding.what}{_cost(finding)}"]
+    if finding.where:
+        lines.append(f"where: {finding.where}" + (f": {finding.code}" if finding.code else ""))
+    lines += finding.details
+    lines += [f"evidence: {evidence.file}: {evidence.record}" for evidence in finding.evidence]
+    if finding.next:
+        lines.append(f"next: {finding.next}")
+    return [_as_one_line(line) for line in lines]
+
+
+def _print_findings(console: Console, explanation: Explanation) -> None:
+    count = len(explanation.findings)
+    console.print(Text(f"\n{count or 'No'} finding{'' if count == 1 else 's'}", style="bold"))
+    for number, finding in enumerate(explanation.findings, start=1):
+        first, *rest = finding_lines(finding)
+        console.print(Text(f"{number}. {first}"), soft_wrap=True)
+        for line in rest:
+            console.print(Text(textwrap.indent(line, "   ")), soft_wrap=True)
+
+
+def _as_one_line(text: str) -> str:
+    """Without line ends, and without what would move a terminal's cursor or change its colours."""
+    return _CONTROL.sub("", _ESCAPE.sub("", " ".join(text.splitlines())))
+
+
+def _cost(finding: Finding) -> str:
+    return "" if finding.seconds is None else f" ({finding.seconds:.1f} s at each {finding.start} start)"
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    return table
+
+
+def _times(cold: StartRecord | None, warm: StartRecord | None) -> Table:
+    table = _table("phase", "cold", "warm")
+    seconds = [{phase.name: phase.seconds for phase in record.phases} if record else {} for record in (cold, warm)]
+    for name in in_order([*seconds[0], *seconds[1]]):
+        table.add_row(name, *(f"{each[name]:.1f}" if name in each else "" for each in seconds))
+    if table.row_count:
+        table.add_row(
+            Text("all", style="bold"), *(f"{record.seconds:.1f}" if record else "" for record in (cold, warm))
+        )
+    return table
+
+
+def _classes(classes: list[ClassReport]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("class", no_wrap=True)
+    table.add_column("subgraphs", justify="right")
+    table.add_column("compiled in s", justify="right")
+    table.add_column("which")
+    for one in classes:
+        shown = ", ".join(one.submodules[:_MOST_SUBMODULES])
+        more = len(one.submodules) - _MOST_SUBMODULES
+        table.add_row(
+            one.name,
+            str(len(one.submodules)),
+            f"{one.seconds:.1f}",
+            shown + (f" and {more} more" if more > 0 else ""),
+        )
+    return table
+
+
+def _layers(explanation: Explanation) -> Table:
+    table = _table("layer", "cold", "warm")
+    for layer in explanation.layers:
+        table.add_row(layer.name, _counts(layer.cold), _counts(layer.warm))
+    return table
+
+
+def _counts(counts: LayerCounts | None) -> str:
+    if counts is None:
+        return ""
+    return f"{counts.hits} / {counts.misses}" + (f", {counts.bypasses} bypassed" if counts.bypasses else "")

@@ -1,0 +1,100 @@
+"""A run's two starts as a trace that Perfetto opens (https://ui.perfetto.dev): steps above, compiler spans below.
+
+The format is Chrome's trace event format (JSON), which Perfetto and chrome://tracing read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from coldwarm.errors import UsageError
+from coldwarm.starts.record import StartRecord
+from coldwarm.trace.kinds import SpanEdge, TypedRecord
+from coldwarm.trace.reader import TraceFile, read_trace
+
+_STEPS_TRACK = 0
+
+
+def write_perfetto(path: Path, folder: Path, records: list[StartRecord]) -> None:
+    """Write `records`, whose traces lie in `folder`, to `path`; every start begins at 0.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    events: list[dict[str, Any]] = []
+    for process, record in enumerate(records, start=1):
+        events += _start_events(process, record)
+        spans = _Spans(process, record)
+        read_trace(folder / f"{record.kind}.trace", spans)
+        events += spans.events
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _start_events(process: int, record: StartRecord) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": process, "args": {"name": f"{record.kind} start"}},
+        {"ph": "M", "name": "thread_name", "pid": process, "tid": _STEPS_TRACK, "args": {"name": "steps"}},
+    ]
+    events += [
+        {
+            "ph": "X",
+            "name": step.name,
+            "cat": "step",
+            "pid": process,
+            "tid": _STEPS_TRACK,
+            "ts": max(0.0, _microseconds(step.begin - record.began.timestamp())),
+            "dur": _microseconds(step.end - step.begin),
+        }
+        for step in record.steps
+    ]
+    return events
+
+
+class _Spans:
+    """Turns the edges of spans into events that have a duration, as a consumer of the trace.
+
+    An end closes the latest open span of its name in its thread; one that was never opened, or never ends, is left out.
+    """
+
+    def __init__(self, process: int, record: StartRecord) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._process = process
+        self._zero = record.began.timestamp()
+        self._open: dict[tuple[int, str], list[SpanEdge]] = {}
+        self._rank = 0
+
+    def begin(self, file: TraceFile) -> None:
+        self._rank = file.rank
+        self._open.clear()
+
+    def take(self, record: TypedRecord) -> None:
+        if not isinstance(record, SpanEdge):
+            return
+        open_ = self._open.setdefault((record.place.thread, record.name), [])
+        if record.begins:
+            open_.append(record)
+        elif open_:
+            begin = open_.pop()
+            self.events.append(
+                {
+                    "ph": "X",
+                    "name": record.name,
+                    "cat": f"compiler, rank {self._rank}",
+                    "pid": self._process,
+                    "tid": record.place.thread,
+                    "ts": _microseconds(begin.seconds - self._zero),
+                    "dur": _microseconds(record.seconds - begin.seconds),
+                    "args": begin.facts,
+                }
+            )
+
+
+def _microseconds(seconds: float) -> float:
+    return round(seconds * 1e6, 1)

@@ -1,0 +1,37 @@
+"""Explains stored runs again, from what lies beside their records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.errors import UsageError, nearest
+from coldwarm.explain.explanation import explain
+from coldwarm.suite.judging import judge_run
+from coldwarm.suite.result import RunResult
+from coldwarm.suite.store import StoredRun, read_runs
+
+
+def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tuple[RunResult, Path]]:
+    """Explain the runs in `folder` that were made, or the one of `model`; each with its folder.
+
+    Raises:
+        UsageError: `folder` holds no run that can be read, none of `model`, or none that was made.
+    """
+    runs = [run for run in read_runs(folder) if run.cold is not None]
+    if model is not None:
+        ids = [run.case.model_id for run in runs]
+        if model not in ids:
+            raise UsageError(f"no run of {model!r} in {folder}{nearest(model, ids)} (runs: {', '.join(ids) or 'none'})")
+        runs = [run for run in runs if run.case.model_id == model]
+    if not runs:
+        raise UsageError(f"{folder} holds no run that was started")
+    return [(_explain(run, judge_run(run, catalog)), run.folder) for run in runs]
+
+
+def _explain(run: StoredRun, result: RunResult) -> RunResult:
+    # Traces are large, and records are often kept without them.
+    if run.explanation is not None and not any((run.folder / "cold.trace").glob("*.log")):
+        return result
+    return replace(result, explanation=explain(run.folder, run.cold, run.warm))
