@@ -49,12 +49,11 @@ def miss_findings(cold: StartRecord, warm: StartRecord, evidences: Evidences) ->
     changed = evidences.changed_factors()
     if warm.facts is None:
         # It did not end: what it compiled is not known, but what it found may tell why it ended as it did.
-        return [*damaged, *key_findings(changed, failures, None)]
+        return [*damaged, *key_findings(changed, failures, None), *_load_failures(failures, damaged, changed, None)]
     if not compiled:
         return damaged
     findings = [*damaged, *key_findings(changed, failures, seconds)]
-    unexplained = [failure for failure in failures if not _is_explained(failure, bool(damaged), changed)]
-    findings += [load_failure_finding(failure, seconds) for failure in unexplained]
+    findings += _load_failures(failures, damaged, changed, seconds)
     findings += _never_saved(cold, seconds)
     if not findings:
         findings += outside_findings(evidences.cold_frames, evidences.warm_frames, seconds)
@@ -71,9 +70,15 @@ def _compiled(warm: StartRecord) -> bool:
     )
 
 
-def _is_explained(failure: LoadFailure, is_damaged: bool, changed: list[ChangedFactor]) -> bool:
-    # What a function is loaded from may lie in files beside its own.
-    return is_damaged or (failure.is_by_source() and any(factor.group == "source" for factor in changed))
+def _load_failures(
+    failures: list[LoadFailure], damaged: list[Finding], changed: list[ChangedFactor], seconds: float | None
+) -> list[Finding]:
+    """A finding for each failure that neither a damaged file nor a changed source explains."""
+    if damaged:
+        # What a function is loaded from may lie in files beside its own.
+        return []
+    by_source = any(factor.group == "source" for factor in changed)
+    return [load_failure_finding(each, seconds) for each in failures if not (by_source and each.is_by_source())]
 
 
 def _never_saved(cold: StartRecord, seconds: float | None) -> list[Finding]:

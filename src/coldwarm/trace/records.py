@@ -107,7 +107,7 @@ def _pieces(file: BinaryIO) -> Iterator[tuple[bytes, int | None]]:
             beginning, (lines, rest) = rest, _skip_record(file, rest)
             yield beginning, lines
     if rest:
-        yield rest.removesuffix(b"\n"), None
+        yield from ((piece, None) for piece in _BETWEEN_RECORDS.split(rest.removesuffix(b"\n")))
 
 
 def _skip_record(file: BinaryIO, beginning: bytes) -> tuple[int, bytes]:
