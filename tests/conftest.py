@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from coldwarm.engines import engine
 from coldwarm.starts import start
 from coldwarm.starts.launcher import Ended
+from coldwarm.starts.phases import Step
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.worker import WorkerResult
 from tests.support.commands import ROOT, Commands
@@ -20,6 +23,10 @@ pytest_plugins = ["pytester"]
 
 
 _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"
+
+# Wild inputs, but few of them in each run: the tests without vLLM are meant to be run after every change.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture
@@ -46,6 +53,7 @@ def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
         request = StartRequest.model_validate_json(Path(command[-1]).read_bytes())
         log.touch()
         request.result.write_text(WorkerResult(facts=cold_facts()).model_dump_json())
-        return Ended(0, False, 1.0)
+        began = time.time()
+        return Ended(0, False, 1.0, [Step(name="process start", begin=began, end=began + 1.0)])
 
     monkeypatch.setattr(start, "launch", launch)

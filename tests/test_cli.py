@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.cli import main
 from coldwarm.starts.record import Failure, StartKind
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store
+from coldwarm.suite.store import Store, read_runs
 from tests.support.commands import Commands
 from tests.support.processes import goes
 from tests.support.records import SAVED, cold_record, expectation, model_entry, warm_record
@@ -282,6 +283,51 @@ def test_run_of_a_healthy_model(commands: Commands) -> None:
     assert done.stderr.splitlines()[-1] == "records: out"
     assert (commands.folder / "out" / "a" / "verdict.json").is_file()
     assert JUnitXml.fromfile(str(commands.folder / "junit.xml")).failures == 0
+
+
+@pytest.mark.usefixtures("instant_launch")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--set", "seed"],
+        ["--set", "a=1", "--set", "a.b=2"],
+        ["--warm-set", "=1"],
+        ["--warm-env", "VLLM_X"],
+    ],
+    ids=" ".join,
+)
+def test_a_setting_that_cannot_be_is_refused_in_one_line_and_starts_nothing(
+    ask: Ask, tmp_path: Path, settings: list[str]
+) -> None:
+    model(tmp_path, "a")
+    done = ask("run", "a.json", "--engine", "fake", *settings)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"coldwarm: {' '.join(settings[-2:])}: ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.usefixtures("instant_launch")
+def test_run_sets_options_and_changes_those_of_the_warm_start(ask: Ask, tmp_path: Path) -> None:
+    model(tmp_path, "a")
+    settings = ["--set", "additional_config.seed=0", "--set", "dtype=bfloat16"]
+    settings += [
+        "--warm-set",
+        "additional_config.seed=1",
+        "--warm-env",
+        "VLLM_FAKE_X=1",
+        "--warm-env",
+        "VLLM_FAKE_Y=a b",
+    ]
+    ask("run", "a.json", "--engine", "fake", "--output", "out", *settings)
+    cold, warm = (json.loads((tmp_path / "out" / "a" / f"{kind}.json").read_bytes()) for kind in ("cold", "warm"))
+    assert cold["options"] == {"additional_config": {"seed": 0}, "dtype": "bfloat16"}
+    assert warm["options"] == {"additional_config": {"seed": 1}, "dtype": "bfloat16"}
+    assert not [name for name in cold["environment"] if name.startswith("VLLM_FAKE_")]
+    assert (warm["environment"]["VLLM_FAKE_X"], warm["environment"]["VLLM_FAKE_Y"]) == ("1", "a b")
+    [run] = read_runs(tmp_path / "out")
+    words = shlex.split(run.case.reproduce(run.cold.environment if run.cold else {}))
+    assert words[-len(settings) :] == [word.replace("=bfloat16", '="bfloat16"') for word in settings]
 
 
 @pytest.mark.usefixtures("instant_launch")

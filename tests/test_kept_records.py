@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import read_runs
 from coldwarm.verdict.verdict import Verdict
@@ -30,3 +31,34 @@ def test_verdicts_are_those_of_the_day(suite: Path) -> None:
 def test_there_are_records_of_all_eight_models_on_a_gpu() -> None:
     models = {run.case.model_id for suite in SUITES for run in read_runs(suite) if run.case.device == "cuda"}
     assert len(models) == 8
+
+
+def _findings(model: str) -> list[Finding]:
+    [run] = [
+        run
+        for suite in SUITES
+        for run in read_runs(suite)
+        if run.case.model_id == model and run.explanation is not None
+    ]
+    assert run.explanation is not None
+    return run.explanation.findings
+
+
+def test_what_keeps_the_layers_of_deepseek_v3_2_apart_on_a_gpu_is_kept() -> None:
+    not_shared = [finding for finding in _findings("deepseek-v3.2") if finding.kind is FindingKind.NOT_SHARED]
+    assert [finding.where for finding in not_shared] == ["vllm/model_executor/layers/sparse_attn_indexer.py:228"] * 2
+    assert all("kernel_idx=" in finding.what for finding in not_shared)
+
+
+def test_why_kimi_saves_again_on_a_gpu_is_kept() -> None:
+    [finding] = [finding for finding in _findings("kimi-k2.5") if finding.kind is FindingKind.KEY_CHANGED]
+    assert finding.where == "transformers/configuration_utils.py"
+    assert "was hashed cold alone" in finding.what
+
+
+def test_what_glm_compiles_beside_vllm_on_a_gpu_is_kept() -> None:
+    assert {finding.kind for finding in _findings("glm-4.5")} == {FindingKind.COMPILED_OUTSIDE}
+
+
+def test_healthy_runs_are_kept_without_findings() -> None:
+    assert _findings("gpt-oss-120b") == []

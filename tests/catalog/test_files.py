@@ -62,7 +62,7 @@ when = { device = "cpu" }
 breaks = "cold-only-unique"
 cold.vllm.saved = 3
 """
-wild = settings(max_examples=80, deadline=None)
+wild = settings(max_examples=30, deadline=None)
 
 
 @pytest.fixture

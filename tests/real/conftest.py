@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ import pytest
 from tests.real.runs import Finished, Running, run
 
 CONFIGS = Path(__file__).parent / "configs"
+PLUGIN = Path(__file__).parent / "plugin"
 FIRST_HALF = ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe")
 SECOND_HALF = ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b")
 
@@ -36,6 +40,10 @@ class Shared:
     bare: Future[Finished]
     killed: Future[Finished]
     interrupted: Future[Interrupted]
+    scales: Future[Finished]
+    """The tests' own two models, the burned one and the mended one."""
+    variants: Future[Path]
+    """The folder with a run for each of `tests.real.warm_variants`."""
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +68,24 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             ),
             killed=pool.submit(_kill_in_mid_compile, folder / "killed"),
             interrupted=pool.submit(_interrupt_in_mid_compile, folder / "interrupted"),
+            scales=pool.submit(
+                run,
+                folder / "scales",
+                str(CONFIGS / "burned-scale.json"),
+                str(CONFIGS / "buffered-scale.json"),
+                "--json",
+                environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))},
+            ),
+            variants=pool.submit(_start_in_all_variants, folder / "variants"),
         )
+
+
+def _start_in_all_variants(folder: Path) -> Path:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.real.warm_variants", str(folder)], capture_output=True, text=True, timeout=1800
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def _kill_in_mid_compile(folder: Path) -> Finished:

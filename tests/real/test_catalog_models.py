@@ -126,9 +126,12 @@ def test_phases_add_up_to_the_start(runs: dict[str, Any]) -> None:
     for model in MEASURED:
         cold = runs[model]["cold"]
         assert sum(phase["seconds"] for phase in cold["phases"]) == pytest.approx(cold["seconds"], abs=0.01)
-        assert {"import", "engine setup", "weights", "compile", "generate"} <= {
-            phase["name"] for phase in cold["phases"]
-        }
+        assert {"import", "engine setup", "weights", "compile", "generate"} <= {step["name"] for step in cold["steps"]}
+        seconds = {phase["name"]: phase["seconds"] for phase in cold["phases"]}
+        for compiler in ("Dynamo", "AOTAutograd", "Inductor code generation", "C++/Triton compilation"):
+            assert seconds[compiler] > 0.1
+        assert 0 <= seconds["unaccounted"] <= cold["seconds"] / 10
+        assert min(seconds.values()) >= 0
 
 
 def test_junit_has_a_case_a_model(halves: list[Finished]) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from coldwarm.explain.explanation import Explanation
 from coldwarm.report.json_report import to_json
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.verdict import Verdict
+from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
 
 ALL = [passed(), known(), unsupported(), failed(), fixed(), crashed()]
@@ -46,3 +49,15 @@ def test_it_is_json_as_others_read_it() -> None:
     result = passed()
     result.case.config["time_step_limit"] = [0.0, float("inf")]
     json.loads(to_json([result]), parse_constant=refuse)
+
+
+def test_explanations_are_the_same_after_json_and_null_where_there_is_none() -> None:
+    explanation = Explanation(findings=[finding(what="[/x] \x1b \u2028")], notes=["no trace"])
+    runs = json.loads(to_json([replace(failed(), explanation=explanation), passed()]))["runs"]
+    assert Explanation.model_validate(runs[0]["explanation"]) == explanation
+    assert runs[1]["explanation"] is None
+
+
+def test_what_was_found_leaves_the_exit_code_alone() -> None:
+    result = replace(passed(), explanation=Explanation(findings=[finding()]))
+    assert json.loads(to_json([result]))["exit_code"] == 0

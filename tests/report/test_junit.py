@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
 from coldwarm.errors import UsageError
+from coldwarm.explain.explanation import Explanation
 from coldwarm.report.junit import write_junit
 from coldwarm.starts import record
 from coldwarm.suite.result import RunResult
+from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
 
 
@@ -114,3 +117,44 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / "junit.xml"):
         with pytest.raises(UsageError, match="cannot write"):
             write_junit(path, [passed()])
+
+
+EXPLANATION = Explanation(findings=[finding(), finding(what="<&> ]]> [/x]")])
+
+
+@pytest.mark.parametrize("result", [failed(), fixed(), crashed(), known()], ids=lambda result: result.case.model_id)
+def test_what_was_found_is_told_in_full_between_the_reasons_and_the_command(xml: Path, result: RunResult) -> None:
+    [outcome] = only(xml, replace(result, explanation=EXPLANATION)).result
+    lines = outcome.text.split("\n")
+    assert lines[0] == result.verdict.reasons[0]
+    first = lines.index("key changed, warm: the key is another one (18.9 s at each warm start)")
+    assert lines[first + 1 : first + 6] == [
+        "where: model.py:7: x = y",
+        "seed: 0 -> 1",
+        "evidence: warm.keys.json: config.model: seed = 1",
+        "next: keep it",
+        "key changed, warm: <&> ]]> [/x] (18.9 s at each warm start)",
+    ]
+    assert first < next(number for number, line in enumerate(lines) if line.startswith("again: "))
+    assert outcome.message == only(xml, result).result[0].message
+
+
+def test_what_passed_has_no_outcome_whatever_was_found(xml: Path) -> None:
+    assert only(xml, replace(passed(), explanation=EXPLANATION)).result == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(st.characters()))
+def test_whatever_was_found_the_report_can_be_read(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "wild-findings.xml"
+    wild = finding(what=text, where=text, code=text, details=[text], evidence=[{"file": text, "record": text}])
+    result = replace(failed(), explanation=Explanation(findings=[wild]))
+    [outcome] = only(path, result).result
+    assert "again: " in outcome.text
+
+
+def test_colours_and_control_characters_of_what_was_found_are_left_out(xml: Path) -> None:
+    wild = finding(what="\x1b[31mno\x1b[0m \x00\x08key", details=["\x0c\ufffe\ud800end"])
+    [outcome] = only(xml, replace(failed(), explanation=Explanation(findings=[wild]))).result
+    assert "key changed, warm: no key (18.9 s" in outcome.text
+    assert "end" in [line.strip() for line in outcome.text.split("\n")]

@@ -4,7 +4,8 @@ import pytest
 
 from coldwarm.report.run_view import print_run
 from coldwarm.starts.caches import CacheContent
-from coldwarm.starts.record import Failure, Message, Phase
+from coldwarm.starts.phases import Phase
+from coldwarm.starts.record import Failure, Message
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
 from tests.support.records import cold_record, model_entry, warm_record

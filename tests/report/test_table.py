@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from coldwarm.explain.explanation import Explanation
 from coldwarm.report.table import print_results
 from coldwarm.starts.record import Failure
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
+from tests.support.explanations import finding
 from tests.support.records import cold_record, expectation, model_entry, unfinished_record, warm_record
 from tests.support.runs import crashed, failed, fixed, known, passed, result_of, unsupported
 
@@ -113,3 +116,33 @@ def test_verdicts_are_whole_on_a_terminal_of_80_columns() -> None:
     [row] = [line for line in printed(fixed("llama-3.1-8b"), width=80).lines[:4] if line.startswith("llama-3.1-8b ")]
     assert row.rstrip().endswith("unexpectedly fixed")
     assert len(row) <= 80
+
+
+EXPLANATION = Explanation(findings=[finding(), finding(what="[/x] :x:", where=None)], notes=["no trace"])
+
+
+@pytest.mark.parametrize("result", [failed(), fixed(), crashed(), known()], ids=lambda result: result.case.model_id)
+def test_what_was_found_is_told_below_the_reasons_in_short(result: RunResult) -> None:
+    lines = printed(replace(result, explanation=EXPLANATION)).lines
+    first = lines.index("  why: the key is another one (18.9 s at each warm start)")
+    assert lines[first + 1 : first + 3] == [
+        "       at model.py:7: x = y",
+        "  why: [/x] :x: (18.9 s at each warm start)",
+    ]
+    assert lines[first - 1].startswith(("  - ", "    log: "))
+    assert not any("seed: 0 -> 1" in line for line in lines)
+
+
+@pytest.mark.parametrize("result", [failed(), crashed(), known()], ids=lambda result: result.case.model_id)
+def test_an_explanation_without_findings_adds_nothing(result: RunResult) -> None:
+    assert printed(replace(result, explanation=Explanation())).text == printed(result).text
+
+
+def test_a_passed_run_has_nothing_to_say_of_what_was_found() -> None:
+    assert printed(replace(passed(), explanation=EXPLANATION)).text == printed(passed()).text
+
+
+def test_long_findings_are_not_broken() -> None:
+    what = "word " * 60 + "end"
+    explanation = Explanation(findings=[finding(what=what)])
+    assert f"  why: {what} (" in printed(replace(failed(), explanation=explanation), width=80).text

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from coldwarm.starts.case import Case
+from coldwarm.starts.case import Case, Changes
+from coldwarm.starts.options import parse_options, parse_variables
 from tests.support.records import catalog_model, model_entry, tiny_config
 from tests.support.runs import case_of
 
@@ -61,6 +64,54 @@ def test_reproduce_never_sets_a_variable_to_a_mask(monkeypatch: pytest.MonkeyPat
     command = case_of().reproduce()
     assert "hunter2" not in command
     assert "not recorded" not in command
+
+
+def words_after(flag: str, command: str) -> list[str]:
+    """The words of a shell command that follow `flag`."""
+    words = shlex.split(command)
+    return [after for word, after in pairwise(words) if word == flag]
+
+
+def test_a_case_has_neither_options_nor_changes_unless_given() -> None:
+    assert (of("cpu").options, of("cpu").warm_changes) == ({}, Changes())
+    assert not {"--set", "--warm-set", "--warm-env"} & set(shlex.split(of("cpu").reproduce({})))
+
+
+def test_reproduce_sets_options_and_changes_of_the_warm_start_again() -> None:
+    case = case_of(
+        compilation="shipped",
+        options={"dtype": "bfloat16", "compilation_config": {"compile_sizes": [1, 2], "mode": 3}},
+        warm_changes=Changes(environment={"VLLM_X": "a b"}, options={"additional_config": {"seed": 1}}),
+    )
+    assert case.reproduce({"VLLM_Y": "1"}) == (
+        "VLLM_Y=1 coldwarm run tiny --device cpu --compilation shipped"
+        " --set 'dtype=\"bfloat16\"'"
+        " --set 'compilation_config.compile_sizes=[1, 2]' --set compilation_config.mode=3"
+        " --warm-set additional_config.seed=1"
+        " --warm-env 'VLLM_X=a b'"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"a": "it's $HOME `ls` \"\\"}, {"a": {"b": {}, "c": None}, "d": ["x y", {"e": False}]}, {"größe": "ß\n"}],
+)
+def test_what_reproduce_tells_is_parsed_to_the_same_case(options: dict[str, Any]) -> None:
+    variables = {"VLLM_X": "it's $HOME\n", "B": ""}
+    command = case_of(options=options, warm_changes=Changes(environment=variables, options=options)).reproduce({})
+    assert parse_options(words_after("--set", command), flag="--set") == options
+    assert parse_options(words_after("--warm-set", command), flag="--warm-set") == options
+    assert parse_variables(words_after("--warm-env", command), flag="--warm-env") == variables
+
+
+def test_a_case_with_options_and_changes_is_the_same_after_json() -> None:
+    case = case_of(options={"a": {"b": [1]}}, warm_changes=Changes(environment={"X": "1"}, options={"c": None}))
+    assert Case.model_validate_json(case.model_dump_json()) == case
+
+
+def test_a_case_that_was_stored_without_options_has_none() -> None:
+    stored = case_of().model_dump(exclude={"options", "warm_changes"})
+    assert Case.model_validate(stored) == case_of()
 
 
 def test_a_case_is_the_same_after_json(tmp_path: Path) -> None:

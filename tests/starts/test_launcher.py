@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, _Phases, launch
+from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, _Steps, launch
+from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
 
 # What every child begins with: `say(phase)`, and `leave_behind()` for a grandchild of a session of its own whose
@@ -56,32 +58,41 @@ def start(tmp_path: Path) -> Callable[..., Ended]:
     return start
 
 
+def seconds_of(step: Step) -> float:
+    return step.end - step.begin
+
+
 def grandchild(folder: Path) -> int:
     return int((folder / "grandchild").read_text())
 
 
-def test_phases_are_told_and_their_durations_sum_to_the_total(start: Callable[..., Ended]) -> None:
+def test_steps_are_told_and_follow_one_another_over_the_whole_time(start: Callable[..., Ended]) -> None:
     told: list[str] = []
+    began = time.time()
     ended = start("say('a'); time.sleep(0.05); say('b'); time.sleep(0.1)", on_phase=told.append)
     assert told == ["a", "b"]
-    assert [phase.name for phase in ended.phases] == ["process start", "a", "b"]
-    assert sum(phase.seconds for phase in ended.phases) == pytest.approx(ended.seconds)
-    assert ended.phases[1].seconds >= 0.02
-    assert ended.phases[2].seconds >= 0.07
+    assert [step.name for step in ended.steps] == ["process start", "a", "b"]
+    for before, after in pairwise(ended.steps):
+        assert before.end == after.begin
+    assert ended.steps[-1].end - ended.steps[0].begin == pytest.approx(ended.seconds, abs=1e-5)
+    assert seconds_of(ended.steps[1]) >= 0.02
+    assert seconds_of(ended.steps[2]) >= 0.07
+    # On the clock that traces tell.
+    assert began - 0.05 <= ended.steps[0].begin <= ended.steps[-1].end <= time.time() + 0.05
 
 
-def test_phases_told_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
+def test_steps_told_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
     def look_away(phase: str) -> None:
         if phase == "first":
             time.sleep(0.3)
 
     ended = start("say('first'); time.sleep(0.05)\nfor n in range(200): say(f'phase {n}')", on_phase=look_away)
-    assert [phase.name for phase in ended.phases[2:]] == [f"phase {n}" for n in range(200)]
+    assert [step.name for step in ended.steps[2:]] == [f"phase {n}" for n in range(200)]
 
 
-def test_a_worker_that_says_nothing_has_one_phase(start: Callable[..., Ended]) -> None:
+def test_a_worker_that_says_nothing_has_one_step(start: Callable[..., Ended]) -> None:
     ended = start("")
-    assert [phase.name for phase in ended.phases] == ["process start"]
+    assert [step.name for step in ended.steps] == ["process start"]
 
 
 @pytest.mark.parametrize("status", [0, 1, 7])
@@ -200,12 +211,15 @@ def test_both_ends_of_the_pipe_are_closed_where_the_command_cannot_be_run(tmp_pa
 
 @settings(max_examples=60)
 @given(st.lists(st.text(max_size=20), max_size=8), st.data())
-def test_phases_arrive_whole_however_the_pipe_cuts_them(names: list[str], data: st.DataObject) -> None:
+def test_steps_arrive_whole_however_the_pipe_cuts_them(names: list[str], data: st.DataObject) -> None:
     sent = b"".join(json.dumps({"phase": name}).encode() + b"\n" for name in names)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
     told: list[str] = []
-    phases = _Phases(0.0, told.append)
+    began = time.monotonic()
+    steps = _Steps(began, told.append)
     for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
-        phases.take(sent[begin:end])
+        steps.take(sent[begin:end])
     assert told == names
-    assert [phase.name for phase in phases.finish(1.0)] == ["process start", *names]
+    made = steps.finish(time.monotonic())
+    assert [step.name for step in made] == ["process start", *names]
+    assert all(before.end == after.begin for before, after in pairwise(made))

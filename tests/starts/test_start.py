@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from coldwarm.starts import start
+from coldwarm.starts.cache_keys import CacheKeys, changed_factors
+from coldwarm.starts.case import Changes
 from coldwarm.starts.launcher import Ended
-from coldwarm.starts.record import Failure, Outcome, Phase, StartKind
+from coldwarm.starts.phases import Step
+from coldwarm.starts.record import Failure, Outcome, StartKind
+from coldwarm.starts.request import StartRequest
 from coldwarm.starts.start import Starter, _failure, _outcome
 from coldwarm.starts.worker import WorkerResult
 from tests.support.processes import goes
 from tests.support.records import cold_facts, tiny_config
 from tests.support.runs import case_of
 
+AtTheEnd = Callable[[Callable[[], object]], None]
 HEALTHY = WorkerResult(facts=cold_facts())
 
 
@@ -26,7 +34,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def ended(status: int = 0, *, timed_out: bool = False, phases: tuple[str, ...] = ("import", "compile")) -> Ended:
-    return Ended(status, timed_out, 1.0, [Phase(name=name, seconds=0.5) for name in phases])
+    return Ended(status, timed_out, 1.0, [Step(name=name, begin=0.0, end=0.5) for name in phases])
 
 
 def test_a_worker_with_facts_and_status_0_has_not_failed(log: Path) -> None:
@@ -91,9 +99,24 @@ def test_the_last_lines_of_the_log_come_with_a_failure(log: Path) -> None:
     assert failure.log_tail[-1] == "last \N{REPLACEMENT CHARACTER}"
 
 
-def starter(folder: Path, **config: object) -> Starter:
-    case = case_of(engine="fake", config=tiny_config(**config))
+def starter(
+    folder: Path, options: dict[str, Any] | None = None, warm_changes: Changes | None = None, **config: object
+) -> Starter:
+    case = case_of(
+        engine="fake",
+        config=tiny_config(**config),
+        options=options or {},
+        warm_changes=warm_changes or Changes(),
+    )
     return Starter(case, folder / "scratch", folder / "output", time_limit=30)
+
+
+def kept_keys(folder: Path, start: str) -> CacheKeys:
+    return CacheKeys.model_validate_json((folder / "output" / f"{start}.keys.json").read_bytes())
+
+
+def request_of(folder: Path, start: str) -> StartRequest:
+    return StartRequest.model_validate_json((folder / "scratch" / f"{start}.request.json").read_bytes())
 
 
 @pytest.mark.usefixtures("fake_engine")
@@ -108,20 +131,27 @@ class TestWithAFakeEngine:
         assert (cold.kind, cold.outcome, cold.failure) == (StartKind.COLD, Outcome.FINISHED, None)
         assert (warm.kind, warm.outcome, warm.failure) == (StartKind.WARM, Outcome.FINISHED, None)
         assert told == ["import", "compile", "exit"]
-        assert [phase.name for phase in warm.phases] == ["process start", *told]
+        assert [step.name for step in warm.steps] == ["process start", *told]
+        assert [phase.name for phase in warm.phases] == ["process start", "import", "Dynamo", "exit", "unaccounted"]
+        for record in (cold, warm):
+            assert sum(phase.seconds for phase in record.phases) == pytest.approx(record.seconds, abs=1e-5)
+            assert all(phase.seconds >= 0 for phase in record.phases)
+            assert record.began.timestamp() == pytest.approx(record.steps[0].begin, abs=1e-5)
 
         assert cold.caches_before == {}
         assert cold.caches_as_left
         assert cold.caches_after["vllm"].files == 1
         assert warm.caches_before == cold.caches_after
         assert warm.caches_as_left
+        assert (cold.caches_changed, warm.caches_changed) == ([], [])
+        assert (cold.files_written, warm.files_written) == (["vllm/artifact"], [])
 
         assert cold.facts is not None
         assert cold.facts.counters["vllm.num_compiled_artifacts_saved"] == 3
         assert warm.facts is not None
         assert warm.facts.counters["vllm.num_compiled_artifacts_loaded"] == 3
         assert cold.compiler_work is not None
-        assert (cold.compiler_work.files, cold.compiler_work.records) == (1, 1)
+        assert (cold.compiler_work.files, cold.compiler_work.records) == (1, 3)
         assert cold.peak_memory_bytes is not None
         assert cold.peak_memory_bytes > 2**20
 
@@ -130,6 +160,38 @@ class TestWithAFakeEngine:
         assert "VLLM_CACHE_ROOT" in cold.overridden
         assert "not watched" in (tmp_path / "output" / "cold.log").read_text()
         assert (tmp_path / "output" / "warm.trace" / "trace.log").is_file()
+
+    def test_options_and_changes_reach_the_engine_and_its_keys_are_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VLLM_FAKE_SAME", "0")
+        monkeypatch.setenv("VLLM_FAKE_FLAG", "0")
+        starts = starter(
+            tmp_path,
+            options={"dtype": "bfloat16", "additional_config": {"seed": 0, "same": 1}},
+            warm_changes=Changes(
+                environment={"VLLM_FAKE_FLAG": "1"}, options={"additional_config": {"seed": 1}, "more": None}
+            ),
+        )
+        cold, warm = starts.cold(), starts.warm()
+        cold_keys, warm_keys = kept_keys(tmp_path, "cold"), kept_keys(tmp_path, "warm")
+        assert cold_keys.factors == {
+            "options": {"dtype": '"bfloat16"', "additional_config.seed": "0", "additional_config.same": "1"},
+            "environment": {"VLLM_FAKE_FLAG": "0", "VLLM_FAKE_SAME": "0"},
+        }
+        assert [(f.group, f.name, f.cold, f.warm) for f in changed_factors(cold_keys, warm_keys)] == [
+            ("environment", "VLLM_FAKE_FLAG", "0", "1"),
+            ("options", "additional_config.seed", "0", "1"),
+            ("options", "more", None, "null"),
+        ]
+        assert cold.options == {"dtype": "bfloat16", "additional_config": {"seed": 0, "same": 1}}
+        assert warm.options == {"dtype": "bfloat16", "additional_config": {"seed": 1, "same": 1}, "more": None}
+        assert (cold.environment["VLLM_FAKE_FLAG"], warm.environment["VLLM_FAKE_FLAG"]) == ("0", "1")
+        assert os.environ["VLLM_FAKE_FLAG"] == "0"
+
+    def test_the_keys_of_a_start_that_crashed_are_kept(self, tmp_path: Path) -> None:
+        starter(tmp_path, options={"a": 1}, behaves="raises").cold()
+        assert kept_keys(tmp_path, "cold").factors == {"options": {"a": "1"}}
 
     def test_a_crash_is_told_with_its_phase_and_traceback(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="raises").cold()
@@ -145,6 +207,7 @@ class TestWithAFakeEngine:
     def test_a_killed_worker_is_told_with_its_signal(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="is killed").cold()
         assert record.outcome is Outcome.CRASHED
+        assert kept_keys(tmp_path, "cold") == CacheKeys()
         assert record.failure is not None
         assert (record.failure.signal, record.failure.phase) == ("SIGKILL", "compile")
 
@@ -166,6 +229,23 @@ class TestWithAFakeEngine:
         assert goes(worker.pid)
 
 
+@pytest.fixture
+def at_the_end(monkeypatch: pytest.MonkeyPatch) -> AtTheEnd:
+    """Has every start do something at its end."""
+
+    def at_the_end(act: Callable[[], object]) -> None:
+        launch: Callable[..., Ended] = vars(start)["launch"]
+
+        def launch_and_act(*arguments: Any, **options: Any) -> Ended:
+            ended = launch(*arguments, **options)
+            act()
+            return ended
+
+        monkeypatch.setattr(start, "launch", launch_and_act)
+
+    return at_the_end
+
+
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
 class TestWithoutAProcess:
     def test_what_cold_left_is_what_is_due_to_warm(self, tmp_path: Path) -> None:
@@ -185,4 +265,89 @@ class TestWithoutAProcess:
         starts = starter(tmp_path)
         starts.cold()
         (starts.caches.root / "vllm" / "more").write_text("x")
-        assert not starts.warm().caches_as_left
+        warm = starts.warm()
+        assert not warm.caches_as_left
+        assert [(change.path, change.how) for change in warm.caches_changed] == [("vllm/more", "new")]
+        assert warm.files_written == []
+
+    @pytest.mark.parametrize(("text", "how"), [("left bx cold", "altered"), ("left", "truncated"), (None, "missing")])
+    def test_a_warm_start_with_a_damaged_cache_is_not_as_due(
+        self, tmp_path: Path, at_the_end: AtTheEnd, text: str | None, how: str
+    ) -> None:
+        starts = starter(tmp_path)
+        file = starts.caches.root / "vllm" / "artifact"
+        at_the_end(lambda: file.write_text("left by cold"))
+        cold = starts.cold()
+        assert cold.files_written == ["vllm/artifact"]
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text(text)
+        warm = starts.warm()
+        assert not warm.caches_as_left
+        assert [(change.path, change.how) for change in warm.caches_changed] == [("vllm/artifact", how)]
+        assert warm.files_written == ["vllm/artifact"]
+
+    def test_a_file_that_a_start_wrote_as_it_was_is_not_written(self, tmp_path: Path, at_the_end: AtTheEnd) -> None:
+        starts = starter(tmp_path)
+        file = starts.caches.root / "vllm" / "artifact"
+        at_the_end(lambda: file.write_text("x"))
+        assert starts.cold().files_written == ["vllm/artifact"]
+        assert starts.warm().files_written == []
+
+    def test_of_many_files_written_the_first_are_told(
+        self, tmp_path: Path, at_the_end: AtTheEnd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(start, "_FILES_TOLD", 3)
+        starts = starter(tmp_path)
+
+        def write() -> None:
+            for n in (4, 2, 3, 1, 0):
+                (starts.caches.root / "inductor" / str(n)).touch()
+
+        at_the_end(write)
+        assert starts.cold().files_written == ["inductor/0", "inductor/1", "inductor/2"]
+
+    def test_another_warm_start_is_kept_beside_the_first_and_begins_with_what_that_left(
+        self, tmp_path: Path, at_the_end: AtTheEnd
+    ) -> None:
+        starts = starter(tmp_path)
+        starts.cold()
+        at_the_end(lambda: (starts.caches.root / "triton" / "by-warm").write_text("x"))
+        first, second = starts.warm(), starts.warm()
+        assert first.caches_as_left
+        assert [(change.path, change.how) for change in second.caches_changed] == [("triton/by-warm", "new")]
+        assert {path.name for path in (tmp_path / "output").iterdir()} == {
+            f"{name}{end}" for name in ("cold", "warm", "warm-2") for end in (".log", ".trace", ".keys.json")
+        }
+
+    def test_changes_that_are_given_take_the_place_of_the_cases(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("VLLM_FAKE_FLAG", raising=False)
+        starts = starter(
+            tmp_path,
+            options={"a": {"b": 1}},
+            warm_changes=Changes(environment={"VLLM_FAKE_FLAG": "case"}, options={"a": {"c": 2}}),
+        )
+        cold = starts.cold()
+        own = starts.warm()
+        given = starts.warm(changes=Changes(environment={"VLLM_FAKE_FLAG": "given"}, options={"d": 3}))
+        none = starts.warm(changes=Changes())
+        assert [record.options for record in (cold, own, given, none)] == [
+            {"a": {"b": 1}},
+            {"a": {"b": 1, "c": 2}},
+            {"a": {"b": 1}, "d": 3},
+            {"a": {"b": 1}},
+        ]
+        assert [record.environment.get("VLLM_FAKE_FLAG") for record in (cold, own, given, none)] == [
+            None,
+            "case",
+            "given",
+            None,
+        ]
+        assert request_of(tmp_path, "warm-2").options == given.options
+
+    def test_a_changed_variable_that_coldwarm_sets_is_overridden(self, tmp_path: Path) -> None:
+        starts = starter(tmp_path, warm_changes=Changes(environment={"VLLM_CACHE_ROOT": "/mine"}))
+        assert "VLLM_CACHE_ROOT" in starts.warm().overridden

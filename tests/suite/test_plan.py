@@ -10,6 +10,7 @@ import pytest
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.engines.engine import load_installation
 from coldwarm.errors import CatalogError, UsageError
+from coldwarm.starts.case import Changes
 from coldwarm.suite.plan import plan
 
 WriteModel = Callable[..., Path]
@@ -51,6 +52,14 @@ def test_named_models_are_planned_in_their_order(catalog: Catalog) -> None:
         ("qwen3-32b", "cpu", "shipped"),
         ("glm-4.5", "cpu", "shipped"),
     ]
+
+
+def test_every_case_has_the_options_and_the_changes_of_the_warm_start(catalog: Catalog) -> None:
+    changes = Changes(environment={"VLLM_X": "1"}, options={"seed": 1})
+    cases = plan(catalog, ["qwen3-32b", "deepseek-v3.2"], device="cpu", options={"a": {"b": 1}}, warm_changes=changes)
+    assert [(case.options, case.warm_changes) for case in cases] == 2 * [({"a": {"b": 1}}, changes)]
+    [case] = plan(catalog, ["qwen3-32b"], device="cpu")
+    assert (case.options, case.warm_changes) == ({}, Changes())
 
 
 def test_the_device_is_what_the_engine_was_built_for(catalog: Catalog) -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
 from coldwarm.suite.store import Store, read_runs
 from coldwarm.verdict.verdict import Status
-from tests.support.records import model_entry, tiny_config
+from tests.support.records import cold_record, model_entry, tiny_config, unfinished_record, warm_record
 from tests.support.runs import case_of
 
 
@@ -83,3 +85,80 @@ def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
         ("a", False, False),
         ("b", False, True),
     ]
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every start leave a record without being made; the cold one of the model ``bad`` crashes."""
+
+    class Recorded:
+        def __init__(self, case: Case, *_: object, time_limit: float) -> None:
+            self._crashes = case.model_id == "bad"
+
+        def cold(self, on_phase: Callable[[str], None]) -> StartRecord:
+            return unfinished_record() if self._crashes else cold_record()
+
+        def warm(self, on_phase: Callable[[str], None]) -> StartRecord:
+            return warm_record()
+
+    monkeypatch.setattr("coldwarm.suite.runner.Starter", Recorded)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_every_run_that_was_made_is_explained_and_its_explanation_kept(tmp_path: Path) -> None:
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad", "c"]), Told(), time_limit=30)
+    runs.run([case("a"), case("bad"), case("c", unsupported=[{"reason": "r", "devices": ["cpu"]}])])
+    healthy, crashed, unsupported = (result.explanation for result in runs.results)
+    assert healthy is not None and crashed is not None
+    assert (len(healthy.layers), healthy.findings) == (6, [])
+    assert healthy.notes == [
+        "cold.trace holds no trace",
+        "warm.trace holds no trace",
+        "what went into the cache keys was not recorded",
+    ]
+    assert crashed == Explanation(notes=["cold.trace holds no trace"])
+    assert unsupported is None
+    assert [run.explanation for run in read_runs(tmp_path / "suite")] == [healthy, crashed, None]
+    assert not (tmp_path / "suite" / "c" / "explanation.json").exists()
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_is_explained_from_its_records_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
+        asked.append((folder, cold, warm))
+        return Explanation(notes=[folder.name])
+
+    monkeypatch.setattr("coldwarm.suite.runner.explain", explain)
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad"]), Told(), time_limit=30)
+    runs.run([case("a"), case("bad")])
+    suite = tmp_path / "suite"
+    assert asked == [(suite / "a", cold_record(), warm_record()), (suite / "bad", unfinished_record(), None)]
+    assert [run.explanation for run in read_runs(suite)] == [Explanation(notes=[model]) for model in ("a", "bad")]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_was_interrupted_has_no_explanation(tmp_path: Path) -> None:
+    runs = runner(tmp_path, Told(interrupt_at="a warm"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run([case("a")])
+    [run] = read_runs(tmp_path / "suite")
+    assert (run.cold, run.explanation) == (cold_record(), None)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_cannot_be_explained_leaves_the_others_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explain(folder: Path, *_: object) -> Explanation:
+        raise RuntimeError("a trace of another layout")
+
+    monkeypatch.setattr("coldwarm.suite.runner.explain", explain)
+    runs = runner(tmp_path, Told())
+    runs.run([case("a"), case("b")])
+    assert [result.verdict.status for result in runs.results] == [Status.PASSED, Status.PASSED]
+    for result in runs.results:
+        assert result.explanation == Explanation(
+            notes=["could not be explained: RuntimeError: a trace of another layout"]
+        )

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldwarm.catalog.catalog import Catalog
 from coldwarm.errors import UsageError
+from coldwarm.explain.explanation import Explanation
 from coldwarm.suite import store as store_module
+from coldwarm.suite.judging import judge_again
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, StoredRun, never_started, read_runs
+from tests.support.explanations import finding
 from tests.support.records import cold_record, unfinished_record, warm_record
 from tests.support.runs import case_of, passed
 
@@ -20,7 +25,15 @@ def keep(store: Store, result: RunResult) -> None:
     for record in (result.cold, result.warm):
         if record is not None:
             store.keep_start(result.case, record)
+    if result.explanation is not None:
+        store.keep_explanation(result.case, result.explanation)
     store.keep_verdict(result.case, result.verdict)
+
+
+def run_of(store: Path, model: str, **records: object) -> StoredRun:
+    """Return the run of `model` as it should be read back, without what is not given."""
+    values = {"cold": None, "warm": None, "explanation": None, **records}
+    return StoredRun.model_validate({"folder": store / model, "case": passed(model).case, **values})
 
 
 @pytest.fixture
@@ -64,7 +77,7 @@ def test_default_folders_are_unique_within_a_second(tmp_path: Path, monkeypatch:
 
 def test_runs_are_read_back_as_they_were_in_the_order_of_the_suite(suite: Path) -> None:
     runs = read_runs(suite)
-    assert runs == [StoredRun(case=passed(model).case, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
+    assert runs == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
 
 
 def test_one_run_is_read_alone(suite: Path) -> None:
@@ -81,9 +94,9 @@ def test_a_model_that_was_not_started_yet_has_no_run(tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_has_the_starts_it_made(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "suite", ["a"])
     store.keep_case(passed("a").case)
-    assert read_runs(store.folder) == [StoredRun(case=passed("a").case, cold=None, warm=None)]
+    assert read_runs(store.folder) == [run_of(store.folder, "a")]
     store.keep_start(passed("a").case, unfinished_record())
-    assert read_runs(store.folder) == [StoredRun(case=passed("a").case, cold=unfinished_record(), warm=None)]
+    assert read_runs(store.folder) == [run_of(store.folder, "a", cold=unfinished_record())]
 
 
 @pytest.mark.parametrize("name", ["suite.json", "a/case.json", "a/cold.json", "b/warm.json"])
@@ -166,3 +179,43 @@ def test_models_that_a_suite_never_came_to_are_told(tmp_path: Path) -> None:
     store.keep_case(case_of())
     assert never_started(store.folder) == ["later"]
     assert never_started(store.folder_of(case_of())) == []
+
+
+EXPLANATION = Explanation(findings=[finding(what="[/x] \u2028 \x1b", seconds=None)], notes=["no trace"])
+
+
+def test_an_explanation_is_read_back_as_it_was_and_handed_on_to_the_verdict(suite: Path) -> None:
+    keep(Store(suite), replace(passed("b"), explanation=EXPLANATION))
+    assert [run.explanation for run in read_runs(suite)] == [EXPLANATION, None]
+    assert [result.explanation for result in judge_again(suite, Catalog.read())] == [EXPLANATION, None]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"findings": [{"kind": "hot"}]}'])
+def test_a_damaged_explanation_is_named(suite: Path, content: bytes) -> None:
+    (suite / "b" / "explanation.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"b/explanation\.json"):
+        read_runs(suite)
+
+
+def test_an_explanation_that_is_no_utf8_can_be_kept(suite: Path) -> None:
+    keep(Store(suite), replace(passed("b"), explanation=Explanation(notes=["\udcff"])))
+    assert read_runs(suite / "b")[0].explanation == Explanation(notes=["?"])
+
+
+def test_an_explanation_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+    (suite / "a" / "explanation.json").write_text('{"schema_version": 999}')
+    with pytest.raises(UsageError, match=r"a/explanation\.json is a record of a later version"):
+        read_runs(suite)
+
+
+def test_a_record_that_knows_nothing_of_explanations_is_read(suite: Path) -> None:
+    # As those were that were written before there were any.
+    later = ("phases", "steps", "caches_changed", "files_written", "options")
+    for path in suite.glob("*/[cw]*.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in later}))
+    for path in suite.glob("*/case.json"):
+        content = json.loads(path.read_text())
+        del content["warm_changes"]
+        path.write_text(json.dumps(content))
+    assert read_runs(suite) == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
-_PREFIX = "V1123 12:00:00.123456 4242 torch/_logging/structured.py:42]"
+from coldwarm.trace.compiler_work import CompilerWork, CompilerWorkCounter
+from coldwarm.trace.kinds import Place, SpanEdge
+from coldwarm.trace.reader import read_trace
+
+Record = tuple[dict[str, Any], str | None]
+
+PREFIX = "V1123 12:00:00.123456 4242 torch/_logging/structured.py:42]"
 
 
-def trace_text(*records: tuple[dict[str, Any], str | None]) -> str:
+def trace_text(*records: Record, prefix: str = PREFIX) -> str:
     """Return the trace of these records, each its metadata and its payload, if it has one."""
-    return "".join(_text(metadata, payload) for metadata, payload in records)
+    return "".join(_text(prefix, metadata, payload) for metadata, payload in records)
 
 
-def _text(metadata: dict[str, Any], payload: str | None) -> str:
-    text = f"{_PREFIX} {json.dumps(metadata)}"
+def digested(metadata: dict[str, Any], payload: str) -> Record:
+    """Return a record whose ``has_payload`` is the digest of its payload, as in a real trace."""
+    digest = hashlib.md5(payload.encode(), usedforsecurity=False).hexdigest()
+    return {**metadata, "has_payload": digest}, payload
+
+
+def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Record:
+    """Return the edge of a span as a record."""
+    return digested({"chromium_event": {}}, json.dumps({"name": name, "ph": edge, "ts": seconds * 1e6, **fields}))
+
+
+def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
+    """Return the edge of a span as it is read."""
+    return SpanEdge(Place("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
+
+
+def compiler_work_of(folder: Path) -> CompilerWork:
+    """Return what the trace in `folder` says the compiler did."""
+    counter = CompilerWorkCounter()
+    return counter.work(read_trace(folder, counter))
+
+
+def _text(prefix: str, metadata: dict[str, Any], payload: str | None) -> str:
+    text = f"{prefix} {json.dumps(metadata)}"
     if payload is not None:
         text += "".join(f"\n\t{line}" for line in payload.split("\n"))
     return text + "\n"

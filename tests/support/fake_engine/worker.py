@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 
 from coldwarm.engines.engine import Worker
+from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.options import flatten
 from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts
 from coldwarm.starts.request import StartRequest
 from tests.support.records import SAVED, cold_facts, warm_facts
+from tests.support.traces import span_event, trace_text
 
 # Carries the start's token, and leaves the worker's session and process group.
 SLEEPER = "import os, time; os.setsid(); open({ready!r}, 'w').write(str(os.getpid())); time.sleep(60)"
@@ -31,8 +34,20 @@ class FakeWorker:
 
     compiler_loggers: tuple[str, ...] = ("fake.compiler",)
 
+    def __init__(self) -> None:
+        self._keys = CacheKeys()
+
+    def cache_keys(self) -> CacheKeys:
+        """All options, and the variables that begin with ``VLLM_FAKE_``."""
+        return self._keys
+
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Behave."""
+        for name, value in flatten(request.options).items():
+            self._keys.add("options", name, value)
+        for name in sorted(os.environ):
+            if name.startswith("VLLM_FAKE_"):
+                self._keys.add("environment", name, os.environ[name])
         behaves = json.loads((request.model_folder / "config.json").read_bytes()).get("behaves", "healthy")
         progress.enter("import")
         logging.getLogger("fake.compiler.cache").warning("cannot load %s", "it")
@@ -47,8 +62,12 @@ class FakeWorker:
                 ready = Path(os.environ["FAKE_SLEEPER"])
                 subprocess.Popen([sys.executable, "-S", "-c", SLEEPER.format(ready=str(ready))])
                 time.sleep(60)
+        began = time.time()
+        time.sleep(0.01)
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
-        Path(os.environ["TORCH_TRACE"], "trace.log").write_text('V0101 00:00:00.000 1 a.py:1] {"str": ["a", 1]}\n')
+        spans = span_event("dynamo", "B", began), span_event("dynamo", "E", time.time())
+        trace = trace_text(({"str": ["a", 1]}, None), *spans)
+        Path(os.environ["TORCH_TRACE"], "trace.log").write_text(trace)
         if artifact.exists():
             return warm_facts()
         artifact.write_text("compiled")

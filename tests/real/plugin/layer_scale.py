@@ -1,0 +1,48 @@
+"""Two small models that vLLM learns by its general plugins: each layer scales what it returns by a number of its own.
+
+In the one the number is a Python float, which is burned into the graph of every layer; in the other, mended one it is
+a buffer, which goes into one graph for all layers as an input.
+"""
+
+import torch
+from vllm import ModelRegistry
+from vllm.model_executor.models.llama import LlamaDecoderLayer, LlamaForCausalLM
+
+
+def register() -> None:
+    ModelRegistry.register_model("BurnedScaleForCausalLM", "layer_scale:BurnedScaleForCausalLM")
+    ModelRegistry.register_model("BufferedScaleForCausalLM", "layer_scale:BufferedScaleForCausalLM")
+
+
+def scale_of(prefix: str) -> float:
+    return 1.0 + 0.125 * int(prefix.rsplit(".", 1)[1])
+
+
+class BurnedScaleLayer(LlamaDecoderLayer):
+    def __init__(self, vllm_config, prefix="", **kwargs):
+        super().__init__(vllm_config, prefix, **kwargs)
+        self.scale = scale_of(prefix)
+
+    def forward(self, positions, hidden_states, residual):
+        hidden_states, residual = super().forward(positions, hidden_states, residual)
+        return hidden_states * self.scale, residual
+
+
+class BufferedScaleLayer(LlamaDecoderLayer):
+    def __init__(self, vllm_config, prefix="", **kwargs):
+        super().__init__(vllm_config, prefix, **kwargs)
+        self.register_buffer("scale", torch.tensor(scale_of(prefix)), persistent=False)
+
+    def forward(self, positions, hidden_states, residual):
+        hidden_states, residual = super().forward(positions, hidden_states, residual)
+        return hidden_states * self.scale, residual
+
+
+class BurnedScaleForCausalLM(LlamaForCausalLM):
+    def __init__(self, *, vllm_config, prefix=""):
+        super().__init__(vllm_config=vllm_config, prefix=prefix, layer_type=BurnedScaleLayer)
+
+
+class BufferedScaleForCausalLM(LlamaForCausalLM):
+    def __init__(self, *, vllm_config, prefix=""):
+        super().__init__(vllm_config=vllm_config, prefix=prefix, layer_type=BufferedScaleLayer)

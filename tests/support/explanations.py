@@ -1,0 +1,161 @@
+"""What explanations are made from: cache keys, load failures, what compilers' caches said, and traces on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from coldwarm.explain.finding import Finding, FindingKind
+from coldwarm.explain.frame_caches import Frame
+from coldwarm.explain.misses import Evidences
+from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.phases import Phase
+from coldwarm.starts.record import Message, StartKind, StartRecord
+from coldwarm.trace.kinds import CacheEvent, Place
+from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
+
+ARTIFACT = "vllm/torch_compile_cache/torch_aot_compile/2ccc/rank_0_0/model"
+SOURCE_CHANGED = "Source code has changed since the last compilation. Recompiling the model."
+STAGES = [
+    Phase(name="import", seconds=7.0),
+    Phase(name="Dynamo", seconds=3.0),
+    Phase(name="C++/Triton compilation", seconds=10.5),
+    Phase(name="cache load", seconds=1.0),
+]
+"""13.5 s of them in a compiler."""
+
+BEGAN = 1795435200.0
+"""When the records of `tests.support.records` began, in seconds since the epoch."""
+
+# A record of a trace: its metadata, its payload, its thread.
+Written = tuple[dict[str, Any], str | None, int]
+
+
+def keys(**groups: dict[str, str]) -> CacheKeys:
+    """Return recorded factors; `groups` are put over those that every start has, dots written as two underscores."""
+    factors = {
+        "vllm": {"version": "0.32.0"},
+        "environment": {"VLLM_USE_V1": "True"},
+        "config.additional_config": {},
+        **{name.replace("__", "."): group for name, group in groups.items()},
+    }
+    return CacheKeys(factors=factors)
+
+
+def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fields: Any) -> Evidences:
+    """Return what is known beside the records: the same keys in both starts, unless given."""
+    values: dict[str, Any] = {
+        "cold_keys": cold or keys(),
+        "warm_keys": warm or keys(),
+        "cold_frames": [],
+        "warm_frames": [],
+    }
+    return Evidences(**{**values, **fields})
+
+
+def compiled_again(**fields: Any) -> StartRecord:
+    """Return a warm start that compiled as the cold one did: 3 artifacts saved, 4 misses, none loaded."""
+    counters = {SAVED: 3, LOADED: 0, MISSES: 4, **fields.pop("counters", {})}
+    values = {"compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9), "phases": STAGES}
+    return warm_record(counters=counters, **{**values, **fields})
+
+
+def load_failure(reason: str, path: str = f"/tmp/c/tiny/caches/{ARTIFACT}", tag: str = "[backbone] ") -> Message:
+    """Return vLLM's warning that it could not load what it had saved."""
+    text = f"{tag}Compiling model again due to a load failure from {path}, reason: {reason}"
+    return Message(logger="vllm.compilation.decorators", level="WARNING", text=text)
+
+
+def finding(**fields: Any) -> Finding:
+    """Return a finding that says all that one can say."""
+    values: dict[str, Any] = {
+        "kind": FindingKind.KEY_CHANGED,
+        "start": StartKind.WARM,
+        "what": "the key is another one",
+        "where": "model.py:7",
+        "code": "x = y",
+        "details": ["seed: 0 -> 1"],
+        "evidence": [{"file": "warm.keys.json", "record": "config.model: seed = 1"}],
+        "seconds": 18.94,
+        "next": "keep it",
+    }
+    return Finding.model_validate({**values, **fields})
+
+
+def place(line: int = 1, compile_id: tuple[object, object] = (1, 0), file: str = "rank_0.log") -> Place:
+    """Return where a record stands."""
+    return Place(file, line, 0.0, 1, compile_id)
+
+
+def cache_event(
+    outcome: str = "miss", key: str | None = "k1", *, layer: str = "AOTAutograd", at: Place | None = None, **fields: Any
+) -> CacheEvent:
+    """Return what a compiler's cache said."""
+    values: dict[str, Any] = {"components": [], "reason": None}
+    return CacheEvent(at or place(), layer, outcome, key, **{**values, **fields})
+
+
+def frame(*events: CacheEvent, function: str | None = "sample", source: str | None = "sampler.py:10") -> Frame:
+    """Return one compilation of one function."""
+    return Frame(list(events), function, source)
+
+
+def span(name: str, edge: str, seconds: float, *, thread: int = 1, **facts: Any) -> Written:
+    """Return a span's edge, these seconds after the start began."""
+    event = {"name": name, "ph": edge, "ts": (BEGAN + seconds) * 1e6, "args": facts, "pid": 0, "tid": 0}
+    return {"chromium_event": {}}, json.dumps(event), thread
+
+
+def asked(
+    outcome: str, key: str | None = "k1", *, layer: str = "aotautograd", frame_id: int | None = 1, **content: Any
+) -> Written:
+    """Return what a compiler's cache said in a frame; outside of all with None."""
+    metadata: dict[str, Any] = {"artifact": {"name": f"{layer}_cache_{outcome}", "encoding": "json"}}
+    return _in_frame(metadata, frame_id), json.dumps({"key": key, **content}), 1
+
+
+def compiled(function: str, source: str = "sampler.py", line: int = 10, *, frame_id: int | None = 1) -> Written:
+    """Return Dynamo's metrics of a frame that it is done with."""
+    metrics = {"co_name": function, "co_filename": source, "co_firstlineno": line, "fail_reason": None}
+    return _in_frame({"compilation_metrics": metrics}, frame_id), None, 1
+
+
+def piecewise_start(index: int = 0, *, frame_id: int | None = None) -> Written:
+    """Return that vLLM hands a subgraph to the compiler."""
+    content = {
+        "piecewise_index": index,
+        "submod_name": f"submod_{2 * index}",
+        "total_piecewise_compiles": 3,
+        "compile_range_start": 1,
+        "compile_range_end": 64,
+    }
+    return (
+        _in_frame({"artifact": {"name": "vllm_piecewise_compile_start", "encoding": "json"}}, frame_id),
+        json.dumps(content),
+        1,
+    )
+
+
+def write_trace(folder: Path, *records: Written, name: str = "dedicated_log_torch_trace_rank_0_x.log") -> Path:
+    """Write a trace file as PyTorch does, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for metadata, payload, thread in records:
+        lines.append(f"V1123 12:00:00.123456 {thread} torch/a.py:1] {json.dumps(metadata)}")
+        if payload is not None:
+            lines += [f"\t{line}" for line in payload.split("\n")]
+    path = folder / name
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def write_keys(folder: Path, cold: CacheKeys, warm: CacheKeys) -> None:
+    """Write the keys of both starts where a run keeps them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, recorded in ((StartKind.COLD, cold), (StartKind.WARM, warm)):
+        (folder / f"{kind}.keys.json").write_text(recorded.model_dump_json())
+
+
+def _in_frame(metadata: dict[str, Any], frame_id: int | None) -> dict[str, Any]:
+    return metadata if frame_id is None else {**metadata, "frame_id": frame_id, "frame_compile_id": 0, "attempt": 0}
