@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,14 @@ _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"
 # Wild inputs, but few of them in each run: the tests without vLLM are meant to be run after every change.
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_signals() -> None:
+    """Signals that whoever started the tests has ignored (`nohup`, a job in the background) are heard by them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.phases import Step
 from coldwarm.starts.record import Failure, Message
 from coldwarm.suite.store import read_runs
-from tests.support.commands import Commands
 from tests.support.explanations import (
     BEGAN,
     SOURCE_CHANGED,
@@ -241,9 +240,3 @@ def test_it_imports_no_engine(suite: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-c", CHECK, "suite", "bad", "--perfetto", "out.json"]
     subprocess.run(line, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True, timeout=60)
     assert (tmp_path / "out.json").is_file()
-
-
-def test_a_process_of_its_own_exits_with_2_and_one_message(tmp_path: Path, suite: Path) -> None:
-    done = Commands(tmp_path, []).run("explain", "suite", "goodd")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "coldwarm: no run of 'goodd' in suite; nearest: good (runs: bad, good)\n"

@@ -117,3 +117,14 @@ def test_a_case_that_was_stored_without_options_has_none() -> None:
 def test_a_case_is_the_same_after_json(tmp_path: Path) -> None:
     case = of("cpu", shrink=[{"reason": "r", "overrides": {"text_config": {"hidden_size": 8}}}])
     assert Case.model_validate_json(case.model_dump_json()) == case
+
+
+def test_a_secret_of_the_warm_start_is_neither_kept_nor_printed() -> None:
+    changes = Changes(environment={"VLLM_API_KEY": "hunter2", "VLLM_MLA_DISABLE": "1"})
+    case = Case.of(catalog_model(), "tiny", engine="fake", device="cpu", compilation="piecewise").model_copy(
+        update={"warm_changes": changes}
+    )
+    assert "hunter2" not in case.model_dump_json()
+    assert "hunter2" not in case.reproduce({})
+    assert "--warm-env VLLM_MLA_DISABLE=1" in case.reproduce({})
+    assert case.warm_changes.environment["VLLM_API_KEY"] == "hunter2", "the start itself needs it"

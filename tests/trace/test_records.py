@@ -394,7 +394,7 @@ def test_a_large_trace_is_read_in_little_memory(tmp_path: Path) -> None:
     part = trace_text(
         *[({"str": ["a.py", n]}, None) for n in range(1000)], digested({"inductor_output_code": {}}, code)
     )
-    parts = 60_000_000 // len(part)
+    parts = 40_000_000 // len(part)
     path = tmp_path / "trace.log"
     with path.open("w", encoding="utf-8") as file:
         file.writelines(part for _ in range(parts))

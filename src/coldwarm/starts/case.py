@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
-from coldwarm.starts.environment import recorded, to_set_again
+from coldwarm.starts.environment import masked, recorded, to_set_again
 from coldwarm.starts.options import flatten
 
 
@@ -22,6 +22,10 @@ class Changes(BaseModel):
     environment: dict[str, str] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     """Of the engine."""
+
+    @field_serializer("environment")
+    def _without_secrets(self, environment: dict[str, str]) -> dict[str, str]:
+        return {name: masked(name, value) for name, value in environment.items()}
 
 
 class Case(BaseModel):
@@ -74,7 +78,7 @@ class Case(BaseModel):
             words += ["--compilation", self.compilation]
         words += _as_words("--set", flatten(self.options))
         words += _as_words("--warm-set", flatten(self.warm_changes.options))
-        words += _as_words("--warm-env", self.warm_changes.environment)
+        words += _as_words("--warm-env", to_set_again(self.warm_changes.model_dump()["environment"]))
         return " ".join(words)
 
 

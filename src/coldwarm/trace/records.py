@@ -41,7 +41,7 @@ class TraceRecord:
     clock: float = 0.0
     """Seconds since midnight at which it was written, in the writer's local time."""
     thread: int = 0
-    """The writer's thread."""
+    """The number that PyTorch writes as its thread; torch 2.13 writes its process."""
 
     def artifact_name(self) -> str | None:
         """The name of the artifact that this record is; None where it is none."""
