@@ -376,3 +376,10 @@ def test_where_keys_were_not_recorded_that_is_said(known: tuple[Any, Any]) -> No
 def test_the_cost_is_the_time_of_the_stages_that_compile(phases: list[Phase], seconds: float | None) -> None:
     [finding] = found(compiled_again(phases=phases))
     assert finding.seconds == seconds
+
+
+def test_a_new_file_does_not_hide_what_could_not_be_loaded() -> None:
+    change = FileChange(path="vllm/x", how="new", bytes_due=0, bytes_found=1)
+    findings = found(compiled_again(caches_changed=[change], messages=[load_failure("KeyError: x")]))
+    assert [finding.kind for finding in findings] == [FindingKind.CACHE_DAMAGED, FindingKind.LOAD_FAILED]
+    assert "KeyError" not in findings[0].what

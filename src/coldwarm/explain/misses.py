@@ -43,17 +43,23 @@ def miss_findings(cold: StartRecord, warm: StartRecord, evidences: Evidences) ->
     compiled = _compiled(warm) or bool(failures)
     seconds = seconds_compiling(warm) if compiled else None
     damaged = [
-        damage_finding(change, failures, seconds, is_unnoticed=warm.facts is not None and not compiled)
+        damage_finding(
+            change,
+            # A file that nobody wrote before is no reason why another one cannot be loaded.
+            [] if change.how == "new" else failures,
+            seconds,
+            is_unnoticed=warm.facts is not None and not compiled and change.how != "new",
+        )
         for change in warm.caches_changed[:_MOST_FILES]
     ]
     changed = evidences.changed_factors()
     if warm.facts is None:
         # It did not end: what it compiled is not known, but what it found may tell why it ended as it did.
-        return [*damaged, *key_findings(changed, failures, None), *_load_failures(failures, damaged, changed, None)]
+        return [*damaged, *key_findings(changed, failures, None), *_load_failures(failures, warm, changed, None)]
     if not compiled:
         return damaged
     findings = [*damaged, *key_findings(changed, failures, seconds)]
-    findings += _load_failures(failures, damaged, changed, seconds)
+    findings += _load_failures(failures, warm, changed, seconds)
     findings += _never_saved(cold, seconds)
     if not findings:
         findings += outside_findings(evidences.cold_frames, evidences.warm_frames, seconds)
@@ -71,10 +77,10 @@ def _compiled(warm: StartRecord) -> bool:
 
 
 def _load_failures(
-    failures: list[LoadFailure], damaged: list[Finding], changed: list[ChangedFactor], seconds: float | None
+    failures: list[LoadFailure], warm: StartRecord, changed: list[ChangedFactor], seconds: float | None
 ) -> list[Finding]:
     """A finding for each failure that neither a damaged file nor a changed source explains."""
-    if damaged:
+    if any(change.how != "new" for change in warm.caches_changed):
         # What a function is loaded from may lie in files beside its own.
         return []
     by_source = any(factor.group == "source" for factor in changed)
