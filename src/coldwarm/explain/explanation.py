@@ -51,6 +51,10 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         )
         if evidences.cold_keys is None or evidences.warm_keys is None:
             notes.append("what went into the cache keys was not recorded")
+        for keys in (evidences.cold_keys, evidences.warm_keys):
+            notes += (
+                [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
+            )
         findings += miss_findings(cold, warm, evidences)
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
@@ -65,7 +69,7 @@ def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
         keys = CacheKeys.model_validate_json((folder / f"{kind}.keys.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return keys if keys.factors else None
+    return keys if keys.factors or keys.problems else None
 
 
 def _unread(kind: StartKind, tally: Tally) -> list[str]:

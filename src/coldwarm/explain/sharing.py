@@ -114,7 +114,7 @@ def _told(entry: _Merged, common: SubgraphClass, where: Source | None) -> str:
     rest = _names([member.start.submodule for member in common.members])
     match difference.kind, difference.one, difference.other:
         case "handed on", str(), None:
-            told = f"{_each(entry)} and handed on to {rest} as an input".replace("` in ", "` is computed in ")
+            told = f"{_each(entry, 'is computed in')} and handed on to {rest} as an input"
         case "handed on", None, str(text):
             told = f"`{text}` is computed in {rest} and handed on to {_names(list(entry.values))} as an input"
         case "operation", str(), None:
@@ -137,12 +137,12 @@ def _told(entry: _Merged, common: SubgraphClass, where: Source | None) -> str:
     return told + at
 
 
-def _each(entry: _Merged) -> str:
+def _each(entry: _Merged, stands: str = "in") -> str:
     """What each class has at this place; classes that have the same are told together."""
     names: dict[str | None, list[str]] = {}
     for name, text in entry.values.items():
         names.setdefault(text, []).append(name)
-    told = [f"`{text}` in {_names(those)}" for text, those in names.items()]
+    told = [f"`{text}` {stands} {_names(those)}" for text, those in names.items()]
     return ", ".join(told[:3]) + (f" and {len(told) - 3} others" if len(told) > 3 else "")
 
 

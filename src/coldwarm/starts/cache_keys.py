@@ -13,6 +13,9 @@ class CacheKeys(BaseModel):
     hints: dict[str, dict[str, str]] = Field(default_factory=dict)
     """What is no factor by itself, but may tell which setting a factor without a name of its own comes from."""
 
+    problems: list[str] = Field(default_factory=list)
+    """What could not be taken down, so that the factors are not all."""
+
     def add(self, group: str, name: str, value: str) -> None:
         """Keep a factor; the first value stays."""
         self.factors.setdefault(group, {}).setdefault(name, value)

@@ -58,9 +58,7 @@ class Starter:
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
         """Start with every cache empty."""
-        record = self._start(StartKind.COLD, Changes(), on_phase)
-        self._left_by_cold = self._caches.manifest()
-        return record
+        return self._start(StartKind.COLD, Changes(), on_phase)
 
     def warm(
         self, on_phase: Callable[[str], None] = lambda phase: None, *, changes: Changes | None = None
@@ -121,6 +119,8 @@ class Starter:
         worker = _read_result(result)
         failure = _failure(worker, ended, self._time_limit, log)
         after = self._caches.manifest()
+        if kind is StartKind.COLD:
+            self._left_by_cold = after
         (self._output / f"{name}.keys.json").write_text(worker.cache_keys.model_dump_json(indent=1))
         work, busy = CompilerWorkCounter(), BusyTime()
         tally = read_trace(trace, work, busy)

@@ -62,7 +62,7 @@ class GraphDump:
 
     place: Place
     name: str
-    """``vllm_submod_0``, ``vllm_piecewise_split_graph``, ``aot_inference_graph``, ``dynamo_output_graph``."""
+    """``vllm_submod_0``, ``vllm_piecewise_split_graph``, ``aot_inference_graph``."""
     code: str
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 from coldwarm.engines.vllm.cache_keys import (
     UNNAMED,
     KeyWatch,
-    _call_after,
-    _call_before,
     _items,
     _restored,
     _text,
@@ -113,26 +110,26 @@ def test_any_mapping_is_taken_apart_to_text(value: dict[str, Any]) -> None:
     assert flat(tuple(value.items())) == factors or not value
 
 
-def test_a_watched_function_is_called_as_before() -> None:
-    called: list[object] = []
+@pytest.mark.parametrize(("moment", "order"), [("before", ["watch", "add"]), ("after", ["add", "watch"])])
+def test_a_watched_function_is_called_as_before(moment: str, order: list[str]) -> None:
+    called: list[str] = []
 
     def add(one: int, *, more: int) -> int:
         """Add."""
         called.append("add")
         return one + more
 
-    for wrap, order in ((_call_before, ["watch", "add"]), (_call_after, ["add", "watch"])):
-        called.clear()
-        owner = SimpleNamespace(add=add)
+    def watch(one: int, *, more: int) -> None:
+        assert (one, more) == (1, 2)
+        called.append("watch")
 
-        def watch(one: int, *, more: int) -> None:
-            assert (one, more) == (1, 2)
-            called.append("watch")
-
-        wrap(owner, "add", watch)
-        assert owner.add(1, more=2) == 3
-        assert called == order
-        assert (owner.add.__name__, owner.add.__doc__) == ("add", "Add.")
+    owner = SimpleNamespace(add=add)
+    key_watch = KeyWatch()
+    key_watch._watch(owner, "add", **{moment: watch})
+    assert owner.add(1, more=2) == 3
+    assert called == order
+    assert key_watch.keys.problems == []
+    assert (owner.add.__name__, owner.add.__doc__) == ("add", "Add.")
 
 
 def test_what_a_function_raises_is_watched_and_passed_on() -> None:
@@ -141,16 +138,28 @@ def test_what_a_function_raises_is_watched_and_passed_on() -> None:
 
     seen: list[str] = []
     owner = SimpleNamespace(verify=verify)
-    _call_after(owner, "verify", seen.append)
+    KeyWatch()._watch(owner, "verify", after=seen.append)
     with pytest.raises(RuntimeError, match="Source code has changed"):
         owner.verify("Source code has changed")
     assert seen == ["Source code has changed"]
 
 
-@pytest.mark.parametrize("wrap", [_call_before, _call_after])
-def test_a_function_that_this_version_does_not_have_is_left_out(wrap: Callable[..., None]) -> None:
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_watcher_that_raises_is_noted_and_does_no_harm(moment: str) -> None:
+    def watch(one: int) -> None:
+        raise KeyError("gone")
+
+    owner = SimpleNamespace(double=lambda one: 2 * one)
+    key_watch = KeyWatch()
+    key_watch._watch(owner, "double", **{moment: watch})
+    assert owner.double(2) == 4
+    assert key_watch.keys.problems == ["double: KeyError: 'gone'"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_function_that_this_version_does_not_have_is_left_out(moment: str) -> None:
     owner = SimpleNamespace()
-    wrap(owner, "absent", print)
+    KeyWatch()._watch(owner, "absent", **{moment: print})
     assert vars(owner) == {}
 
 

@@ -37,10 +37,42 @@ class KeyWatch:
         """Wrap the functions in which vLLM computes its keys; those that this version does not have are left out."""
         from vllm.compilation import backends, caching, decorators
 
-        _call_before(caching, "aot_compile_hash_factors", self._take_config)
-        _call_before(decorators, "_model_hash_key", self._take_model)
-        _call_before(backends.VllmBackend, "__call__", self._take_backend)
-        _call_after(decorators, "_verify_source_unchanged", lambda _, config: self._take_sources(config))
+        self._watch(caching, "aot_compile_hash_factors", before=self._take_config)
+        self._watch(decorators, "_model_hash_key", before=self._take_model)
+        self._watch(backends.VllmBackend, "__call__", before=self._take_backend)
+        # It fills the config's list of traced files.
+        self._watch(decorators, "_verify_source_unchanged", after=lambda _, config: self._take_sources(config))
+
+    def _watch(
+        self,
+        owner: Any,
+        name: str,
+        *,
+        before: Callable[..., None] | None = None,
+        after: Callable[..., None] | None = None,
+    ) -> None:
+        """Have a function of vLLM's call `before` and `after` with its arguments, whatever comes of that."""
+        function = getattr(owner, name, None)
+        if function is None:
+            return
+
+        def tell(watcher: Callable[..., None] | None, *args: Any, **kwargs: Any) -> None:
+            try:
+                if watcher is not None:
+                    watcher(*args, **kwargs)
+            except Exception as error:
+                # A start must never fail because it is watched.
+                self.keys.problems.append(f"{name}: {type(error).__name__}: {error}")
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            tell(before, *args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                tell(after, *args, **kwargs)
+
+        setattr(owner, name, wrapper)
 
     def _take_backend(self, backend: Any, *_: Any, **__: Any) -> None:
         self._take_config(backend.vllm_config)
@@ -160,34 +192,6 @@ def _noting(note: Callable[[Any], None], hash_function: Callable[..., Any]) -> C
         return hash_function(content, *args, **kwargs)
 
     return wrapper
-
-
-def _call_before(owner: Any, name: str, watch: Callable[..., None]) -> None:
-    function = getattr(owner, name, None)
-    if function is None:
-        return
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        watch(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    setattr(owner, name, wrapper)
-
-
-def _call_after(owner: Any, name: str, watch: Callable[..., None]) -> None:
-    function = getattr(owner, name, None)
-    if function is None:
-        return
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        finally:
-            watch(*args, **kwargs)
-
-    setattr(owner, name, wrapper)
 
 
 def _items(value: Any) -> dict[str, Any] | None:
