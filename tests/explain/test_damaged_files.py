@@ -7,7 +7,7 @@ import pytest
 from coldwarm.explain.damaged_files import damage_finding
 from coldwarm.explain.finding import FindingKind
 from coldwarm.explain.load_failures import LoadFailure
-from coldwarm.starts.caches import FileChange, FileState, changes
+from coldwarm.starts.cache_files import FileChange, FileState, changes
 from coldwarm.starts.record import StartKind
 from tests.support.explanations import ARTIFACT
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldwarm.explain.differences import Difference, differences
-from coldwarm.explain.graph import Graph, read_graph
+from coldwarm.explain.graph import Graph
+from coldwarm.explain.readable_code import read_graph
 from tests.support.graphs import HIDDEN, comment, first_code, graph_code, last_code, layer_code, moe_code, parameter
 
 few = settings(max_examples=30, deadline=None)

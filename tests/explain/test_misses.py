@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.explain.misses import Evidences, miss_findings
-from coldwarm.starts.caches import FileChange
+from coldwarm.explain.misses import KnownOfRun, miss_findings
+from coldwarm.starts.cache_files import FileChange
 from coldwarm.starts.phases import Phase
 from coldwarm.starts.record import Message, Outcome, StartKind, StartRecord
 from tests.support.explanations import (
@@ -28,7 +28,7 @@ HITS, FX_HITS = "torch.aot_autograd.autograd_cache_hit", "torch.inductor.fxgraph
 
 
 def found(
-    warm: StartRecord | None = None, known: Evidences | None = None, cold: StartRecord | None = None
+    warm: StartRecord | None = None, known: KnownOfRun | None = None, cold: StartRecord | None = None
 ) -> list[Finding]:
     return miss_findings(cold or cold_record(), warm or compiled_again(), known or evidences())
 
@@ -59,7 +59,7 @@ def sources(digest: str, **groups: dict[str, str]) -> Any:
     ],
     ids=["same", "environment", "source", "frames", "no keys"],
 )
-def test_a_start_that_compiled_nothing_has_no_finding(known: Evidences) -> None:
+def test_a_start_that_compiled_nothing_has_no_finding(known: KnownOfRun) -> None:
     assert found(warm_record(phases=STAGES), known) == []
     assert found(warm_record(compiler_work=None), known) == []
 
@@ -125,7 +125,7 @@ def test_a_refusal_by_source_is_told_where_another_factor_changed() -> None:
 
 def test_a_refusal_by_source_is_no_defect_where_keys_were_not_recorded() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)])
-    [finding] = found(warm, Evidences(None, None, [], []))
+    [finding] = found(warm, KnownOfRun(None, None, [], []))
     assert finding.next is not None and "defect" not in finding.next
 
 
@@ -354,7 +354,7 @@ def test_what_nothing_explains_says_that_the_factors_are_the_same() -> None:
 
 @pytest.mark.parametrize("known", [(None, None), (keys(), None), (None, ENVIRONMENT)])
 def test_where_keys_were_not_recorded_that_is_said(known: tuple[Any, Any]) -> None:
-    [finding] = found(known=Evidences(*known, [], []))
+    [finding] = found(known=KnownOfRun(*known, [], []))
     assert finding.kind is FindingKind.UNEXPLAINED
     assert finding.details == ["the factors of the cache keys were not recorded"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.explain.graph import read_graph
+from coldwarm.explain.readable_code import read_graph
 from coldwarm.explain.subgraphs import CompiledModel
 from tests.support.graphs import (
     FILE,

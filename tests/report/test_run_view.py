@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from coldwarm.report.run_view import print_run
-from coldwarm.starts.caches import CacheContent
+from coldwarm.starts.cache_files import CacheContent
 from coldwarm.starts.phases import Phase
 from coldwarm.starts.record import Failure, Message
 from coldwarm.suite.result import RunResult

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldwarm.starts.caches import (
-    CACHE_VARIABLES,
-    Caches,
-    FileChange,
-    FileState,
-    Manifest,
-    changes,
-    content,
-    temporary_root,
-)
+from coldwarm.starts.cache_files import FileChange, FileState, Manifest, changes, content
+from coldwarm.starts.caches import CACHE_VARIABLES, Caches, temporary_root
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.frame_caches import Frame
-from coldwarm.explain.misses import Evidences
+from coldwarm.explain.misses import KnownOfRun
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.phases import Phase
 from coldwarm.starts.record import Message, StartKind, StartRecord
@@ -43,7 +43,7 @@ def keys(**groups: dict[str, str]) -> CacheKeys:
     return CacheKeys(factors=factors)
 
 
-def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fields: Any) -> Evidences:
+def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fields: Any) -> KnownOfRun:
     """Return what is known beside the records: the same keys in both starts, unless given."""
     values: dict[str, Any] = {
         "cold_keys": cold or keys(),
@@ -51,7 +51,7 @@ def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fi
         "cold_frames": [],
         "warm_frames": [],
     }
-    return Evidences(**{**values, **fields})
+    return KnownOfRun(**{**values, **fields})
 
 
 def compiled_again(**fields: Any) -> StartRecord:

@@ -8,7 +8,7 @@ from typing import Any
 
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import Expectation, KnownIssue, ModelEntry
-from coldwarm.starts.caches import CacheContent
+from coldwarm.starts.cache_files import CacheContent
 from coldwarm.starts.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.trace.compiler_work import CompilerWork
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coldwarm.explain.finding import Evidence, Finding, FindingKind
 from coldwarm.explain.load_failures import LoadFailure
-from coldwarm.starts.caches import FileChange
+from coldwarm.starts.cache_files import FileChange
 from coldwarm.starts.record import StartKind
 
 _ADVICE = {

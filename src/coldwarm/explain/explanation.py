@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
 from coldwarm.explain.finding import Finding
 from coldwarm.explain.frame_caches import FrameCaches
-from coldwarm.explain.misses import Evidences, miss_findings
+from coldwarm.explain.misses import KnownOfRun, miss_findings
 from coldwarm.explain.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.explain.subgraphs import SubgraphCollector
 from coldwarm.starts.cache_keys import CacheKeys
@@ -43,19 +43,19 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
-        evidences = Evidences(
+        known = KnownOfRun(
             cold_keys=_keys(folder, StartKind.COLD),
             warm_keys=_keys(folder, StartKind.WARM),
             cold_frames=cold_frames.frames(),
             warm_frames=warm_frames.frames(),
         )
-        if evidences.cold_keys is None or evidences.warm_keys is None:
+        if known.cold_keys is None or known.warm_keys is None:
             notes.append("what went into the cache keys was not recorded")
-        for keys in (evidences.cold_keys, evidences.warm_keys):
+        for keys in (known.cold_keys, known.warm_keys):
             notes += (
                 [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
             )
-        findings += miss_findings(cold, warm, evidences)
+        findings += miss_findings(cold, warm, known)
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),

@@ -21,7 +21,7 @@ _AOT_SAVED = "vllm.num_aot_artifacts_saved"
 
 
 @dataclass(frozen=True)
-class Evidences:
+class KnownOfRun:
     """All that is known of a run beside its records."""
 
     cold_keys: CacheKeys | None
@@ -37,7 +37,7 @@ class Evidences:
         return changed_factors(self.cold_keys, self.warm_keys)
 
 
-def miss_findings(cold: StartRecord, warm: StartRecord, evidences: Evidences) -> list[Finding]:
+def miss_findings(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> list[Finding]:
     """Explain everything that the warm start compiled; empty where it compiled nothing and its caches were whole."""
     failures = load_failures(warm.messages)
     compiled = _compiled(warm) or bool(failures)
@@ -52,7 +52,7 @@ def miss_findings(cold: StartRecord, warm: StartRecord, evidences: Evidences) ->
         )
         for change in warm.caches_changed[:_MOST_FILES]
     ]
-    changed = evidences.changed_factors()
+    changed = known.changed_factors()
     if warm.facts is None:
         # It did not end: what it compiled is not known, but what it found may tell why it ended as it did.
         return [*damaged, *key_findings(changed, failures, None), *_load_failures(failures, warm, changed, None)]
@@ -62,9 +62,9 @@ def miss_findings(cold: StartRecord, warm: StartRecord, evidences: Evidences) ->
     findings += _load_failures(failures, warm, changed, seconds)
     findings += _never_saved(cold, seconds)
     if not findings:
-        findings += outside_findings(evidences.cold_frames, evidences.warm_frames, seconds)
+        findings += outside_findings(known.cold_frames, known.warm_frames, seconds)
     if not findings:
-        findings.append(_unexplained(cold, warm, evidences, seconds))
+        findings.append(_unexplained(cold, warm, known, seconds))
     findings += _loaded_unseen(warm)
     return findings
 
@@ -108,12 +108,12 @@ def _never_saved(cold: StartRecord, seconds: float | None) -> list[Finding]:
     ]
 
 
-def _unexplained(cold: StartRecord, warm: StartRecord, evidences: Evidences, seconds: float | None) -> Finding:
+def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun, seconds: float | None) -> Finding:
     details = []
-    if evidences.cold_keys is None or evidences.warm_keys is None:
+    if known.cold_keys is None or known.warm_keys is None:
         details.append("the factors of the cache keys were not recorded")
     else:
-        factors = sum(len(group) for group in evidences.warm_keys.factors.values())
+        factors = sum(len(group) for group in known.warm_keys.factors.values())
         details.append(f"all {factors} factors of the cache keys that were recorded are those of the cold start")
     return Finding(
         kind=FindingKind.UNEXPLAINED,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from coldwarm.explain.graph import Graph, Value, outline, read_graph, read_inputs
+from coldwarm.explain.graph import Graph, Value
+from coldwarm.explain.readable_code import outline, read_graph, read_inputs
 from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile
 

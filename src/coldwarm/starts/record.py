@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from coldwarm.starts.caches import CacheContent, FileChange
+from coldwarm.starts.cache_files import CacheContent, FileChange
 from coldwarm.starts.phases import Phase, Step
 from coldwarm.trace.compiler_work import CompilerWork
 

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from coldwarm.engines.engine import load_installation
 from coldwarm.starts import environment as env
-from coldwarm.starts.caches import Caches, Manifest, changes, content
+from coldwarm.starts.cache_files import Manifest, changes, content
+from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Case, Changes
 from coldwarm.starts.launcher import Ended, launch
 from coldwarm.starts.options import merged

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from coldwarm.explain.graph import Graph, Source, Value, outline, read_graph, read_inputs
+from coldwarm.explain.graph import Graph, Source, Value
+from coldwarm.explain.readable_code import outline, read_graph, read_inputs
 from tests.support.graphs import comment, first_code, graph_code, layer_code, moe_code, parameter
 
 wild = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

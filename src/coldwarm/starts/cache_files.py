@@ -1,0 +1,81 @@
+"""The files that caches hold, and how they changed between two starts."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel
+
+
+class CacheContent(BaseModel):
+    """What one cache folder holds."""
+
+    files: int
+    bytes: int
+
+
+class FileState(NamedTuple):
+    """A file of a cache."""
+
+    bytes: int
+    digest: str
+    """Of its content; empty in the folder of temporary files, where only the size is compared."""
+
+
+class FileChange(BaseModel):
+    """A file that is not as it was left."""
+
+    path: str
+    """Below the caches' folder."""
+    how: Literal["missing", "truncated", "altered", "grown", "new"]
+    """``altered``: other bytes of the same number."""
+    bytes_due: int
+    bytes_found: int
+
+    def told(self) -> str:
+        """In words."""
+        match self.how:
+            case "missing":
+                return f"is gone ({self.bytes_due} bytes were left)"
+            case "truncated":
+                return f"is truncated: {self.bytes_found} bytes of {self.bytes_due}"
+            case "altered":
+                return f"has other bytes than were written ({self.bytes_found} bytes, as before)"
+            case "grown":
+                return f"has grown: {self.bytes_found} bytes, {self.bytes_due} were left"
+        return f"is new ({self.bytes_found} bytes)"
+
+
+Manifest = dict[str, FileState]
+"""The files of all caches, by path below their root."""
+
+
+def changes(due: Manifest, found: Manifest) -> list[FileChange]:
+    """Say how `found` differs from what was `due`, in the order of paths; times do not count."""
+    changed = []
+    for path in sorted(due.keys() | found.keys()):
+        before, after = due.get(path), found.get(path)
+        if before == after:
+            continue
+        size_due, size_found = before.bytes if before else 0, after.bytes if after else 0
+        how: Literal["missing", "truncated", "altered", "grown", "new"]
+        if after is None:
+            how = "missing"
+        elif before is None:
+            how = "new"
+        elif size_found == size_due:
+            how = "altered"
+        else:
+            how = "truncated" if size_found < size_due else "grown"
+        changed.append(FileChange(path=path, how=how, bytes_due=size_due, bytes_found=size_found))
+    return changed
+
+
+def content(manifest: Manifest) -> dict[str, CacheContent]:
+    """Files and bytes of each cache that holds any, by folder."""
+    found: dict[str, CacheContent] = {}
+    for path, state in manifest.items():
+        known = found.setdefault(path.split("/", 1)[0], CacheContent(files=0, bytes=0))
+        known.files += 1
+        known.bytes += state.bytes
+    return found
