@@ -6,12 +6,30 @@ Imports inside the commands keep `coldwarm --help` fast.
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coldwarm.cli_ci import ci
+from coldwarm.cli_options import (
+    AotArtifactOption,
+    CatalogOption,
+    CompilationChoice,
+    CompilationOption,
+    DeviceOption,
+    EngineOption,
+    JobsOption,
+    JsonOption,
+    JunitOption,
+    MarkdownOption,
+    ModelsArgument,
+    OutputOption,
+    SetOption,
+    TimeoutOption,
+    WarmEnvOption,
+    WarmSetOption,
+)
 from coldwarm.errors import ColdwarmError, UsageError
 from coldwarm.exit_codes import ExitCode
 
@@ -30,95 +48,25 @@ app = typer.Typer(
 )
 
 
-class DeviceChoice(StrEnum):
-    """What to start on."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class CompilationChoice(StrEnum):
-    """How the engine compiles."""
-
-    PIECEWISE = "piecewise"
-    SHIPPED = "shipped"
-
-
-CatalogOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--catalog",
-        metavar="DIR",
-        help="A folder of your own model TOML files, beside the packaged catalog; repeatable.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
-JunitOption = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Also write the results as JUnit XML.")
-]
-
-
 @app.command(
     epilog="Exit codes: 0 all passed or known, 1 a model failed, 2 usage or catalog error (nothing was started), "
     "3 a start crashed or timed out, 130 interrupted."
 )
 def run(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Ids from `coldwarm list`, or paths to a config.json or to a model's TOML file. "
-            "Nothing: the whole catalog.",
-            show_default=False,
-        ),
-    ] = None,
-    engine: Annotated[str, typer.Option(help="What starts the models.")] = "vllm",
-    device: Annotated[
-        DeviceChoice | None,
-        typer.Option(help="What to start on.", show_default="what the installed engine was built for"),
-    ] = None,
-    compilation: Annotated[
-        CompilationChoice,
-        typer.Option(
-            help="piecewise: compiled in pieces, split at attention, as vLLM does on a GPU; "
-            "shipped: vLLM exactly as it comes (on a CPU: the whole graph at once)."
-        ),
-    ] = CompilationChoice.PIECEWISE,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="An option of the engine for both starts; dotted names, JSON values: "
-            "--set compilation_config.compile_sizes=[1]; repeatable.",
-        ),
-    ] = None,
-    warm_set: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-set",
-            metavar="NAME=VALUE",
-            help="An option of the engine for the warm start alone: does it throw the cache away? Repeatable.",
-        ),
-    ] = None,
-    warm_env: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--warm-env",
-            metavar="NAME=VALUE",
-            help="An environment variable for the warm start alone: does it throw the cache away? Repeatable.",
-        ),
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")] = 600,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where records, logs and traces are kept, each as soon as it exists.",
-            show_default="coldwarm-runs/<time>",
-        ),
-    ] = None,
+    models: ModelsArgument = None,
+    engine: EngineOption = "vllm",
+    device: DeviceOption = None,
+    compilation: CompilationOption = CompilationChoice.PIECEWISE,
+    aot_artifact: AotArtifactOption = None,
+    set_: SetOption = None,
+    warm_set: WarmSetOption = None,
+    warm_env: WarmEnvOption = None,
+    jobs: JobsOption = 1,
+    timeout: TimeoutOption = 600,
+    output: OutputOption = None,
     json: JsonOption = False,
     junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Start models cold, then warm, and say whether they are healthy.
@@ -134,6 +82,8 @@ def run(
       VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5   with a flag of yours
 
       coldwarm run glm-4.5 --warm-env VLLM_X=1      does this flag throw the cache away?
+
+      coldwarm run --device cuda --jobs 8           on a GPU, eight models side by side
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.console import PlainConsole
@@ -152,26 +102,28 @@ def run(
         engine=engine,
         device=device,
         compilation=compilation,
+        aot_artifacts=aot_artifact or [],
         options=parse_options(set_ or [], flag="--set"),
         warm_changes=Changes(
             environment=parse_variables(warm_env or [], flag="--warm-env"),
             options=parse_options(warm_set or [], flag="--warm-set"),
         ),
     )
-    if junit is not None:
-        check_writable(junit)
-    store = Store.create(output, [case.model_id for case in cases])
+    for report in (junit, markdown):
+        if report is not None:
+            check_writable(report)
+    store = Store.create(output, [case.name for case in cases])
     progress = PlainConsole(stderr=True)
     interrupted = False
     with orderly_interrupt():
         view = live_view(progress, len(cases))
-        runner = Runner(store, view, time_limit=timeout)
+        runner = Runner(store, view, time_limit=timeout, jobs=jobs)
         try:
             with view:
                 runner.run(cases)
         except KeyboardInterrupt:
             interrupted = True
-    _report(runner.results, json=json, junit=junit)
+    _report(runner.results, json=json, junit=junit, markdown=markdown)
     progress.print(f"records: {store.folder}", soft_wrap=True)
     if interrupted:
         progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
@@ -238,9 +190,7 @@ def explain(
     results = explain_again(folder, Catalog.read(catalog or []), model)
     if perfetto is not None:
         if len(results) != 1:
-            raise UsageError(
-                f"--perfetto writes one run; name a model: {', '.join(r.case.model_id for r, _ in results)}"
-            )
+            raise UsageError(f"--perfetto writes one run; name a model: {', '.join(r.case.name for r, _ in results)}")
         [(result, run_folder)] = results
         write_perfetto(perfetto, run_folder, [record for record in (result.cold, result.warm) if record])
     if json:
@@ -256,6 +206,7 @@ def judge(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a suite, or of one run in it.")],
     json: JsonOption = False,
     junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Judge stored records again, without an engine or torch.
@@ -269,11 +220,14 @@ def judge(
     results = judge_again(folder, Catalog.read(catalog or []))
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
-    _report(results, json=json, junit=junit)
+    _report(results, json=json, junit=junit, markdown=markdown)
     if missing := never_started(folder):
         sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
         raise typer.Exit(ExitCode.CRASHED)
     _exit(results)
+
+
+app.command("ci")(ci)
 
 
 def main() -> None:
@@ -289,7 +243,7 @@ def main() -> None:
         sys.exit(ExitCode.HEALTHY)
 
 
-def _report(results: list[RunResult], *, json: bool, junit: Path | None) -> None:
+def _report(results: list[RunResult], *, json: bool, junit: Path | None, markdown: Path | None) -> None:
     if json:
         from coldwarm.report.json_report import to_json
 
@@ -298,6 +252,10 @@ def _report(results: list[RunResult], *, json: bool, junit: Path | None) -> None
         from coldwarm.report.table import print_results
 
         print_results(_stdout(), results)
+    if markdown is not None:
+        from coldwarm.report.markdown import write_markdown
+
+        write_markdown(markdown, results)
     if junit is not None:
         from coldwarm.report.junit import write_junit
 

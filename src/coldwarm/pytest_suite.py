@@ -31,7 +31,7 @@ class SuiteCollector(pytest.Collector):
         except ColdwarmError as error:
             raise pytest.UsageError(f"coldwarm: {error}") from error
         for case in cases:
-            item = ModelTest.from_parent(self, name=case.model_id)
+            item = ModelTest.from_parent(self, name=case.name)
             item.case = case
             item.add_marker("coldwarm")
             item.add_marker(f"coldwarm_{case.device}")
@@ -61,8 +61,8 @@ class ModelTest(pytest.Item):
 
     def _new_store(self) -> Store:
         output = self.config.getoption("--coldwarm-output")
-        folder = Path(output) / self.case.model_id if output else None
-        return Store.create(folder, [self.case.model_id])
+        folder = Path(output) / self.case.name if output else None
+        return Store.create(folder, [self.case.name])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Tell the verdict in words, without a traceback."""
@@ -80,7 +80,7 @@ class UnhealthyError(Exception):
 
     def __init__(self, result: RunResult) -> None:
         verdict = result.verdict
-        lines = [f"{result.case.model_id}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
+        lines = [f"{result.case.name}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
         lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
         for record in (result.cold, result.warm):
             if record is not None and record.failure is not None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from coldwarm.report.live import LiveLine, PlainLines, live_view
+from coldwarm.report.live import LiveLines, PlainLines, live_view
 from coldwarm.starts.record import Failure, StartKind
 from tests.report.consoles import Paper
 from tests.support.records import cold_record
@@ -25,7 +25,7 @@ def follow(paper: Paper) -> None:
 
 def test_the_view_suits_the_console() -> None:
     assert isinstance(live_view(Paper().console, 1), PlainLines)
-    assert isinstance(live_view(Paper(terminal=True).console, 1), LiveLine)
+    assert isinstance(live_view(Paper(terminal=True).console, 1), LiveLines)
 
 
 def test_without_a_terminal_every_step_is_a_line() -> None:

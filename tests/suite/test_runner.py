@@ -92,7 +92,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every start leave a record without being made; the cold one of the model ``bad`` crashes."""
 
     class Recorded:
-        def __init__(self, case: Case, *_: object, time_limit: float) -> None:
+        def __init__(self, case: Case, *_: object, **__: object) -> None:
             self._crashes = case.model_id == "bad"
 
         def cold(self, on_phase: Callable[[str], None]) -> StartRecord:

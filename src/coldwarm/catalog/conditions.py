@@ -10,7 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 Device = Literal["cpu", "cuda"]
 Compilation = Literal["piecewise", "shipped"]
+AotArtifact = Literal["bundled", "separate"]
+"""Whether the engine bundles the compiled subgraphs in one artifact with the whole AOT-compiled function (vLLM's
+``VLLM_USE_MEGA_AOT_ARTIFACT=1``), or keeps each as an artifact of its own (0)."""
 DEVICES: tuple[str, ...] = get_args(Device)
+AOT_ARTIFACTS: tuple[str, ...] = get_args(AotArtifact)
 
 
 def _valid_specifier(text: str) -> str:
@@ -36,6 +40,8 @@ class Circumstances(BaseModel):
 
     device: str
     compilation: str
+    aot_artifact: str | None = None
+    """None: not known."""
     versions: dict[str, str]
     """Versions by distribution name; at least ``torch`` and ``vllm``."""
 
@@ -47,6 +53,7 @@ class Conditions(BaseModel):
 
     device: Device | None = None
     compilation: Compilation | None = None
+    aot_artifact: AotArtifact | None = None
     torch: VersionSpecifier | None = None
     vllm: VersionSpecifier | None = None
 
@@ -56,12 +63,15 @@ class Conditions(BaseModel):
             return False
         if self.compilation is not None and self.compilation != circumstances.compilation:
             return False
+        if self.aot_artifact is not None and self.aot_artifact != circumstances.aot_artifact:
+            return False
         return _admits(self.torch, circumstances.versions.get("torch")) and _admits(
             self.vllm, circumstances.versions.get("vllm")
         )
 
     def __str__(self) -> str:
         parts: list[str] = [part for part in (self.device, self.compilation) if part]
+        parts += [f"{self.aot_artifact} AOT artifact"] if self.aot_artifact else []
         parts += [f"{name} {spec}" for name, spec in (("torch", self.torch), ("vllm", self.vllm)) if spec]
         return ", ".join(parts) or "everywhere"
 

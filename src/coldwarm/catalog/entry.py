@@ -28,6 +28,10 @@ CounterValues = Annotated[dict[str, Annotated[int, Field(strict=True, ge=0)]], B
 """Counts by flat counter name, for example ``{"vllm.num_compiled_artifacts_saved": 3}``."""
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 Words = Annotated[str, Field(min_length=1)]
 """Something said; an empty string says nothing."""
 
@@ -76,12 +80,21 @@ class Unsupported(_Strict):
     compilation: Compilation | None = None
 
 
+class Seconds(_Strict):
+    """Wall time of the two starts of a run, as measured; for planning, never for a verdict."""
+
+    cold: Annotated[float, Field(gt=0)]
+    warm: Annotated[float, Field(gt=0)]
+
+
 class Expectation(_Strict):
     """The exact counters that the model must show where `when` holds."""
 
     when: Conditions
     measured: Words
     """When, on what, and with which versions these numbers were seen."""
+    seconds: Seconds | None = None
+    """How long the run took then."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
 
@@ -100,11 +113,13 @@ class KnownIssue(_Strict):
     link: str
     """An issue's address, or a page of this repository."""
     when: Conditions
-    breaks: InvariantId
-    """The invariant that this issue breaks, and that it alone excuses."""
+    breaks: Annotated[tuple[InvariantId, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """The invariants that this issue breaks, all of them, and that it alone excuses."""
     cold: CounterValues = Field(default_factory=dict)
     """What it looks like: counters of the cold start, exactly. Any other values are not this issue."""
     warm: CounterValues = Field(default_factory=dict)
+    intermittent: bool = False
+    """Whether it shows in some runs only, so that a run without it does not mean that it is fixed."""
 
 
 class ModelEntry(_Strict):

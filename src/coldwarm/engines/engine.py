@@ -39,6 +39,9 @@ class Installation(Protocol):
     def environment(self) -> dict[str, str]:
         """Variables that a start needs; the user's own values win over these."""
 
+    def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
+        """Variables that have the engine keep compiled subgraphs ``bundled`` or ``separate``; they win over others."""
+
     def versions(self) -> dict[str, str]:
         """Versions by distribution name, at least of the engine and of torch."""
 

@@ -12,6 +12,7 @@ from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.misses import KnownOfRun, miss_findings
 from coldwarm.explain.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.explain.subgraphs import SubgraphCollector
+from coldwarm.explain.tuned_again import tuned_again_findings
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
 from coldwarm.trace.reader import Tally, read_trace
@@ -56,6 +57,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
                 [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
             )
         findings += miss_findings(cold, warm, known)
+        findings += tuned_again_findings(cold, warm)
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),

@@ -26,6 +26,8 @@ class FindingKind(StrEnum):
     """A torch.compile beside the engine's own compilation missed its cache."""
     LOADED_UNSEEN = "loaded unseen"
     """Something was loaded from a cache that the engine's counters do not count."""
+    TUNED_AGAIN = "tuned again"
+    """The warm start chose configurations of kernels anew."""
     UNEXPLAINED = "unexplained"
     """Something was compiled, and nothing that was recorded tells why."""
 

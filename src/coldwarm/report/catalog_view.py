@@ -66,7 +66,7 @@ def print_model(console: Console, model: CatalogModel) -> None:
                 line(f"    {kind} {name} = {count}")
     for issue in entry.known_issue:
         line(f"  known issue where {issue.when}: {issue.title}")
-        line(f"    {issue.id}, breaks {issue.breaks}, {issue.link}")
+        line(f"    {issue.id}, breaks {', '.join(issue.breaks)}, {issue.link}")
 
 
 def _on(devices: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
     case = result.case
     console.print(
         Text.assemble(
-            (case.model_id, "bold"),
+            (case.name, "bold"),
             f" on {case.engine}, {case.device}, {case.compilation}: {result.verdict.status}",
         ),
         soft_wrap=True,

@@ -17,6 +17,7 @@ def to_json(results: list[RunResult]) -> str:
             "runs": [
                 {
                     "model": result.case.model_id,
+                    "name": result.case.name,
                     "case": result.case.model_dump(mode="json"),
                     "cold": result.cold.model_dump(mode="json") if result.cold else None,
                     "warm": result.warm.model_dump(mode="json") if result.warm else None,

@@ -53,7 +53,7 @@ def write_junit(path: Path, results: list[RunResult]) -> None:
 def _case(result: RunResult) -> TestCase:
     verdict = result.verdict
     seconds = sum(record.seconds for record in (result.cold, result.warm) if record)
-    case = TestCase(result.case.model_id, f"coldwarm.{result.case.device}.{result.case.compilation}", seconds)
+    case = TestCase(result.case.name, f"coldwarm.{result.case.device}.{result.case.compilation}", seconds)
     reason = _as_xml(verdict.reasons[0]) if verdict.reasons else ""
     match verdict.status:
         case Status.FAILED | Status.UNEXPECTEDLY_FIXED:

@@ -1,4 +1,4 @@
-"""What is going on right now: a live line on a terminal, plain lines elsewhere."""
+"""What is going on right now: live lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PlainLines:
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
         self._total = total
-        self._done = 0
+        self._numbers: dict[str, int] = {}
 
     def __enter__(self) -> PlainLines:
         return self
@@ -31,27 +31,27 @@ class PlainLines:
 
     def start_began(self, case: Case, kind: StartKind) -> None:
         """Say so."""
-        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {kind}: process start")
+        self._line(case, f" {kind}: process start")
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
         """Say so."""
-        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {kind}: {phase}")
+        self._line(case, f" {kind}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
         """Say how, and how long it took."""
-        self._line(f"[{self._done + 1}/{self._total}] {case.model_id} {record.kind}: {_ended(record)}")
+        self._line(case, f" {record.kind}: {_ended(record)}")
 
     def run_ended(self, result: RunResult) -> None:
         """Say the verdict."""
-        self._done += 1
-        self._line(f"[{self._done}/{self._total}] {result.case.model_id}: {result.verdict.status}")
+        self._line(result.case, f": {result.verdict.status}")
 
-    def _line(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+    def _line(self, case: Case, text: str) -> None:
+        number = self._numbers.setdefault(case.name, len(self._numbers) + 1)
+        self._console.print(Text(f"[{number}/{self._total}] {case.name}{text}"), soft_wrap=True)
 
 
-class LiveLine:
-    """One line that moves: which model, which start, which phase, elapsed; finished runs stay above it."""
+class LiveLines:
+    """A line that moves for each start: which model, which start, which phase, elapsed; what ended stays above."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
@@ -65,9 +65,9 @@ class LiveLine:
         self._total = total
         self._done = 0
         self._suite = self._progress.add_task(self._count())
-        self._start: TaskID | None = None
+        self._starts: dict[str, TaskID] = {}
 
-    def __enter__(self) -> LiveLine:
+    def __enter__(self) -> LiveLines:
         self._progress.start()
         return self
 
@@ -78,33 +78,32 @@ class LiveLine:
 
     def start_began(self, case: Case, kind: StartKind) -> None:
         """Show a new line for the start."""
-        self._start = self._progress.add_task(f"{case.model_id} {kind}: process start", total=None)
+        self._starts[case.name] = self._progress.add_task(f"{case.name} {kind}: process start", total=None)
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
         """Show the phase."""
-        if self._start is not None:
-            self._progress.update(self._start, description=f"{case.model_id} {kind}: {phase}")
+        if case.name in self._starts:
+            self._progress.update(self._starts[case.name], description=f"{case.name} {kind}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
-        """Leave how it ended above the line."""
-        if self._start is not None:
-            self._progress.remove_task(self._start)
-            self._start = None
-        self._progress.console.print(Text(f"{case.model_id} {record.kind}: {_ended(record)}"))
+        """Leave how it ended above the lines."""
+        if case.name in self._starts:
+            self._progress.remove_task(self._starts.pop(case.name))
+        self._progress.console.print(Text(f"{case.name} {record.kind}: {_ended(record)}"))
 
     def run_ended(self, result: RunResult) -> None:
-        """Leave the verdict above the line."""
+        """Leave the verdict above the lines."""
         self._done += 1
         self._progress.update(self._suite, description=self._count())
-        self._progress.console.print(Text(f"{result.case.model_id}: {result.verdict.status}"))
+        self._progress.console.print(Text(f"{result.case.name}: {result.verdict.status}"))
 
     def _count(self) -> str:
         return f"{self._done} of {self._total} models done"
 
 
-def live_view(console: Console, total: int) -> PlainLines | LiveLine:
+def live_view(console: Console, total: int) -> PlainLines | LiveLines:
     """Return the view that suits `console`."""
-    return LiveLine(console, total) if console.is_terminal else PlainLines(console, total)
+    return LiveLines(console, total) if console.is_terminal else PlainLines(console, total)
 
 
 def _ended(record: StartRecord) -> str:

@@ -15,7 +15,7 @@ def print_run(console: Console, result: RunResult) -> None:
         console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     case, verdict = result.case, result.verdict
-    line(f"{case.model_id} on {case.engine}, {case.device}, {case.compilation}: {verdict.status}")
+    line(f"{case.name} on {case.engine}, {case.device}, {case.compilation}: {verdict.status}")
     for reason in verdict.reasons:
         line(f"  - {reason}")
     for check in verdict.checks:

@@ -15,7 +15,7 @@ from coldwarm.verdict.verdict import Status
 
 _SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
 # Broken where the lines end on a narrow terminal, so that the whole table fits 80 columns.
-_HEADINGS = (
+HEADINGS = (
     "model",
     "subgraphs",
     "unique",
@@ -40,6 +40,9 @@ _STYLES = {
 def print_results(console: Console, results: list[RunResult]) -> None:
     """Print the table and what there is to say of each run that is not simply healthy."""
     console.print(_table(results, wide=console.width >= _WIDE))
+    records = [record for result in results for record in (result.cold, result.warm) if record]
+    if (most := max((record.side_by_side for record in records), default=1)) > 1:
+        console.print(Text(f"times are under load: up to {most} starts ran at a time"), soft_wrap=True)
     for result in results:
         for line in _explained(result):
             console.print(line, soft_wrap=True)
@@ -47,31 +50,36 @@ def print_results(console: Console, results: list[RunResult]) -> None:
 
 def _table(results: list[RunResult], *, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for heading in _HEADINGS:
+    for heading in HEADINGS:
         justify: JustifyMethod = "left" if heading in ("model", "verdict") else "right"
         if wide:
             heading = heading.replace("/\n", "/").replace("\n", " ")
         table.add_column(heading, justify=justify, vertical="bottom", no_wrap=True)
     for result in results:
-        status = result.verdict.status
-        table.add_row(
-            result.case.model_id,
-            _counter(result.cold, _SUBGRAPHS),
-            _unique(result.cold),
-            _saved_and_loaded(result.cold),
-            _saved_and_loaded(result.warm),
-            _seconds(result.cold),
-            _seconds(result.warm),
-            Text(status, style=_STYLES[status]),
-        )
+        *cells, status = row(result)
+        table.add_row(*cells, Text(status, style=_STYLES[result.verdict.status]))
     return table
+
+
+def row(result: RunResult) -> list[str]:
+    """The cells of a run, under `HEADINGS`."""
+    return [
+        result.case.name,
+        _counter(result.cold, _SUBGRAPHS),
+        _unique(result.cold),
+        _saved_and_loaded(result.cold),
+        _saved_and_loaded(result.warm),
+        _seconds(result.cold),
+        _seconds(result.warm),
+        result.verdict.status,
+    ]
 
 
 def _explained(result: RunResult) -> list[Text]:
     verdict = result.verdict
     if verdict.status is Status.PASSED and not verdict.notes:
         return []
-    lines = [Text.assemble("\n", (result.case.model_id, "bold"), f": {verdict.status}")]
+    lines = [Text.assemble("\n", (result.case.name, "bold"), f": {verdict.status}")]
     lines += [Text(f"  - {reason}") for reason in verdict.reasons]
     lines += [Text(f"    log: {line}") for check in verdict.checks if not check.holds for line in _first_lines(check)]
     if result.explanation is not None:

@@ -43,6 +43,8 @@ class Case(BaseModel):
     """Values that the engine puts over it, to shrink the model."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The user's options of the engine, over those that coldwarm sets."""
+    aot_artifact: str | None = None
+    """``bundled`` or ``separate``; None: as the engine has it by default, or by the user's environment."""
     warm_changes: Changes = Field(default_factory=Changes)
 
     @classmethod
@@ -69,6 +71,11 @@ class Case(BaseModel):
         """The id of the model in the catalog."""
         return self.entry.id
 
+    @property
+    def name(self) -> str:
+        """What tells the case from others of its suite; names its folder."""
+        return self.model_id if self.aot_artifact is None else f"{self.model_id}+{self.aot_artifact}"
+
     def reproduce(self, environment: dict[str, str] | None = None) -> str:
         """The shell command that runs this case alone, with the user's variables that change compilation."""
         variables = to_set_again(recorded(os.environ) if environment is None else environment)
@@ -76,6 +83,8 @@ class Case(BaseModel):
         words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
         if self.compilation != "piecewise":
             words += ["--compilation", self.compilation]
+        if self.aot_artifact is not None:
+            words += ["--aot-artifact", self.aot_artifact]
         words += _as_words("--set", flatten(self.options))
         words += _as_words("--warm-set", flatten(self.warm_changes.options))
         words += _as_words("--warm-env", to_set_again(self.warm_changes.model_dump()["environment"]))

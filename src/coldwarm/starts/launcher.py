@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import psutil
 
@@ -19,6 +20,10 @@ from coldwarm.starts.phases import Step
 
 TOKEN_VARIABLE = "COLDWARM_START"
 _GRACE_SECONDS = 5.0
+
+
+class StoppedError(Exception):
+    """A start was ended because its suite is being ended."""
 
 
 @dataclass
@@ -41,6 +46,7 @@ def launch(
     working_folder: Path,
     time_limit: float,
     on_phase: Callable[[str], None] = lambda phase: None,
+    stop: Event | None = None,
 ) -> Ended:
     """Run a worker to its end, whichever that is.
 
@@ -52,6 +58,10 @@ def launch(
         working_folder: Where the worker runs.
         time_limit: Seconds after which the worker's whole process tree is killed.
         on_phase: Called with each phase that the worker enters.
+        stop: Once this is set, from another thread, the worker's process tree is killed.
+
+    Raises:
+        StoppedError: `stop` was set.
 
     If this is interrupted by any exception (Ctrl-C), the worker's process tree is killed before that passes.
     """
@@ -81,20 +91,20 @@ def launch(
         with selectors.DefaultSelector() as selector:
             selector.register(read_end, selectors.EVENT_READ)
             while worker.poll() is None:
+                if stop is not None and stop.is_set():
+                    raise StoppedError
                 if time.monotonic() - began > time_limit:
                     timed_out = True
                     break
-                if selector.select(timeout=0.1):
+                if not selector.get_map():  # the pipe is closed: the worker is about to be gone
+                    time.sleep(0.02)
+                elif selector.select(timeout=0.1):
                     data = os.read(read_end, 65536)
                     steps.take(data)
-                    if not data:  # closed: the worker is about to be gone
-                        with suppress(subprocess.TimeoutExpired):
-                            worker.wait(max(0.0, time_limit - (time.monotonic() - began)))
-                        timed_out = worker.poll() is None
-                        break
-            else:
-                while selector.select(timeout=0) and (data := os.read(read_end, 65536)):
-                    steps.take(data)
+                    if not data:
+                        selector.unregister(read_end)
+            while selector.get_map() and selector.select(timeout=0) and (data := os.read(read_end, 65536)):
+                steps.take(data)
     finally:
         os.close(read_end)
         kill_tree(worker.pid, environment[TOKEN_VARIABLE])

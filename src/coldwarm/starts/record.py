@@ -77,12 +77,18 @@ class EngineFacts(BaseModel):
     versions: dict[str, str]
     """By distribution name; ``python`` too."""
     hardware: dict[str, str]
+    aot_artifact: str | None = None
+    """``bundled`` or ``separate``, as the engine had it; None: not recorded."""
     counters: dict[str, int]
     """How far each counter rose during the start, by flat name."""
     layer_kinds: list[LayerKind]
     """Derived from the layers of the model that was started."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
+    generated_again: list[GeneratedToken] = Field(default_factory=list)
+    """From the same prompt a second time, to tell an engine that does not repeat itself; empty: not recorded."""
+    peak_device_memory_bytes: int | None = None
+    """The most that PyTorch reserved on the GPU; None on a CPU."""
 
 
 class StartRecord(BaseModel):
@@ -94,6 +100,8 @@ class StartRecord(BaseModel):
     began: datetime
     seconds: float
     """Wall time of the whole process."""
+    side_by_side: int = 1
+    """The most starts that ran at one time while this one did, itself among them; its times are under their load."""
     phases: list[Phase] = Field(default_factory=list)
     """Where the wall time went: they add up to it."""
     steps: list[Step] = Field(default_factory=list)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from pydantic import ValidationError
 
@@ -42,13 +43,17 @@ class Starter:
         scratch: A folder of the case's own; its caches and the model's config.json go below it.
         output: Where logs, traces and cache keys are kept, ``cold.log``, ``cold.trace/``, ``cold.keys.json`` and so on.
         time_limit: Seconds that one start may take.
+        stop: Once this is set, from another thread, the start that is being made is ended (`StoppedError`).
     """
 
-    def __init__(self, case: Case, scratch: Path, output: Path, *, time_limit: float) -> None:
+    def __init__(
+        self, case: Case, scratch: Path, output: Path, *, time_limit: float, stop: Event | None = None
+    ) -> None:
         self._case = case
         self._scratch = scratch
         self._output = output
         self._time_limit = time_limit
+        self._stop = stop
         self._caches = Caches.fresh(scratch / "caches")
         self._left_by_cold: Manifest = {}
         self._made: Counter[StartKind] = Counter()
@@ -74,7 +79,9 @@ class Starter:
 
     def _start(self, kind: StartKind, changed: Changes, on_phase: Callable[[str], None]) -> StartRecord:
         case = self._case
-        user = {**os.environ, **changed.environment}
+        installation = load_installation(case.engine)
+        of_case = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
+        user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in of_case}
         options = merged(case.options, changed.options)
         before = self._caches.manifest()
         changes_of_caches = changes(self._left_by_cold, before)
@@ -104,8 +111,8 @@ class Starter:
             trace.resolve(),
             compilation=case.compilation,
             token=uuid.uuid4().hex,
-            engine_defaults=load_installation(case.engine).environment(),
-            user=user,
+            engine_defaults=installation.environment(),
+            user={**user, **of_case},
         )
         command = [sys.executable, "-m", "coldwarm.starts.worker", str(request)]
         ended = launch(
@@ -116,6 +123,7 @@ class Starter:
             working_folder=self._scratch,
             time_limit=self._time_limit,
             on_phase=on_phase,
+            stop=self._stop,
         )
         worker = _read_result(result)
         failure = _failure(worker, ended, self._time_limit, log)

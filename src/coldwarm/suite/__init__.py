@@ -1,1 +1,1 @@
-"""Many runs: planned, made one after another, and kept on disk as they finish."""
+"""Many runs: planned, made side by side or one after another, and kept on disk as they finish."""

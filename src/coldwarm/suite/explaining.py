@@ -21,10 +21,10 @@ def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tup
     """
     runs = [run for run in read_runs(folder) if run.cold is not None]
     if model is not None:
-        ids = [run.case.model_id for run in runs]
+        ids = [run.case.name for run in runs]
         if model not in ids:
             raise UsageError(f"no run of {model!r} in {folder}{nearest(model, ids)} (runs: {', '.join(ids) or 'none'})")
-        runs = [run for run in runs if run.case.model_id == model]
+        runs = [run for run in runs if run.case.name == model]
     if not runs:
         raise UsageError(f"{folder} holds no run that was started")
     return [(_explain(run, judge_run(run, catalog)), run.folder) for run in runs]

@@ -20,6 +20,7 @@ def plan(
     engine: str = "vllm",
     device: str | None = None,
     compilation: str = "piecewise",
+    aot_artifacts: Sequence[str] = (),
     options: dict[str, Any] | None = None,
     warm_changes: Changes | None = None,
 ) -> list[Case]:
@@ -31,6 +32,7 @@ def plan(
         engine: The engine's name.
         device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
         compilation: ``piecewise``, or ``shipped`` for the engine exactly as it comes.
+        aot_artifacts: ``bundled``, ``separate``: a case for each; empty: one case, as the engine has it.
         options: Options of the engine, over those that coldwarm sets.
         warm_changes: What the warm start has otherwise than the cold one.
 
@@ -45,15 +47,16 @@ def plan(
     installation.check_device(device)
     models = [catalog.resolve(word) for word in words] or catalog.models()
     cases = [
-        _prepare(model, installation, device, compilation).model_copy(
-            update={"options": options or {}, "warm_changes": warm_changes or Changes()}
+        prepared.model_copy(
+            update={"aot_artifact": kept, "options": options or {}, "warm_changes": warm_changes or Changes()}
         )
-        for model in models
+        for prepared in (_prepare(model, installation, device, compilation) for model in models)
+        for kept in (dict.fromkeys(aot_artifacts) or (None,))
     ]
     _check_ids(cases)
-    unsupported = [(case.model_id, case.entry.unsupported_on(device, compilation)) for case in cases]
+    unsupported = [(case.name, case.entry.unsupported_on(device, compilation)) for case in cases]
     if all(why is not None for _, why in unsupported):
-        reasons = [f"  {model_id}: {why.reason}" for model_id, why in unsupported if why is not None]
+        reasons = [f"  {name}: {why.reason}" for name, why in unsupported if why is not None]
         raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
     return cases
 
@@ -76,6 +79,7 @@ def _check_counter_names(model: CatalogModel, installation: Installation) -> Non
         here = Circumstances(
             device=row.when.device or "",
             compilation=row.when.compilation or "",
+            aot_artifact=row.when.aot_artifact,
             versions=installation.versions(),
         )
         if not row.when.hold(here):
@@ -88,6 +92,6 @@ def _check_counter_names(model: CatalogModel, installation: Installation) -> Non
 def _check_ids(cases: list[Case]) -> None:
     seen: dict[str, str] = {}
     for case in cases:
-        if case.model_id in seen:
-            raise UsageError(f"{seen[case.model_id]} and {case.argument} are both {case.model_id!r}; run them apart")
-        seen[case.model_id] = case.argument
+        if case.name in seen:
+            raise UsageError(f"{seen[case.name]} and {case.argument} are both {case.name!r}; run them apart")
+        seen[case.name] = case.argument

@@ -1,17 +1,23 @@
-"""Makes the runs of a suite one after another."""
+"""Makes the runs of a suite, as many side by side as it is told to."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 
 from coldwarm.explain.explanation import Explanation, explain
 from coldwarm.starts.caches import temporary_root
 from coldwarm.starts.case import Case
+from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.starts.start import Starter
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.side_by_side import SideBySide
 from coldwarm.suite.store import Store
 from coldwarm.suite.watcher import Watcher
 
@@ -21,29 +27,60 @@ class Runner:
 
     Args:
         store: Where everything is kept as it is finished.
-        watcher: Is told of every step.
+        watcher: Is told of every step, one at a time.
         time_limit: Seconds that one start may take.
+        jobs: Runs that are made at one time.
     """
 
-    def __init__(self, store: Store, watcher: Watcher, *, time_limit: float) -> None:
+    def __init__(self, store: Store, watcher: Watcher, *, time_limit: float, jobs: int = 1) -> None:
         self._store = store
         self._watcher = watcher
         self._time_limit = time_limit
-        self.results: list[RunResult] = []
+        self._jobs = jobs
+        self._stop = Event()
+        self._telling = Lock()
+        self._running = SideBySide()
+        self._finished: dict[int, RunResult] = {}
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The finished runs, in the order of their cases."""
+        return [self._finished[number] for number in sorted(self._finished)]
 
     def run(self, cases: list[Case]) -> None:
-        """Run all `cases` in their order; a start that crashes or hangs ends its own run only."""
-        with temporary_root() as root:
-            for case in cases:
-                result = self._run(case, root / case.model_id)
-                self.results.append(result)
-                self._watcher.run_ended(result)
+        """Run all `cases`, begun in their order; a start that crashes or hangs ends its own run only.
+
+        Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
+        """
+        with temporary_root() as root, ThreadPoolExecutor(self._jobs) as pool:
+            runs = [pool.submit(self._make, number, case, root / case.name) for number, case in enumerate(cases)]
+            try:
+                for run in as_completed(runs):
+                    # What ended the suite is raised by the run that it came from.
+                    with suppress(StoppedError):
+                        run.result()
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _make(self, number: int, case: Case, scratch: Path) -> None:
+        if self._stop.is_set():
+            raise StoppedError
+        try:
+            result = self._run(case, scratch)
+            self._finished[number] = result
+            self._tell(self._watcher.run_ended, result)
+        except BaseException:
+            self._stop.set()
+            raise
 
     def _run(self, case: Case, scratch: Path) -> RunResult:
         self._store.keep_case(case)
         cold = warm = None
         if case.entry.unsupported_on(case.device, case.compilation) is None:
-            starter = Starter(case, scratch, self._store.folder_of(case), time_limit=self._time_limit)
+            folder = self._store.folder_of(case)
+            starter = Starter(case, scratch, folder, time_limit=self._time_limit, stop=self._stop)
             cold = self._start(case, starter, StartKind.COLD)
             if cold.outcome is Outcome.FINISHED:
                 warm = self._start(case, starter, StartKind.WARM)
@@ -64,9 +101,18 @@ class Runner:
             return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"])
 
     def _start(self, case: Case, starter: Starter, kind: StartKind) -> StartRecord:
-        self._watcher.start_began(case, kind)
+        self._tell(self._watcher.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
-        record = start(partial(self._watcher.phase_began, case, kind))
+        running = self._running.begin()
+        try:
+            record = start(partial(self._tell, self._watcher.phase_began, case, kind))
+        finally:
+            side_by_side = self._running.end(running)
+        record = record.model_copy(update={"side_by_side": side_by_side})
         self._store.keep_start(case, record)
-        self._watcher.start_ended(case, record)
+        self._tell(self._watcher.start_ended, case, record)
         return record
+
+    def _tell(self, step: Callable[..., None], *what: object) -> None:
+        with self._telling:
+            step(*what)

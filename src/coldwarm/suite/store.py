@@ -74,7 +74,7 @@ class Store:
 
     def folder_of(self, case: Case) -> Path:
         """Where the run of `case` is kept."""
-        return self.folder / case.model_id
+        return self.folder / case.name
 
     def keep_case(self, case: Case) -> None:
         """Keep what is about to be started."""

@@ -25,23 +25,32 @@ def accept_known_issues(
 ) -> list[IssueSeen]:
     """Mark the failures among `checks` that known issues accept, and tell which issues show.
 
-    An issue accepts the failure of the one invariant that it names, and only with the counters that it describes.
+    An issue accepts the failures of the invariants that it names: all of them together, and only with the counters
+    that it describes.
     """
     seen = []
     for issue in entry.known_issue:
         if not issue.when.hold(circumstances):
             continue
-        [check] = [check for check in checks if check.id == issue.breaks]
-        others = _unlike(issue, starts)
-        if check.holds:
-            words = f"no longer shows: {check.words}"
+        named = [check for check in checks if check.id in issue.breaks]
+        broken = [check for check in named if not check.holds]
+        others = [check.words for check in named if check.holds] + _unlike(issue, starts)
+        if not broken and issue.intermittent:
+            continue
+        if not broken:
+            words = f"no longer shows: {_told(named)}"
         elif others:
             words = f"fails in another way than known: {'; '.join(others)}"
         else:
-            check.accepted_by = issue.id
-            words = check.words
-        seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=not check.holds, words=words))
+            for check in broken:
+                check.accepted_by = issue.id
+            words = _told(broken)
+        seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=bool(broken), words=words))
     return seen
+
+
+def _told(checks: list[Check]) -> str:
+    return "; ".join(check.words for check in checks)
 
 
 def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:

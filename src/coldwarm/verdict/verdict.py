@@ -82,6 +82,7 @@ def circumstances_of(record: StartRecord) -> Circumstances:
     return Circumstances(
         device=record.device,
         compilation=record.compilation,
+        aot_artifact=record.facts.aot_artifact if record.facts else None,
         versions=record.facts.versions if record.facts else {},
     )
 
@@ -105,6 +106,7 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord) -> str | None:
             ("engine", cold.engine, warm.engine),
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
+            ("AOT artifact", cold.facts.aot_artifact, warm.facts.aot_artifact),
             *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
         )
         if a != b

@@ -33,5 +33,8 @@ class FakeInstallation:
     def environment(self) -> dict[str, str]:
         return {"FAKE_DEFAULT": "on"}
 
+    def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
+        return {"VLLM_FAKE_AOT_ARTIFACT": aot_artifact}
+
     def versions(self) -> dict[str, str]:
         return {"vllm": "1.0", "torch": "1.0"}

@@ -111,6 +111,10 @@ class VllmInstallation:
             "VLLM_DEEP_GEMM_WARMUP": "skip",
         }
 
+    def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
+        """vLLM's switch (vllm/envs.py); on by itself with torch 2.12 and later."""
+        return {"VLLM_USE_MEGA_AOT_ARTIFACT": {"bundled": "1", "separate": "0"}[aot_artifact]}
+
     def versions(self) -> dict[str, str]:
         """Versions of vLLM and of what compiles for it."""
         found = {"vllm": self.version}

@@ -77,33 +77,22 @@ class VllmWorker:
 
         progress.enter("generate")
         prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
-        [output] = llm.generate(
-            [{"prompt_token_ids": prompt}],
-            SamplingParams(
-                temperature=0.0,
-                max_tokens=_GENERATED_TOKENS,
-                logprobs=_LOGPROBS,
-                ignore_eos=True,
-                detokenize=False,
-            ),
-            use_tqdm=False,
+        sampling = SamplingParams(
+            temperature=0.0, max_tokens=_GENERATED_TOKENS, logprobs=_LOGPROBS, ignore_eos=True, detokenize=False
         )
-        [completion] = output.outputs
+        generated, again = (_generate(llm, prompt, sampling) for _ in range(2))
         after = snapshot()
         [kinds] = llm.apply_model(layer_kinds)
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
+            aot_artifact=_aot_artifact(),
             counters={name: count - before.get(name, 0) for name, count in after.items()},
             layer_kinds=kinds,
             prompt_token_ids=prompt,
-            generated=[
-                GeneratedToken(
-                    token_id=token_id,
-                    logprobs={i: _number(logprob.logprob) for i, logprob in logprobs.items()},
-                )
-                for token_id, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)
-            ],
+            generated=generated,
+            generated_again=again,
+            peak_device_memory_bytes=_peak_device_memory(),
         )
 
 
@@ -137,6 +126,15 @@ def _prompt(vocabulary: int) -> list[int]:
     return [(997 * (i + 1)) % vocabulary for i in range(_PROMPT_TOKENS)]
 
 
+def _generate(llm: Any, prompt: list[int], sampling: Any) -> list[GeneratedToken]:
+    [output] = llm.generate([{"prompt_token_ids": prompt}], sampling, use_tqdm=False)
+    [completion] = output.outputs
+    return [
+        GeneratedToken(token_id=token_id, logprobs={i: _number(logprob.logprob) for i, logprob in logprobs.items()})
+        for token_id, logprobs in zip(completion.token_ids, completion.logprobs, strict=True)
+    ]
+
+
 def _number(value: float) -> float | None:
     # JSON has no NaN; None says that it was one.
     return None if value != value else value
@@ -163,6 +161,21 @@ def _hardware() -> dict[str, str]:
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def _aot_artifact() -> str | None:
+    from vllm import envs
+
+    try:
+        return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
+    except AttributeError:  # a version without the choice
+        return None
+
+
+def _peak_device_memory() -> int | None:
+    import torch
+
+    return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else None
 
 
 def _cpu_name() -> str:

@@ -1,0 +1,39 @@
+"""A Buildkite pipeline: https://buildkite.com/docs/pipelines/configure/step-types/command-step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coldwarm.ci.step import ARTIFACTS, SUMMARY, Step
+from coldwarm.ci.yaml_text import yaml_text
+
+
+def pipeline(steps: Sequence[Step]) -> str:
+    """Return `steps` as a pipeline, for `buildkite-agent pipeline upload`."""
+    return yaml_text(
+        {"steps": [_step(step) for step in steps]},
+        comment="Printed by `coldwarm ci buildkite`; `if_changed` needs `buildkite-agent pipeline upload` (agent 3.99 "
+        "or later).",
+    )
+
+
+def _step(step: Step) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "label": step.title,
+        "key": step.key,
+        "agents": {"queue": step.queue, "device": step.label},
+        "timeout_in_minutes": step.minutes,
+    }
+    if step.paths:
+        content["if_changed"] = list(step.paths)
+    annotate = f"buildkite-agent annotate --context {step.key} --style info < {SUMMARY}"
+    return {
+        **content,
+        "command": "\n".join(
+            # However the suite ends, its table stands on the build's page. Without variables, which Buildkite would
+            # put in when the pipeline is uploaded.
+            [*step.setup, f"trap 'test ! -s {SUMMARY} || {annotate}' EXIT", step.command(), ""]
+        ),
+        "artifact_paths": list(ARTIFACTS),
+    }

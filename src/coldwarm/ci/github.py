@@ -1,0 +1,88 @@
+"""A workflow of GitHub Actions: https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from coldwarm.ci.step import ARTIFACTS, SUMMARY, Step
+from coldwarm.ci.yaml_text import yaml_text
+
+# One workflow for all devices: GitHub's own `paths` filter would hold for every job of it.
+_CHANGES = "changes"
+
+
+def workflow(steps: Sequence[Step]) -> str:
+    """Return `steps` as a workflow, for ``.github/workflows/coldwarm.yml``."""
+    filtered = [step for step in steps if step.paths]
+    jobs = {_CHANGES: _changes_job(filtered)} if filtered else {}
+    return yaml_text(
+        {
+            "name": "coldwarm",
+            "on": {"pull_request": {}, "workflow_dispatch": {}},
+            "permissions": {"contents": "read"},
+            "concurrency": {"group": "coldwarm-${{ github.ref }}", "cancel-in-progress": True},
+            "jobs": {**jobs, **{step.key: _job(step) for step in steps}},
+        },
+        comment="Printed by `coldwarm ci github`.",
+    )
+
+
+def _changes_job(steps: Sequence[Step]) -> dict[str, Any]:
+    """A job that tells, for each of `steps`, whether a file changed that it depends on."""
+    lines = []
+    for step in steps:
+        globs = shlex.join(f":(glob){path}" for path in step.paths)
+        lines += [
+            f'if [ -z "$BASE" ] || ! git diff --quiet "$BASE"...HEAD -- {globs}; then',
+            f'  echo "{step.key}=true" >> "$GITHUB_OUTPUT"',
+            "fi",
+        ]
+    return {
+        "runs-on": "ubuntu-latest",
+        "timeout-minutes": 10,
+        "outputs": {step.key: f"${{{{ steps.diff.outputs['{step.key}'] }}}}" for step in steps},
+        "steps": [
+            {"uses": "actions/checkout@v4", "with": {"fetch-depth": 0}},
+            {
+                "id": "diff",
+                "name": "What the pull request changes; all, when started by hand",
+                "env": {"BASE": "${{ github.event.pull_request.base.sha }}"},
+                "run": "\n".join([*lines, ""]),
+            },
+        ],
+    }
+
+
+def _job(step: Step) -> dict[str, Any]:
+    condition: dict[str, Any] = {}
+    if step.paths:
+        condition = {"needs": _CHANGES, "if": f"needs.{_CHANGES}.outputs['{step.key}'] == 'true'"}
+    runner = ["self-hosted", step.queue, step.label] if step.device == "cuda" else step.queue
+    return {
+        "name": step.title,
+        **condition,
+        "runs-on": runner,
+        "timeout-minutes": step.minutes,
+        "steps": [
+            {"uses": "actions/checkout@v4"},
+            *([{"name": "Set up", "run": "\n".join([*step.setup, ""])}] if step.setup else []),
+            {"name": "Start every model cold, then warm", "run": step.command()},
+            {
+                "name": "The table, on the run's page",
+                "if": "always()",
+                "run": f'test ! -s {SUMMARY} || cat {SUMMARY} >> "$GITHUB_STEP_SUMMARY"',
+            },
+            {
+                "name": "Keep records and reports",
+                "if": "always()",
+                "uses": "actions/upload-artifact@v4",
+                "with": {
+                    "name": step.key,
+                    "path": "\n".join([*ARTIFACTS, ""]),
+                    "if-no-files-found": "warn",
+                },
+            },
+        ],
+    }

@@ -1,0 +1,72 @@
+"""How long a step may take, from how long its runs took when they were recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.suite.store import read_runs
+
+# Installing an engine, and fetching what is cached nowhere.
+_SETUP_MINUTES = 10
+# A machine may be slower than the one on which the runs were recorded.
+_SLACK = 2.0
+
+
+def recorded_seconds(
+    models: Sequence[CatalogModel], device: str, aot_artifacts: Sequence[str], records: Sequence[Path] = ()
+) -> list[float]:
+    """Seconds that the runs of a step took, cold and warm together, one number a run.
+
+    Args:
+        models: The models of the step; those that `device` cannot run are left out.
+        device: ``cpu`` or ``cuda``.
+        aot_artifacts: As given to `coldwarm run`; empty: one run a model.
+        records: Folders of suites; they win over what the catalog tells. Newest last.
+
+    A model of which nothing is recorded is taken to be as slow as the slowest; empty where nothing is recorded at all.
+
+    Raises:
+        UsageError: One of `records` holds no run that can be read.
+    """
+    runs = [run for folder in records for run in read_runs(folder) if run.case.device == device]
+    from_records = {
+        run.case.name: run.cold.seconds + run.warm.seconds
+        for run in runs
+        if run.cold is not None and run.warm is not None
+    }
+    found: list[float | None] = []
+    for model in models:
+        if model.entry.unsupported_on(device, "piecewise") is not None:
+            continue
+        for artifact in aot_artifacts or (None,):
+            name = model.entry.id if artifact is None else f"{model.entry.id}+{artifact}"
+            found.append(from_records.get(name) or _of_catalog(model, device, artifact))
+    known = [seconds for seconds in found if seconds is not None]
+    return [max(known) if seconds is None else seconds for seconds in found] if known else []
+
+
+def minutes_for(seconds: Sequence[float], jobs: int) -> int:
+    """Whole minutes after which a step of runs that take so long, `jobs` at a time, is to be ended.
+
+    Twice what its runs take, longest first, and ten minutes to set up; an hour where nothing is known.
+    """
+    if not seconds:
+        return 60
+    ends = [0.0] * jobs
+    for each in sorted(seconds, reverse=True):
+        ends[ends.index(min(ends))] += each
+    return _SETUP_MINUTES + math.ceil(_SLACK * max(ends) / 60)
+
+
+def _of_catalog(model: CatalogModel, device: str, aot_artifact: str | None) -> float | None:
+    rows = [
+        row
+        for row in model.entry.expect
+        if row.seconds is not None
+        and row.when.device == device
+        and (aot_artifact is None or row.when.aot_artifact in (None, aot_artifact))
+    ]
+    return max((row.seconds.cold + row.seconds.warm for row in rows if row.seconds), default=None)

@@ -1,0 +1,94 @@
+"""`coldwarm ci`: prints pipelines that run the suite."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coldwarm.cli_options import AotArtifactChoice, AotArtifactOption, CatalogOption, DeviceChoice
+
+
+class CiSystem(StrEnum):
+    """What runs the pipeline."""
+
+    BUILDKITE = "buildkite"
+    GITHUB = "github"
+
+
+def ci(
+    system: Annotated[CiSystem, typer.Argument(help="buildkite: a pipeline; github: a workflow of GitHub Actions.")],
+    device: Annotated[
+        list[DeviceChoice] | None,
+        typer.Option(help="A step for this device; repeatable.", show_default="cpu and cuda"),
+    ] = None,
+    cpu_queue: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Agents' queue of the CPU step, or GitHub's runner.")
+    ] = None,
+    gpu_queue: Annotated[str, typer.Option(metavar="NAME", help="Agents' queue of the GPU step.")] = "gpu",
+    gpu: Annotated[str, typer.Option(metavar="NAME", help="The GPU machines' label among the agents.")] = "h100",
+    cpu_jobs: Annotated[int, typer.Option(min=1, help="Models side by side on the CPU.")] = 1,
+    gpu_jobs: Annotated[int, typer.Option(min=1, help="Models side by side on the GPU.")] = 8,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="The GPU step runs where a file like this changed; repeatable.",
+            show_default="what vLLM compiles, and with which keys",
+        ),
+    ] = None,
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="A shell command that comes first, such as an installation; repeatable."),
+    ] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Take time limits from this suite's records; repeatable.",
+            show_default="the times in the catalog",
+        ),
+    ] = None,
+    aot_artifact: AotArtifactOption = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Print a CI pipeline: the CPU step for every pull request, the GPU step where compilation is touched.
+
+    Each step runs the catalog, shows the table on the build's page, and keeps records, logs and JUnit.
+
+    Examples:
+
+      coldwarm ci buildkite > .buildkite/coldwarm.yml
+
+      coldwarm ci github --setup "pip install vllm coldwarm" > .github/workflows/coldwarm.yml
+    """
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.ci import buildkite, github
+    from coldwarm.ci.step import COMPILATION_PATHS, Step
+    from coldwarm.ci.time_limit import minutes_for, recorded_seconds
+
+    models = Catalog.read(catalog or []).models()
+    artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
+    steps = []
+    for each in dict.fromkeys(device or list(DeviceChoice)):
+        on_gpu = each is DeviceChoice.CUDA
+        jobs = gpu_jobs if on_gpu else cpu_jobs
+        default_queue = "ubuntu-latest" if system is CiSystem.GITHUB else "cpu"
+        steps.append(
+            Step(
+                device=each,
+                label=gpu if on_gpu else "cpu",
+                queue=gpu_queue if on_gpu else cpu_queue or default_queue,
+                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or []), jobs),
+                paths=tuple(path or COMPILATION_PATHS) if on_gpu else (),
+                setup=tuple(setup or []),
+                jobs=jobs,
+                aot_artifacts=tuple(artifacts),
+                catalogs=tuple(str(folder) for folder in catalog or []),
+            )
+        )
+    print_ = buildkite.pipeline if system is CiSystem.BUILDKITE else github.workflow
+    sys.stdout.write(print_(steps))
