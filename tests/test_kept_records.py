@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from coldwarm.catalog.catalog import Catalog
 from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.suite.result import RunResult
+from coldwarm.suite.judging import judge_run
 from coldwarm.suite.store import read_runs
-from coldwarm.verdict.verdict import Verdict
+from coldwarm.verdict.verdict import Status, Verdict
 
 RECORDS = Path(__file__).parent.parent / "records"
 SUITES = sorted(path.parent for path in RECORDS.rglob("suite.json"))
@@ -20,8 +24,8 @@ def test_verdicts_are_those_of_the_day(suite: Path) -> None:
     runs = read_runs(suite)
     assert runs
     for run in runs:
-        stored = Verdict.model_validate_json((suite / run.case.model_id / "verdict.json").read_bytes())
-        now = RunResult.of(run.case, run.cold, run.warm).verdict
+        stored = Verdict.model_validate_json((run.folder / "verdict.json").read_bytes())
+        now = judge_run(run, Catalog.read()).verdict
         assert (now.status, [(c.id, c.holds) for c in now.checks]) == (
             stored.status,
             [(c.id, c.holds) for c in stored.checks],
@@ -33,13 +37,8 @@ def test_there_are_records_of_all_eight_models_on_a_gpu() -> None:
     assert len(models) == 8
 
 
-def _findings(model: str) -> list[Finding]:
-    [run] = [
-        run
-        for suite in SUITES
-        for run in read_runs(suite)
-        if run.case.model_id == model and run.explanation is not None
-    ]
+def _findings(model: str, suite: str = "h100-2026-11-24") -> list[Finding]:
+    [run] = [run for run in read_runs(RECORDS / suite) if run.case.name == model and run.explanation is not None]
     assert run.explanation is not None
     return run.explanation.findings
 
@@ -57,8 +56,49 @@ def test_why_kimi_saves_again_on_a_gpu_is_kept() -> None:
 
 
 def test_what_glm_compiles_beside_vllm_on_a_gpu_is_kept() -> None:
-    assert {finding.kind for finding in _findings("glm-4.5")} == {FindingKind.COMPILED_OUTSIDE}
+    kinds = [finding.kind for finding in _findings("glm-4.5")]
+    assert kinds == [FindingKind.COMPILED_OUTSIDE] * 3 + [FindingKind.TUNED_AGAIN]
+    assert [f.kind for f in _findings("glm-4.5+bundled", "h100-2026-11-24-both")] == [FindingKind.COMPILED_OUTSIDE] * 3
 
 
 def test_healthy_runs_are_kept_without_findings() -> None:
-    assert _findings("gpt-oss-120b") == []
+    assert _findings("gpt-oss-120b+bundled", "h100-2026-11-24-both") == []
+
+
+def test_only_separate_artifacts_have_kernels_tuned_again() -> None:
+    for run in read_runs(RECORDS / "h100-2026-11-24-both"):
+        assert run.explanation is not None and run.warm is not None and run.warm.facts is not None
+        tuned = FindingKind.TUNED_AGAIN in {finding.kind for finding in run.explanation.findings}
+        # An MLA model that could not load has compiled everything again, and tuned it under another key.
+        loaded = run.warm.facts.counters["vllm.num_compiled_artifacts_loaded"] > 0
+        assert tuned == (run.case.aot_artifact == "separate" and loaded)
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.relative_to(RECORDS).as_posix())
+def test_the_catalog_of_now_gives_the_verdicts_of_the_day_without_torch(suite: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from coldwarm.catalog.catalog import Catalog; "
+        "from coldwarm.suite.judging import judge_again; "
+        "print([[r.case.name, str(r.verdict.status)] for r in judge_again(Path(sys.argv[1]), Catalog.read())], "
+        "'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(suite)], capture_output=True, text=True, check=True).stdout
+    stored = [
+        [path.parent.name, Verdict.model_validate_json(path.read_bytes()).status.value]
+        for run in read_runs(suite)
+        for path in [run.folder / "verdict.json"]
+    ]
+    assert told.strip() == f"{stored} False"
+
+
+def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
+    for suite in SUITES:
+        for run in read_runs(suite):
+            verdict = Verdict.model_validate_json((run.folder / "verdict.json").read_bytes())
+            assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
+            assert [check for check in verdict.checks if check.id.startswith("expected:")]
+
+
+def test_no_path_of_a_machine_is_kept() -> None:
+    for path in RECORDS.rglob("*.json"):
+        assert not re.search(r"/(tmp|home|root|work|site-packages)/", path.read_text()), path

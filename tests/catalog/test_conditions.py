@@ -155,3 +155,19 @@ def test_a_specifier_that_some_version_meets_is_accepted(specifier: str, version
 def test_a_misspelt_device_is_refused() -> None:
     with pytest.raises(ValidationError, match="'cpu' or 'cuda'"):
         Conditions.model_validate({"device": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_kept", "holds"),
+    [
+        (None, None, True),
+        (None, "bundled", True),
+        ("bundled", "bundled", True),
+        ("bundled", "separate", False),
+        ("separate", None, False),
+    ],
+)
+def test_how_compiled_subgraphs_are_kept_is_a_condition(wanted: str | None, is_kept: str | None, holds: bool) -> None:
+    conditions = Conditions.model_validate({"aot_artifact": wanted})
+    assert conditions.hold(HERE.model_copy(update={"aot_artifact": is_kept})) is holds
+    assert ("AOT artifact" in str(conditions)) is (wanted is not None)

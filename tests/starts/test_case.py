@@ -66,6 +66,14 @@ def test_reproduce_never_sets_a_variable_to_a_mask(monkeypatch: pytest.MonkeyPat
     assert "not recorded" not in command
 
 
+def test_a_case_with_a_mode_of_its_own_has_a_name_of_its_own_and_says_so() -> None:
+    case = of("cpu")
+    assert case.name == case.model_id
+    bundled = case.model_copy(update={"aot_artifact": "bundled"})
+    assert bundled.name == f"{case.model_id}+bundled"
+    assert bundled.reproduce({}) == f"{case.reproduce({})} --aot-artifact bundled"
+
+
 def words_after(flag: str, command: str) -> list[str]:
     """The words of a shell command that follow `flag`."""
     words = shlex.split(command)

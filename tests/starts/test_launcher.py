@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, _Steps, launch
+from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, StoppedError, _Steps, launch
 from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
 
@@ -43,7 +44,13 @@ def leave_behind(keep_events=False):
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., Ended]:
-    def start(code: str, *, time_limit: float = 20, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
+    def start(
+        code: str,
+        *,
+        time_limit: float = 20,
+        on_phase: Callable[[str], None] = lambda phase: None,
+        stop: Event | None = None,
+    ) -> Ended:
         events = os.pipe()
         return launch(
             [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(events[1])],
@@ -53,6 +60,7 @@ def start(tmp_path: Path) -> Callable[..., Ended]:
             working_folder=tmp_path,
             time_limit=time_limit,
             on_phase=on_phase,
+            stop=stop,
         )
 
     return start
@@ -223,3 +231,18 @@ def test_steps_arrive_whole_however_the_pipe_cuts_them(names: list[str], data: s
     made = steps.finish(time.monotonic())
     assert [step.name for step in made] == ["process start", *names]
     assert all(before.end == after.begin for before, after in pairwise(made))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["say('a'); leave_behind(); say('b'); time.sleep(60)", "leave_behind(); say('b'); os.close(fd); time.sleep(60)"],
+)
+def test_a_start_that_is_stopped_is_killed_with_all_it_started(
+    start: Callable[..., Ended], tmp_path: Path, code: str
+) -> None:
+    stop = Event()
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        start(code, stop=stop, on_phase=lambda phase: stop.set() if phase == "b" else None)
+    assert time.monotonic() - began < 10
+    assert is_gone(grandchild(tmp_path))

@@ -351,3 +351,16 @@ class TestWithoutAProcess:
     def test_a_changed_variable_that_coldwarm_sets_is_overridden(self, tmp_path: Path) -> None:
         starts = starter(tmp_path, warm_changes=Changes(environment={"VLLM_CACHE_ROOT": "/mine"}))
         assert "VLLM_CACHE_ROOT" in starts.warm().overridden
+
+
+@pytest.mark.usefixtures("fake_engine")
+@pytest.mark.parametrize("of_case", [None, "bundled"])
+def test_how_subgraphs_are_kept_is_the_cases_and_wins_over_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_case: str | None
+) -> None:
+    monkeypatch.setenv("VLLM_FAKE_AOT_ARTIFACT", "the user's")
+    case = case_of(engine="fake", config=tiny_config(), aot_artifact=of_case)
+    record = Starter(case, tmp_path / "scratch", tmp_path / "output", time_limit=30).cold()
+    keys = CacheKeys.model_validate_json((tmp_path / "output" / "cold.keys.json").read_bytes())
+    assert keys.factors["environment"]["VLLM_FAKE_AOT_ARTIFACT"] == (of_case or "the user's")
+    assert record.environment.get("VLLM_FAKE_AOT_ARTIFACT") == (None if of_case else "the user's")

@@ -184,3 +184,14 @@ def test_the_command_to_run_a_model_of_the_users_catalog_again_finds_it(
 def test_planning_imports_no_torch_and_no_engine(catalog: Catalog) -> None:
     plan(catalog, [], device="cpu")
     assert not {"torch", "vllm"} & sys.modules.keys()
+
+
+def test_each_way_to_keep_compiled_subgraphs_is_a_case_of_its_own(catalog: Catalog) -> None:
+    cases = plan(catalog, ["qwen3-32b", "glm-4.5"], device="cpu", aot_artifacts=["separate", "bundled", "separate"])
+    assert [case.name for case in cases] == [
+        "qwen3-32b+separate",
+        "qwen3-32b+bundled",
+        "glm-4.5+separate",
+        "glm-4.5+bundled",
+    ]
+    assert [case.aot_artifact for case in plan(catalog, ["glm-4.5"], device="cpu")] == [None]

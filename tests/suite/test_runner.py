@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -12,6 +14,7 @@ from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
 from coldwarm.suite.store import Store, read_runs
 from coldwarm.verdict.verdict import Status
+from tests.support.processes import is_gone
 from tests.support.records import cold_record, model_entry, tiny_config, unfinished_record, warm_record
 from tests.support.runs import case_of
 
@@ -162,3 +165,54 @@ def test_a_run_that_cannot_be_explained_leaves_the_others_theirs(
         assert result.explanation == Explanation(
             notes=["could not be explained: RuntimeError: a trace of another layout"]
         )
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_runs_side_by_side_are_told_in_the_order_of_their_cases_and_say_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Barrier(2, timeout=30)
+
+    class Meeting(Told):
+        def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
+
+        def start_began(self, case: Case, kind: StartKind) -> None: ...
+
+    def meet(folder: Path, *_: object) -> Explanation:
+        # Neither run is explained before both were started.
+        both.wait()
+        return Explanation()
+
+    monkeypatch.setattr("coldwarm.suite.runner.explain", meet)
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), Meeting(), time_limit=30, jobs=2)
+    runs.run([case("a"), case("b")])
+    assert [result.case.model_id for result in runs.results] == ["a", "b"]
+    assert [result.verdict.status for result in runs.results] == [Status.PASSED] * 2
+    for result in runs.results:
+        assert result.cold is not None and result.cold.side_by_side == 2
+    assert [run.cold and run.cold.side_by_side for run in read_runs(tmp_path / "suite")] == [2, 2]
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_an_interrupt_ends_the_starts_of_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = tmp_path / "sleeper"
+    monkeypatch.setenv("FAKE_SLEEPER", str(ready))
+
+    class Interrupting(Told):
+        def start_began(self, case: Case, kind: StartKind) -> None: ...
+
+        def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
+            if case.model_id == "b":
+                deadline = time.monotonic() + 20
+                while not (ready.exists() and ready.read_text()) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                raise KeyboardInterrupt
+
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b", "c"]), Interrupting(), time_limit=60, jobs=2)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        runs.run([case("a", "hangs"), case("b"), case("c")])
+    assert time.monotonic() - began < 30
+    assert runs.results == []
+    assert is_gone(int(ready.read_text()))
+    assert not (tmp_path / "suite" / "c").exists()

@@ -87,3 +87,35 @@ def test_several_issues_accept_several_failures() -> None:
 def test_an_issue_can_name_every_invariant(breaks: InvariantId) -> None:
     [issue], _ = accept((cold_record(), warm_record()), {"breaks": breaks})
     assert not issue.shows
+
+
+SAVES_AGAIN = {
+    "breaks": [InvariantId.SAVES_NOTHING, InvariantId.LOADS_ALL],
+    "cold": {},
+    "warm": {SAVED: 3, LOADED: 0},
+}
+
+
+def test_an_issue_can_accept_several_invariants_together() -> None:
+    [issue], failures = accept((cold_record(), warm_record(counters={SAVED: 3, LOADED: 0})), SAVES_AGAIN)
+    assert [failure.id for failure in failures] == SAVES_AGAIN["breaks"]
+    assert {failure.accepted_by for failure in failures} == {issue.id}
+
+
+def test_an_issue_of_several_invariants_accepts_none_where_one_of_them_holds() -> None:
+    [issue], [failure] = accept((cold_record(), warm_record(counters={SAVED: 0, LOADED: 0})), SAVES_AGAIN)
+    assert failure.id == InvariantId.LOADS_ALL
+    assert failure.accepted_by is None
+    assert issue.words.startswith("fails in another way than known: warm, nothing is saved: 0 artifacts saved")
+
+
+def test_an_issue_of_several_invariants_is_fixed_where_all_of_them_hold() -> None:
+    [issue], failures = accept((cold_record(), warm_record()), SAVES_AGAIN)
+    assert failures == []
+    assert not issue.shows
+
+
+def test_an_intermittent_issue_is_accepted_where_it_shows_and_missed_nowhere_else() -> None:
+    [issue], [failure] = accept(one_too_many(), {"intermittent": True})
+    assert failure.accepted_by == issue.id
+    assert accept((cold_record(), warm_record()), {"intermittent": True}) == ([], [])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.catalog.entry import ModelEntry
+from coldwarm.catalog.entry import Expectation, ModelEntry
 from coldwarm.starts.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.verdict import Status, Verdict, circumstances_of, judge, unsupported
@@ -139,28 +139,53 @@ def test_an_issue_whose_counters_were_expected_is_unexpectedly_fixed_too() -> No
     assert verdict(expect=[expected], known_issue=[known_issue()]).status is Status.UNEXPECTEDLY_FIXED
 
 
-ENTRIES_WITH_ISSUES = [model.entry for model in Catalog.read().models() if model.entry.known_issue]
+PACKAGED = [(model.entry, expected) for model in Catalog.read().models() for expected in model.entry.expect]
+of_the_catalog = pytest.mark.parametrize(
+    ("entry", "expected"),
+    PACKAGED,
+    ids=lambda each: getattr(each, "id", str(each.when) if hasattr(each, "when") else None),
+)
 
 
-def packaged_run(entry: ModelEntry, *, fewer: int) -> tuple[StartRecord, StartRecord]:
-    """What was measured of a packaged model, with so many fewer unique subgraphs."""
-    [expected] = entry.expect
+def packaged_run(expected: Expectation, *, saved_too_many: int = 0) -> tuple[StartRecord, StartRecord]:
+    """What was measured of a packaged model, with so many unique subgraphs more."""
+    versions = {name: (spec or "").removeprefix("~=") for name, spec in expected.when if name in ("torch", "vllm")}
     cold, warm = dict(expected.cold), dict(expected.warm)
-    cold[SAVED] -= fewer
-    cold[MISSES] -= fewer
-    warm[LOADED] -= fewer
-    return cold_record(counters=cold), warm_record(counters=warm)
+    for counters, name in ((cold, SAVED), (cold, MISSES), (warm, LOADED)):
+        counters[name] += saved_too_many
+    records = (
+        cold_record(counters=cold, device=expected.when.device),
+        warm_record(counters=warm, device=expected.when.device),
+    )
+    for record in records:
+        assert record.facts is not None
+        record.facts = record.facts.model_copy(
+            update={"versions": versions, "aot_artifact": expected.when.aot_artifact}
+        )
+    return records
 
 
-@pytest.mark.parametrize("entry", ENTRIES_WITH_ISSUES, ids=lambda entry: entry.id)
-def test_what_was_measured_of_a_packaged_model_is_its_known_issue(entry: ModelEntry) -> None:
-    found = judge(entry, *packaged_run(entry, fewer=0))
-    assert (found.status, found.notes) == (Status.KNOWN_ISSUE, [])
+@of_the_catalog
+def test_what_was_measured_of_a_packaged_model_is_accepted(entry: ModelEntry, expected: Expectation) -> None:
+    records = packaged_run(expected)
+    here = circumstances_of(records[0])
+    issues = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
+    found = judge(entry, *records)
+    assert (found.status, found.notes) == (Status.KNOWN_ISSUE if issues else Status.PASSED, [])
+    assert [issue.id for issue in found.issues] == issues
 
 
-@pytest.mark.parametrize("entry", ENTRIES_WITH_ISSUES, ids=lambda entry: entry.id)
-def test_a_known_issue_of_a_packaged_model_can_be_fixed(entry: ModelEntry) -> None:
-    assert judge(entry, *packaged_run(entry, fewer=1)).status is Status.UNEXPECTEDLY_FIXED
+@of_the_catalog
+def test_any_other_count_of_a_packaged_model_is_not(entry: ModelEntry, expected: Expectation) -> None:
+    assert judge(entry, *packaged_run(expected, saved_too_many=1)).status is Status.FAILED
+
+
+@of_the_catalog
+def test_a_known_issue_of_a_packaged_model_can_be_fixed(entry: ModelEntry, expected: Expectation) -> None:
+    assert entry.layer_kinds is not None
+    unshared = expected.cold[SAVED] - len(entry.layer_kinds) - 2
+    found = judge(entry, *packaged_run(expected, saved_too_many=-max(0, unshared)))
+    assert (found.status is Status.UNEXPECTEDLY_FIXED) == (unshared > 0 and expected.warm[LOADED] > 0)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])

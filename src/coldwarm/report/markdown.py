@@ -41,11 +41,11 @@ def _told(result: RunResult) -> list[str]:
         return []
     lines = ["", f"**{result.case.name}: {verdict.status}**", "", *(f"- {_line(reason)}" for reason in verdict.reasons)]
     if result.explanation is not None:
-        lines += [f"- {_line(line)}" for line in short_lines(result.explanation)]
+        lines += [f"{_indent(line)}- {_line(line)}" for line in short_lines(result.explanation)]
     if verdict.status is not Status.KNOWN_ISSUE:
         record = result.cold or result.warm
         again = result.case.reproduce(record.environment if record else None)
-        lines += ["", "```", *(line for line in _log_tail(result)), again, "```"]
+        lines += ["", "```", *_log_tail(result), again, "```"]
     return lines
 
 
@@ -79,6 +79,11 @@ def _line(text: str) -> str:
     for character in "\\`*_{}[]<>|":
         text = text.replace(character, f"\\{character}")
     return text
+
+
+def _indent(line: str) -> str:
+    """A line that goes on from the one above is a point below it."""
+    return "  " if line.startswith(" ") else ""
 
 
 def _log_tail(result: RunResult) -> list[str]:

@@ -1,0 +1,50 @@
+"""Keeps a suite in this folder: records, verdicts and explanations, without logs and traces, with relative paths.
+
+    python records/keep.py RUN NAME
+
+Verdicts and explanations are made again, by the catalog and the code as they are now.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.suite.explaining import explain_again
+from coldwarm.suite.store import Store
+
+KEPT = ("case.json", "cold.json", "warm.json")
+# Where a machine keeps packages, and the caches of one case.
+PLACES = re.compile(r"/(?:[\w.+-]+/)*?(?:site-packages|site|coldwarm-\w{8}/[\w.+-]+)/(?=\w)")
+
+ABSOLUTE = re.compile(r'"/(?:[\w.+-]+/)+')
+
+
+def keep(run: Path, folder: Path) -> None:
+    """Write what is worth keeping of the suite in `run` to `folder`, which must not exist."""
+    folder.mkdir()
+    _copy(run / "suite.json", folder)
+    suite = folder / "suite.json"
+    suite.write_text(ABSOLUTE.sub('"', suite.read_text()))
+    store = Store(folder)
+    for result, made in explain_again(run, Catalog.read(), None):
+        kept = store.folder_of(result.case)
+        kept.mkdir()
+        for name in KEPT:
+            _copy(made / name, kept)
+        store.keep_verdict(result.case, result.verdict)
+        if result.explanation is not None:
+            store.keep_explanation(result.case, result.explanation)
+        for path in kept.glob("*.json"):
+            path.write_text(PLACES.sub("", path.read_text()))
+        print(f"{result.case.name}: {result.verdict.status}")
+
+
+def _copy(path: Path, folder: Path) -> None:
+    (folder / path.name).write_text(PLACES.sub("", path.read_text()))
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), Path(__file__).parent / sys.argv[2])

@@ -1,0 +1,163 @@
+"""The printed pipelines hold by the public schema of each system, and say what they should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from coldwarm.cli import app
+
+SCHEMAS = {"buildkite": "vendor.buildkite", "github": "vendor.github-workflows"}
+OPTIONS: list[list[str]] = [
+    [],
+    ["--device", "cuda"],
+    ["--device", "cpu", "--cpu-jobs", "2", "--cpu-queue", "small"],
+    [
+        "--aot-artifact",
+        "separate",
+        "--aot-artifact",
+        "bundled",
+        "--gpu",
+        "h200",
+        "--gpu-queue",
+        "mithril",
+        "--gpu-jobs",
+        "4",
+    ],
+    [
+        "--setup",
+        "pip install 'vllm[x]' coldwarm",
+        "--setup",
+        'echo "a: b" # $HOME',
+        "--path",
+        "my dir/**",
+        "--path",
+        "it's/*",
+    ],
+]
+
+
+def printed(system: str, *options: str) -> str:
+    result = CliRunner().invoke(app, ["ci", system, *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def steps_of(system: str, *options: str) -> dict[str, Any]:
+    """The steps that run coldwarm, by key."""
+    content = yaml.safe_load(printed(system, *options))
+    if system == "github":
+        return {key: job for key, job in content["jobs"].items() if key != "changes"}
+    return {step["key"]: step for step in content["steps"]}
+
+
+def is_valid(system: str, path: Path) -> bool:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[system], str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_what_is_printed_holds_by_the_public_schema(system: str, tmp_path: Path) -> None:
+    paths = []
+    for number, options in enumerate(OPTIONS):
+        paths.append(tmp_path / f"{number}.yml")
+        paths[-1].write_text(printed(system, *options))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[system], *map(str, paths)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(("system", "key"), [("buildkite", "timeout_in_minutes: "), ("github", "timeout-minutes: ")])
+def test_the_schemas_refuse_what_is_wrong(system: str, key: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yml"
+    path.write_text(printed(system).replace(key, key + "about "))
+    assert not is_valid(system, path)
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_there_is_a_step_a_device_and_only_the_gpus_waits_for_changes(system: str) -> None:
+    steps = steps_of(system)
+    assert list(steps) == ["coldwarm-cpu", "coldwarm-cuda"]
+    key = "if_changed" if system == "buildkite" else "if"
+    assert key not in steps["coldwarm-cpu"]
+    assert key in steps["coldwarm-cuda"]
+    assert "vllm/compilation/**" in printed(system)
+    assert list(steps_of(system, "--device", "cuda")) == ["coldwarm-cuda"]
+
+
+def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
+    step = steps_of("buildkite", "--gpu", "h200", "--gpu-queue", "mithril", "--setup", "pip install coldwarm")[
+        "coldwarm-cuda"
+    ]
+    assert step["agents"] == {"queue": "mithril", "device": "h200"}
+    assert "coldwarm-out/**/*.json" in step["artifact_paths"]
+    setup, annotate, run = step["command"].strip().splitlines()
+    assert setup == "pip install coldwarm"
+    assert annotate.startswith("trap ") and "buildkite-agent annotate" in annotate and annotate.endswith("EXIT")
+    assert run.startswith("coldwarm run --device cuda --jobs 8 ")
+    assert "$" not in step["command"]
+
+
+def test_buildkites_script_annotates_and_fails_as_the_suite_does(tmp_path: Path) -> None:
+    command = steps_of("buildkite")["coldwarm-cpu"]["command"]
+    (tmp_path / "coldwarm").write_text(
+        "#!/bin/sh\nmkdir -p coldwarm-out; echo table > coldwarm-out/summary.md; exit 3\n"
+    )
+    (tmp_path / "buildkite-agent").write_text('#!/bin/sh\necho "$@" > told; cat >> told\n')
+    for name in ("coldwarm", "buildkite-agent"):
+        (tmp_path / name).chmod(0o755)
+    ran = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert ran.returncode == 3
+    assert (tmp_path / "told").read_text() == "annotate --context coldwarm-cpu --style info\ntable\n"
+
+
+def test_a_github_job_shows_the_table_and_keeps_the_records_however_it_ends() -> None:
+    job = steps_of("github")["coldwarm-cuda"]
+    assert job["runs-on"] == ["self-hosted", "gpu", "h100"]
+    summary, kept = job["steps"][-2:]
+    assert summary["if"] == kept["if"] == "always()"
+    assert "$GITHUB_STEP_SUMMARY" in summary["run"]
+    assert "coldwarm-out/**/*.json" in kept["with"]["path"]
+
+
+def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
+    [diff] = [
+        s for s in yaml.safe_load(printed("github", "--path", "a b/**"))["jobs"]["changes"]["steps"] if "run" in s
+    ]
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True)
+
+    def told(base: str) -> str:
+        output = tmp_path.parent / f"output-{tmp_path.name}"
+        output.write_text("")
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "BASE": base}
+        subprocess.run(["bash", "-ec", diff["run"]], cwd=tmp_path, env=environment, check=True)
+        return output.read_text()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "base")
+    for name in ("other.py", "a b/c/d.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+        git("add", ".")
+        git("commit", "-q", "-m", name)
+    assert told("HEAD~2") == told("HEAD~1") == told("") == "coldwarm-cuda=true\n"
+    git("checkout", "-q", "HEAD~1")
+    assert told("HEAD~1") == ""
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_the_command_is_one_that_coldwarm_takes(system: str) -> None:
+    words = ["coldwarm run --device cuda --jobs 4 --aot-artifact separate --aot-artifact bundled --output coldwarm-out"]
+    words += ["--junit coldwarm-out/junit.xml --markdown coldwarm-out/summary.md"]
+    assert " ".join(words) in printed(system, *OPTIONS[3])
+    # Refused for want of a GPU, and not for any of its words.
+    refused = CliRunner().invoke(app, " ".join(words).split()[1:])
+    assert refused.exit_code != 0 and "--device cuda needs" in str(refused.exception)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldwarm.catalog.catalog import Catalog, CatalogModel
+from coldwarm.catalog.entry import Expectation
+from coldwarm.ci.time_limit import minutes_for, recorded_seconds
+from tests.support.records import expectation, model_entry
+from tests.support.runs import passed
+from tests.support.stored import stored
+
+
+def model(model_id: str, **entry: object) -> CatalogModel:
+    return CatalogModel(model_entry(id=model_id, **entry), {}, Path(), Path())
+
+
+def measured(cold: float, warm: float, **when: str) -> Expectation:
+    return expectation(when={"device": "cpu", **when}, seconds={"cold": cold, "warm": warm})
+
+
+def test_times_are_those_of_the_catalog_on_that_device_and_mode() -> None:
+    models = [
+        model("a", expect=[measured(10, 1, aot_artifact="bundled"), measured(20, 2, aot_artifact="separate")]),
+        model("b", expect=[measured(5, 1)]),
+    ]
+    assert recorded_seconds(models, "cpu", []) == [22, 6]
+    assert recorded_seconds(models, "cpu", ["bundled", "separate"]) == [11, 22, 6, 6]
+    assert recorded_seconds(models, "cuda", []) == []
+
+
+def test_a_model_of_which_nothing_is_recorded_is_as_slow_as_the_slowest() -> None:
+    assert recorded_seconds([model("a", expect=[measured(10, 1)]), model("b")], "cpu", []) == [11, 11]
+
+
+def test_a_model_that_the_device_cannot_run_takes_no_time() -> None:
+    unsupported = model("b", unsupported=[{"reason": "r", "devices": ["cpu"]}])
+    assert recorded_seconds([model("a", expect=[measured(10, 1)]), unsupported], "cpu", []) == [11]
+
+
+def test_records_win_over_the_catalog(tmp_path: Path) -> None:
+    result = passed("a")
+    assert result.cold and result.warm
+    folder = stored(tmp_path / "suite", result)
+    models = [model("a", expect=[measured(1000, 1)])]
+    assert recorded_seconds(models, "cpu", [], [folder]) == [result.cold.seconds + result.warm.seconds]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jobs", "minutes"),
+    [([], 1, 60), ([30.0], 1, 11), ([60.0, 60.0], 1, 14), ([60.0, 60.0], 2, 12), ([90.0, 60.0, 30.0], 2, 13)],
+)
+def test_the_limit_is_twice_the_longest_of_the_jobs_and_the_time_to_set_up(
+    seconds: list[float], jobs: int, minutes: int
+) -> None:
+    assert minutes_for(seconds, jobs) == minutes
+
+
+@given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=8), st.integers(1, 8))
+def test_more_jobs_never_take_longer_and_no_run_is_cut(seconds: list[float], jobs: int) -> None:
+    limit = minutes_for(seconds, jobs)
+    assert limit * 60 >= 2 * max(seconds)
+    assert limit <= minutes_for(seconds, 1)
+
+
+def test_every_model_of_the_catalog_has_times_for_its_devices() -> None:
+    models = Catalog.read().models()
+    for device, runnable in (("cpu", 7), ("cuda", 8)):
+        rows = [e for m in models for e in m.entry.expect if e.when.device == device]
+        assert len(rows) == 2 * runnable and all(row.seconds for row in rows)

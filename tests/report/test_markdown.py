@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from coldwarm.errors import UsageError
+from coldwarm.report.markdown import to_markdown, write_markdown
+from coldwarm.starts.phases import Phase
+from coldwarm.suite.result import RunResult
+from tests.support.records import cold_record, expectation, model_entry, warm_record
+from tests.support.runs import crashed, failed, known, passed, result_of, unsupported
+
+
+def html(*results: RunResult) -> str:
+    return str(MarkdownIt("commonmark").enable("table").render(to_markdown(list(results))))
+
+
+def test_every_run_has_a_row() -> None:
+    text = html(passed(), failed(), known(), unsupported(), crashed())
+    for name, status in (
+        ("passes", "passed"),
+        ("fails", "failed"),
+        ("known", "known issue"),
+        ("unsupported", "unsupported"),
+        ("crashes", "error"),
+    ):
+        [row] = [row for row in text.split("<tr>") if f"<td>{name}</td>" in row and f"<td>{status}</td>" in row]
+        assert row.count("<td>") == 8
+
+
+def test_what_failed_says_why_and_how_to_run_it_again() -> None:
+    text = html(failed())
+    assert "<li>cold, only the unique is compiled: 4 artifacts saved" in text
+    assert "coldwarm run fails --device cpu" in text
+    assert "<strong>" not in html(passed(), unsupported())
+
+
+def test_a_known_issue_says_which_and_not_how_to_run_it_again() -> None:
+    text = html(known())
+    assert "https://example.org/issues/1" in text
+    assert "coldwarm run" not in text
+
+
+def test_what_looks_like_markup_stays_text() -> None:
+    text = html(crashed(failure={"what": "a|b <b>*c*</b> `d`\n# e"}))
+    assert "a|b &lt;b&gt;*c*&lt;/b&gt; `d` # e" in text
+
+
+def test_phases_and_the_starts_at_a_time_are_told_of_every_start() -> None:
+    phases = [Phase(name="import", seconds=3.0), Phase(name="unaccounted", seconds=0.25)]
+    text = to_markdown(
+        [
+            result_of(
+                model_entry(expect=[expectation()]),
+                cold_record(phases=phases, seconds=3.25, side_by_side=8),
+                warm_record(phases=phases[:1], seconds=3.0, side_by_side=2),
+            )
+        ]
+    )
+    assert "| model | start | starts at a time | s | import | unaccounted |" in text
+    assert "| tiny | cold | 8 | 3.2 | 3.0 | 0.2 |" in text
+    assert "| tiny | warm | 2 | 3.0 | 3.0 |  |" in text
+
+
+def test_where_nothing_ran_there_are_no_phases() -> None:
+    assert "details" not in to_markdown([unsupported()])
+
+
+def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_markdown(tmp_path / "file" / "summary.md", [passed()])
