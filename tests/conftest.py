@@ -26,7 +26,7 @@ pytest_plugins = ["pytester"]
 _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"
 
 # Wild inputs, but few of them in each run: the tests without vLLM are meant to be run after every change.
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.load_profile("quick")
 
 

@@ -36,6 +36,8 @@ class Shared:
 
     first_half: Future[Finished]
     second_half: Future[Finished]
+    both_artifacts: Future[Finished]
+    """One command with `--jobs 2`."""
     shipped: Future[Finished]
     bare: Future[Finished]
     killed: Future[Finished]
@@ -62,6 +64,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 environment={"VLLM_CACHE_ROOT": str(folder / "never"), "VLLM_RPC_TIMEOUT": "10001"},
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
+            both_artifacts=pool.submit(
+                run,
+                folder / "both",
+                "llama-3.1-8b",
+                "--aot-artifact=separate",
+                "--aot-artifact=bundled",
+                "--jobs=2",
+                "--json",
+            ),
             shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
             bare=pool.submit(
                 run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"

@@ -33,8 +33,8 @@ class Finished:
     """The user's temporary folder, empty before."""
 
     def runs(self) -> dict[str, Any]:
-        """The runs of the JSON report, by model."""
-        return {run["model"]: run for run in json.loads(self.stdout)["runs"]}
+        """The runs of the JSON report, by name."""
+        return {run["name"]: run for run in json.loads(self.stdout)["runs"]}
 
 
 class Running:

@@ -117,7 +117,11 @@ class VllmInstallation:
 
     def versions(self) -> dict[str, str]:
         """Versions of vLLM and of what compiles for it."""
-        found = {"vllm": self.version}
+        return {"vllm": self.version, **self._versions}
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        found = {}
         for distribution in _RECORDED:
             try:
                 found[distribution] = version(distribution)
