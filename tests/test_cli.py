@@ -155,6 +155,25 @@ def test_judge_of_one_run_with_all_reports(ask: Ask, tmp_path: Path) -> None:
     assert [case.name for case in cases] == ["b"]
 
 
+def test_reports_are_written_also_where_nobody_reads_the_table(tmp_path: Path) -> None:
+    suite = stored(tmp_path / "suite", *(passed(f"model-{number}") for number in range(3)))
+    reports = ["--junit", str(tmp_path / "junit.xml"), "--markdown", str(tmp_path / "summary.md")]
+    command = shlex.join([sys.executable, "-m", "coldwarm", "judge", str(suite), *reports])
+    # The reader is gone before anything is written.
+    subprocess.run(["bash", "-c", f"{{ sleep 0.1; {command}; }} | true"], check=True, capture_output=True)
+    assert (tmp_path / "junit.xml").is_file()
+    assert "| model-2 |" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_starts(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"architectures": ["A"]}')
+    (tmp_path / "folder").mkdir()
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--markdown", "folder")
+    assert (done.code, done.stdout) == (2, "")
+    assert "cannot write folder" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_judge_goes_by_the_catalog_as_it_is_now(ask: Ask, tmp_path: Path) -> None:
     then = model_entry(id="mine", expect=[expectation(cold={SAVED: 2})])
     suite = stored(tmp_path / "suite", RunResult.of(case_of(then), cold_record(), warm_record()))

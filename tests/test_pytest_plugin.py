@@ -54,6 +54,11 @@ def test_tests_are_selected_as_others_are(pytester: pytest.Pytester, options: li
     assert collected(pytester, *options) == [f"coldwarm::{model_id}" for model_id in ids]
 
 
+def test_each_way_to_keep_compiled_subgraphs_is_a_test_of_its_own(pytester: pytest.Pytester) -> None:
+    options = ["--coldwarm-aot-artifact=separate", "--coldwarm-aot-artifact=bundled", "-k", "glm"]
+    assert collected(pytester, *options) == ["coldwarm::glm-4.5+separate", "coldwarm::glm-4.5+bundled"]
+
+
 def test_pytest_counts_them_as_collected(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(): pass")
     result = pytester.runpytest_subprocess(*WITHOUT, "--coldwarm", "--collect-only", "-k", "glm")

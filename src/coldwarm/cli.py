@@ -244,6 +244,15 @@ def main() -> None:
 
 
 def _report(results: list[RunResult], *, json: bool, junit: Path | None, markdown: Path | None) -> None:
+    # Files first: whoever reads stdout may stop reading (`| head`).
+    if junit is not None:
+        from coldwarm.report.junit import write_junit
+
+        write_junit(junit, results)
+    if markdown is not None:
+        from coldwarm.report.markdown import write_markdown
+
+        write_markdown(markdown, results)
     if json:
         from coldwarm.report.json_report import to_json
 
@@ -252,14 +261,6 @@ def _report(results: list[RunResult], *, json: bool, junit: Path | None, markdow
         from coldwarm.report.table import print_results
 
         print_results(_stdout(), results)
-    if markdown is not None:
-        from coldwarm.report.markdown import write_markdown
-
-        write_markdown(markdown, results)
-    if junit is not None:
-        from coldwarm.report.junit import write_junit
-
-        write_junit(junit, results)
 
 
 def _exit(results: list[RunResult]) -> None:

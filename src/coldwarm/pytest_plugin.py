@@ -26,6 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--coldwarm", action="store_true", help="Add a test for each model of coldwarm's catalog.")
     group.addoption("--coldwarm-device", metavar="DEVICE", help="cpu or cuda (default: what vLLM was built for).")
     group.addoption(
+        "--coldwarm-aot-artifact",
+        metavar="HOW",
+        action="append",
+        default=[],
+        choices=["bundled", "separate"],
+        help="How vLLM keeps compiled subgraphs (VLLM_USE_MEGA_AOT_ARTIFACT 1 or 0); both, given twice.",
+    )
+    group.addoption(
         "--coldwarm-catalog", metavar="DIR", action="append", default=[], help="A folder of your own model TOML files."
     )
     group.addoption(

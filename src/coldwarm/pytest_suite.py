@@ -27,7 +27,12 @@ class SuiteCollector(pytest.Collector):
         config = self.config
         try:
             folders = [Path(folder) for folder in config.getoption("--coldwarm-catalog")]
-            cases = plan(Catalog.read(folders), [], device=config.getoption("--coldwarm-device"))
+            cases = plan(
+                Catalog.read(folders),
+                [],
+                device=config.getoption("--coldwarm-device"),
+                aot_artifacts=config.getoption("--coldwarm-aot-artifact"),
+            )
         except ColdwarmError as error:
             raise pytest.UsageError(f"coldwarm: {error}") from error
         for case in cases:

@@ -104,16 +104,17 @@ def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
     assert "$" not in step["command"]
 
 
-def test_buildkites_script_annotates_and_fails_as_the_suite_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [0, 3])
+def test_buildkites_script_annotates_and_ends_as_the_suite_does(tmp_path: Path, status: int) -> None:
     command = steps_of("buildkite")["coldwarm-cpu"]["command"]
     (tmp_path / "coldwarm").write_text(
-        "#!/bin/sh\nmkdir -p coldwarm-out; echo table > coldwarm-out/summary.md; exit 3\n"
+        f"#!/bin/sh\nmkdir -p coldwarm-out; echo table > coldwarm-out/summary.md; exit {status}\n"
     )
     (tmp_path / "buildkite-agent").write_text('#!/bin/sh\necho "$@" > told; cat >> told\n')
     for name in ("coldwarm", "buildkite-agent"):
         (tmp_path / name).chmod(0o755)
     ran = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
-    assert ran.returncode == 3
+    assert ran.returncode == status
     assert (tmp_path / "told").read_text() == "annotate --context coldwarm-cpu --style info\ntable\n"
 
 
@@ -127,18 +128,19 @@ def test_a_github_job_shows_the_table_and_keeps_the_records_however_it_ends() ->
 
 
 def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
-    [diff] = [
-        s for s in yaml.safe_load(printed("github", "--path", "a b/**"))["jobs"]["changes"]["steps"] if "run" in s
-    ]
+    def script(path: str) -> str:
+        workflow = yaml.safe_load(printed("github", "--path", path))
+        [diff] = [step for step in workflow["jobs"]["changes"]["steps"] if "run" in step]
+        return str(diff["run"])
 
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True)
 
-    def told(base: str) -> str:
+    def told(base: str, path: str = "a b/**") -> str:
         output = tmp_path.parent / f"output-{tmp_path.name}"
         output.write_text("")
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "BASE": base}
-        subprocess.run(["bash", "-ec", diff["run"]], cwd=tmp_path, env=environment, check=True)
+        subprocess.run(["bash", "-ec", script(path)], cwd=tmp_path, env=environment, check=True)
         return output.read_text()
 
     git("init", "-q")
@@ -149,6 +151,7 @@ def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
         git("add", ".")
         git("commit", "-q", "-m", name)
     assert told("HEAD~2") == told("HEAD~1") == told("") == "coldwarm-cuda=true\n"
+    assert told("HEAD~2", "a b/*") == ""
     git("checkout", "-q", "HEAD~1")
     assert told("HEAD~1") == ""
 

@@ -22,6 +22,14 @@ def test_the_most_at_one_time_counts_for_all_that_ran_then() -> None:
     assert running.end(running.begin()) == 1
 
 
+def test_those_that_ended_before_another_began_are_not_forgotten() -> None:
+    running = SideBySide()
+    first, second, third = (running.begin() for _ in range(3))
+    assert (running.end(first), running.end(second)) == (3, 3)
+    fourth = running.begin()
+    assert (running.end(third), running.end(fourth)) == (3, 2)
+
+
 @given(st.lists(st.booleans(), max_size=20))
 def test_it_is_what_a_slow_count_tells(begins: list[bool]) -> None:
     running = SideBySide()
