@@ -40,9 +40,14 @@ def ci(
             show_default="what vLLM compiles, and with which keys",
         ),
     ] = None,
-    setup: Annotated[
+    cpu_setup: Annotated[
         list[str] | None,
-        typer.Option(metavar="COMMAND", help="A shell command that comes first, such as an installation; repeatable."),
+        typer.Option(
+            metavar="COMMAND", help="A shell command that comes first on the CPU: an installation; repeatable."
+        ),
+    ] = None,
+    gpu_setup: Annotated[
+        list[str] | None, typer.Option(metavar="COMMAND", help="The same for the GPU; repeatable.")
     ] = None,
     records: Annotated[
         list[Path] | None,
@@ -58,12 +63,13 @@ def ci(
     """Print a CI pipeline: the CPU step for every pull request, the GPU step where compilation is touched.
 
     Each step runs the catalog, shows the table on the build's page, and keeps records, logs and JUnit.
+    Without a set-up, the machines must have coldwarm beside their vLLM.
 
     Examples:
 
       coldwarm ci buildkite > .buildkite/coldwarm.yml
 
-      coldwarm ci github --setup "pip install vllm coldwarm" > .github/workflows/coldwarm.yml
+      coldwarm ci github --cpu-setup "pip install ./coldwarm" --gpu-setup "pip install ./coldwarm"
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github
@@ -84,7 +90,7 @@ def ci(
                 queue=gpu_queue if on_gpu else cpu_queue or default_queue,
                 minutes=minutes_for(recorded_seconds(models, each, artifacts, records or []), jobs),
                 paths=tuple(path or COMPILATION_PATHS) if on_gpu else (),
-                setup=tuple(setup or []),
+                setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
                 jobs=jobs,
                 aot_artifacts=tuple(artifacts),
                 catalogs=tuple(str(folder) for folder in catalog or []),

