@@ -364,3 +364,16 @@ def test_how_subgraphs_are_kept_is_the_cases_and_wins_over_the_users(
     keys = CacheKeys.model_validate_json((tmp_path / "output" / "cold.keys.json").read_bytes())
     assert keys.factors["environment"]["VLLM_FAKE_AOT_ARTIFACT"] == (of_case or "the user's")
     assert record.environment.get("VLLM_FAKE_AOT_ARTIFACT") == (None if of_case else "the user's")
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_what_the_warm_start_alone_has_wins_over_how_the_case_keeps_subgraphs(tmp_path: Path) -> None:
+    changed = Changes(environment={"VLLM_FAKE_AOT_ARTIFACT": "separate"})
+    case = case_of(engine="fake", config=tiny_config(), aot_artifact="bundled", warm_changes=changed)
+    starter = Starter(case, tmp_path / "scratch", tmp_path / "output", time_limit=30)
+    starter.cold()
+    starter.warm()
+    keys = [
+        CacheKeys.model_validate_json((tmp_path / "output" / f"{kind}.keys.json").read_bytes()) for kind in StartKind
+    ]
+    assert [each.factors["environment"]["VLLM_FAKE_AOT_ARTIFACT"] for each in keys] == ["bundled", "separate"]

@@ -308,3 +308,11 @@ def test_judging_stored_records_again_gives_the_same_verdict() -> None:
     again = judge(ModelEntry.model_validate_json(entry.model_dump_json()), *stored)
     assert first == again == judge(entry, cold, warm)
     assert Verdict.model_validate_json(first.model_dump_json()) == first
+
+
+def test_a_warm_start_with_another_kind_of_artifact_is_judged() -> None:
+    # `--warm-env VLLM_USE_MEGA_AOT_ARTIFACT=0`: whether that throws the cache away is what was asked.
+    cold, warm = cold_record(), warm_record()
+    assert cold.facts is not None and warm.facts is not None
+    cold.facts.aot_artifact, warm.facts.aot_artifact = "bundled", "separate"
+    assert judge(model_entry(), cold, warm).status is Status.PASSED

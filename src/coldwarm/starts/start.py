@@ -80,8 +80,10 @@ class Starter:
     def _start(self, kind: StartKind, changed: Changes, on_phase: Callable[[str], None]) -> StartRecord:
         case = self._case
         installation = load_installation(case.engine)
-        of_case = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
-        user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in of_case}
+        chosen = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
+        # The case's choice wins over the user's environment, and what the warm start alone is to have over both.
+        chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
+        user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
         options = merged(case.options, changed.options)
         before = self._caches.manifest()
         changes_of_caches = changes(self._left_by_cold, before)
@@ -112,7 +114,7 @@ class Starter:
             compilation=case.compilation,
             token=uuid.uuid4().hex,
             engine_defaults=installation.environment(),
-            user={**user, **of_case},
+            user={**user, **chosen},
         )
         command = [sys.executable, "-m", "coldwarm.starts.worker", str(request)]
         ended = launch(

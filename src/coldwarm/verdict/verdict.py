@@ -106,7 +106,6 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord) -> str | None:
             ("engine", cold.engine, warm.engine),
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
-            ("AOT artifact", cold.facts.aot_artifact, warm.facts.aot_artifact),
             *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
         )
         if a != b
