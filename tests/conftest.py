@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from coldwarm.engines import engine
 from coldwarm.starts import start
+from coldwarm.starts.isolation import WorkerProcess
 from coldwarm.starts.launcher import Ended
 from coldwarm.starts.phases import Step
 from coldwarm.starts.request import StartRequest
@@ -56,10 +57,11 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every start end at once, healthy, without a process."""
 
-    def launch(command: Sequence[str], events: tuple[int, int], *_: object, log: Path, **__: object) -> Ended:
+    def launch(begin: partial[WorkerProcess], events: tuple[int, int], *_: object, log: Path, **__: object) -> Ended:
         for end in events:
             os.close(end)
-        request = StartRequest.model_validate_json(Path(command[-1]).read_bytes())
+        [order] = begin.args
+        request = StartRequest.model_validate_json(order.request.read_bytes())
         log.touch()
         request.result.write_text(WorkerResult(facts=cold_facts()).model_dump_json())
         began = time.time()

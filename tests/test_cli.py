@@ -383,7 +383,8 @@ def test_run_past_its_time_limit_is_a_crash(ask: Ask, tmp_path: Path, monkeypatc
 def test_an_interrupted_run_reports_what_is_finished(commands: Commands) -> None:
     sleeper = commands.folder / "sleeper"
     models = [model(commands.folder, "a", "raises"), model(commands.folder, "b", "hangs")]
-    running = commands.begin("run", *models, "--engine", "fake", "--output", "out", FAKE_SLEEPER=str(sleeper))
+    arguments = ("--engine", "fake", "--jobs", "1", "--output", "out")
+    running = commands.begin("run", *models, *arguments, FAKE_SLEEPER=str(sleeper))
     assert running.stderr is not None
     with running:
         for line in running.stderr:

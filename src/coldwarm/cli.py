@@ -17,8 +17,10 @@ from coldwarm.cli_options import (
     CatalogOption,
     CompilationChoice,
     CompilationOption,
+    DepthOption,
     DeviceOption,
     EngineOption,
+    IsolationOption,
     JobsOption,
     JsonOption,
     JunitOption,
@@ -32,6 +34,8 @@ from coldwarm.cli_options import (
 )
 from coldwarm.errors import ColdwarmError, UsageError
 from coldwarm.exit_codes import ExitCode
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
 
 if TYPE_CHECKING:
     from coldwarm.report.console import PlainConsole
@@ -58,10 +62,12 @@ def run(
     device: DeviceOption = None,
     compilation: CompilationOption = CompilationChoice.PIECEWISE,
     aot_artifact: AotArtifactOption = None,
+    depth: DepthOption = Depth.FULL,
+    isolation: IsolationOption = IsolationKind.FORK,
     set_: SetOption = None,
     warm_set: WarmSetOption = None,
     warm_env: WarmEnvOption = None,
-    jobs: JobsOption = 1,
+    jobs: JobsOption = None,
     timeout: TimeoutOption = 600,
     output: OutputOption = None,
     json: JsonOption = False,
@@ -83,7 +89,9 @@ def run(
 
       coldwarm run glm-4.5 --warm-env VLLM_X=1      does this flag throw the cache away?
 
-      coldwarm run --device cuda --jobs 8           on a GPU, eight models side by side
+      coldwarm run --depth count                    the counts alone, in a fraction of the time
+
+      coldwarm run --isolation spawn --jobs 1       times as in production, one start after another
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.console import PlainConsole
@@ -91,6 +99,7 @@ def run(
     from coldwarm.report.live import live_view
     from coldwarm.starts.case import Changes
     from coldwarm.starts.options import parse_options, parse_variables
+    from coldwarm.suite.capacity import fitting_jobs
     from coldwarm.suite.interrupt import orderly_interrupt
     from coldwarm.suite.plan import plan
     from coldwarm.suite.runner import Runner
@@ -103,6 +112,7 @@ def run(
         device=device,
         compilation=compilation,
         aot_artifacts=aot_artifact or [],
+        depth=depth,
         options=parse_options(set_ or [], flag="--set"),
         warm_changes=Changes(
             environment=parse_variables(warm_env or [], flag="--warm-env"),
@@ -117,7 +127,7 @@ def run(
     interrupted = False
     with orderly_interrupt():
         view = live_view(progress, len(cases))
-        runner = Runner(store, view, time_limit=timeout, jobs=jobs)
+        runner = Runner(store, view, time_limit=timeout, jobs=jobs or fitting_jobs(cases), isolation=isolation)
         try:
             with view:
                 runner.run(cases)

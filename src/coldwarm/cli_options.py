@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
+
 
 class DeviceChoice(StrEnum):
     """What to start on."""
@@ -80,13 +83,30 @@ WarmEnvOption = Annotated[
     list[str] | None,
     _assignments("--warm-env", "An environment variable for the warm start alone: does it throw the cache away?"),
 ]
+DepthOption = Annotated[
+    Depth,
+    typer.Option(
+        help="How far starts go. trace: Dynamo, splitting and cache keys, cold only, nothing is compiled. count: "
+        "artifacts are saved and loaded for real, but hold no kernels. full: everything; the only one whose times, "
+        "kernels and outputs mean anything."
+    ),
+]
+IsolationOption = Annotated[
+    IsolationKind,
+    typer.Option(
+        help="fork: the engine is imported once, and each start is a process forked from there. spawn: each start is "
+        "a new interpreter that does everything itself, as in production. Counts and verdicts are the same."
+    ),
+]
 JobsOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--jobs",
         "-j",
         min=1,
-        help="Models that are run side by side. Counts and verdicts stay the same; times are under load.",
+        help="Models that are run side by side; 1 for times that no other start disturbs. Counts and verdicts stay "
+        "the same.",
+        show_default="what cores and memory allow",
     ),
 ]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")]

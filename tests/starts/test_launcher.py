@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 import uuid
@@ -15,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coldwarm.starts.launcher import TOKEN_VARIABLE, Ended, StoppedError, _Steps, launch
+from coldwarm.starts.environment import TOKEN_VARIABLE
+from coldwarm.starts.isolation import WorkerProcess
+from coldwarm.starts.launcher import Ended, StoppedError, _Steps, launch
 from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
 
@@ -42,6 +45,23 @@ def leave_behind(keep_events=False):
 """
 
 
+def begin(command: list[str], events: int, folder: Path, token: str) -> Callable[[int], WorkerProcess]:
+    """Begin `command` as a worker is begun: in a session of its own, with the token."""
+
+    def begin(output: int) -> WorkerProcess:
+        return subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={TOKEN_VARIABLE: token},
+            cwd=folder,
+            pass_fds=(events,),
+            start_new_session=True,
+        )
+
+    return begin
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., Ended]:
     def start(
@@ -52,12 +72,12 @@ def start(tmp_path: Path) -> Callable[..., Ended]:
         stop: Event | None = None,
     ) -> Ended:
         events = os.pipe()
+        token = uuid.uuid4().hex
         return launch(
-            [sys.executable, "-I", "-S", "-c", PRELUDE + code, str(events[1])],
+            begin([sys.executable, "-I", "-S", "-c", PRELUDE + code, str(events[1])], events[1], tmp_path, token),
             events,
-            {TOKEN_VARIABLE: uuid.uuid4().hex},
+            token,
             log=tmp_path / "log",
-            working_folder=tmp_path,
             time_limit=time_limit,
             on_phase=on_phase,
             stop=stop,
@@ -195,7 +215,7 @@ def test_a_worker_that_closes_the_pipe_and_hangs_is_killed_in_time(start: Callab
 
 def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
     events = os.pipe()
-    launch(["true"], events, {TOKEN_VARIABLE: "t"}, log=tmp_path / "log", working_folder=tmp_path, time_limit=9)
+    launch(begin(["true"], events[1], tmp_path, "t"), events, "t", log=tmp_path / "log", time_limit=9)
     for end in events:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(end)
@@ -204,14 +224,8 @@ def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
 def test_both_ends_of_the_pipe_are_closed_where_the_command_cannot_be_run(tmp_path: Path) -> None:
     events = os.pipe()
     with pytest.raises(FileNotFoundError):
-        launch(
-            [str(tmp_path / "no such program")],
-            events,
-            {TOKEN_VARIABLE: "t"},
-            log=tmp_path / "log",
-            working_folder=tmp_path,
-            time_limit=9,
-        )
+        no_such = begin([str(tmp_path / "no such program")], events[1], tmp_path, "t")
+        launch(no_such, events, "t", log=tmp_path / "log", time_limit=9)
     for end in events:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(end)

@@ -87,6 +87,15 @@ class Seconds(_Strict):
     warm: Annotated[float, Field(gt=0)]
 
 
+class Memory(_Strict):
+    """The most memory that a start of the run took, in GiB, as measured; for planning, never for a verdict."""
+
+    host: Annotated[float, Field(gt=0)]
+    """Resident, of the worker's process."""
+    device: Annotated[float, Field(gt=0)] | None = None
+    """Reserved on the GPU by PyTorch; None: on a CPU."""
+
+
 class Expectation(_Strict):
     """The exact counters that the model must show where `when` holds."""
 
@@ -95,6 +104,8 @@ class Expectation(_Strict):
     """When, on what, and with which versions these numbers were seen."""
     seconds: Seconds | None = None
     """How long the run took then."""
+    memory: Memory | None = None
+    """How much memory it took then."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
 
@@ -164,3 +175,16 @@ class ModelEntry(_Strict):
             (u for u in self.unsupported if device in u.devices and u.compilation in (None, compilation)),
             None,
         )
+
+    def measured(self, device: str, aot_artifact: str | None) -> list[Expectation]:
+        """The expectations that were measured on `device`, with artifacts kept so (None: in whichever way)."""
+        return [
+            row
+            for row in self.expect
+            if row.when.device == device and (aot_artifact is None or row.when.aot_artifact in (None, aot_artifact))
+        ]
+
+    def seconds_of_run(self, device: str, aot_artifact: str | None) -> float | None:
+        """How long a run took, cold and warm together, the longest that was measured; None: never measured."""
+        rows = (row.seconds for row in self.measured(device, aot_artifact))
+        return max((each.cold + each.warm for each in rows if each is not None), default=None)

@@ -43,7 +43,7 @@ def recorded_seconds(
             continue
         for artifact in aot_artifacts or (None,):
             name = model.entry.id if artifact is None else f"{model.entry.id}+{artifact}"
-            found.append(from_records.get(name) or _of_catalog(model, device, artifact))
+            found.append(from_records.get(name) or model.entry.seconds_of_run(device, artifact))
     known = [seconds for seconds in found if seconds is not None]
     return [max(known) if seconds is None else seconds for seconds in found] if known else []
 
@@ -59,14 +59,3 @@ def minutes_for(seconds: Sequence[float], jobs: int) -> int:
     for each in sorted(seconds, reverse=True):
         ends[ends.index(min(ends))] += each
     return _SETUP_MINUTES + math.ceil(_SLACK * max(ends) / 60)
-
-
-def _of_catalog(model: CatalogModel, device: str, aot_artifact: str | None) -> float | None:
-    rows = [
-        row
-        for row in model.entry.expect
-        if row.seconds is not None
-        and row.when.device == device
-        and (aot_artifact is None or row.when.aot_artifact in (None, aot_artifact))
-    ]
-    return max((row.seconds.cold + row.seconds.warm for row in rows if row.seconds), default=None)

@@ -11,6 +11,7 @@ from coldwarm.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from coldwarm.starts.cache_keys import CacheKeys
+    from coldwarm.starts.depth import Depth
     from coldwarm.starts.progress import Progress
     from coldwarm.starts.record import EngineFacts
     from coldwarm.starts.request import StartRequest
@@ -36,8 +37,13 @@ class Installation(Protocol):
     def check_counters(self, names: list[str]) -> str | None:
         """Say which of `names` is no counter of this version, and which are like it; None where all are."""
 
-    def environment(self) -> dict[str, str]:
-        """Variables that a start needs; the user's own values win over these."""
+    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+        """Variables that a start needs; the user's own values win over these.
+
+        Args:
+            depth: How far the start goes.
+            cores: Its share of the machine, where others run beside it; None: all.
+        """
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         """Variables that have the engine keep compiled subgraphs ``bundled`` or ``separate``; they win over others."""
@@ -51,6 +57,18 @@ class Worker(Protocol):
 
     compiler_loggers: tuple[str, ...]
     """The loggers whose warnings may tell why something was compiled, or not loaded."""
+
+    def preload(self, depth: Depth) -> None:
+        """Import what every start imports, without touching a device or leaving a thread: starts are forked after it.
+
+        Raises what the engine raises, and where nothing can be forked after it.
+        """
+
+    shared_folders: tuple[str, ...]
+    """Names of folders below the caches that forked starts share: what is the machine's, and no model's."""
+
+    def settle(self) -> None:
+        """After a fork, with the start's own environment: do anew what was done with that of the parent."""
 
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Start the model, generate with it, and return what was seen; raises what the engine raises."""

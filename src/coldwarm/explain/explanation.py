@@ -14,6 +14,7 @@ from coldwarm.explain.sharing import ClassReport, class_reports, sharing_finding
 from coldwarm.explain.subgraphs import SubgraphCollector
 from coldwarm.explain.tuned_again import tuned_again_findings
 from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
 from coldwarm.trace.reader import Tally, read_trace
 
@@ -58,6 +59,9 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             )
         findings += miss_findings(cold, warm, known)
         findings += tuned_again_findings(cold, warm)
+    if cold is not None and cold.depth is not Depth.FULL:
+        # What was left out would have cost most.
+        findings = [finding.model_copy(update={"seconds": None}) for finding in findings]
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),

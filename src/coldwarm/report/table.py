@@ -7,13 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.report.explanation_view import short_lines
+from coldwarm.starts.depth import DOES_NOT_PROVE, Depth
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.check import Check
-from coldwarm.verdict.invariants import LOADED, SAVED
+from coldwarm.verdict.invariants import LOADED, SAVED, SUBGRAPHS
 from coldwarm.verdict.verdict import Status
 
-_SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
 # Broken where the lines end on a narrow terminal, so that the whole table fits 80 columns.
 HEADINGS = (
     "model",
@@ -43,6 +43,9 @@ def print_results(console: Console, results: list[RunResult]) -> None:
     records = [record for result in results for record in (result.cold, result.warm) if record]
     if (most := max((record.side_by_side for record in records), default=1)) > 1:
         console.print(Text(f"times are under load: up to {most} starts ran at a time"), soft_wrap=True)
+    for depth in dict.fromkeys(record.depth for record in records):
+        if DOES_NOT_PROVE[depth]:
+            console.print(Text(f"--depth {depth} does not prove {DOES_NOT_PROVE[depth]}"), soft_wrap=True)
     for result in results:
         for line in _explained(result):
             console.print(line, soft_wrap=True)
@@ -65,7 +68,7 @@ def row(result: RunResult) -> list[str]:
     """The cells of a run, under `HEADINGS`."""
     return [
         result.case.name,
-        _counter(result.cold, _SUBGRAPHS),
+        _counter(result.cold, SUBGRAPHS),
         _unique(result.cold),
         _saved_and_loaded(result.cold),
         _saved_and_loaded(result.warm),
@@ -113,7 +116,9 @@ def _unique(record: StartRecord | None) -> str:
 
 
 def _saved_and_loaded(record: StartRecord | None) -> str:
-    return f"{_counter(record, SAVED)} / {_counter(record, LOADED)}" if record and record.facts else ""
+    # Where nothing is compiled, zeros would tell nothing.
+    told = record is not None and record.facts is not None and record.depth is not Depth.TRACE
+    return f"{_counter(record, SAVED)} / {_counter(record, LOADED)}" if told else ""
 
 
 def _seconds(record: StartRecord | None) -> str:

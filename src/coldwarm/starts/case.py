@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, field_serializer
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import masked, recorded, to_set_again
 from coldwarm.starts.options import flatten
 
@@ -45,6 +46,7 @@ class Case(BaseModel):
     """The user's options of the engine, over those that coldwarm sets."""
     aot_artifact: str | None = None
     """``bundled`` or ``separate``; None: as the engine has it by default, or by the user's environment."""
+    depth: Depth = Depth.FULL
     warm_changes: Changes = Field(default_factory=Changes)
 
     @classmethod
@@ -85,6 +87,8 @@ class Case(BaseModel):
             words += ["--compilation", self.compilation]
         if self.aot_artifact is not None:
             words += ["--aot-artifact", self.aot_artifact]
+        if self.depth is not Depth.FULL:
+            words += ["--depth", self.depth]
         words += _as_words("--set", flatten(self.options))
         words += _as_words("--warm-set", flatten(self.warm_changes.options))
         words += _as_words("--warm-env", to_set_again(self.warm_changes.model_dump()["environment"]))

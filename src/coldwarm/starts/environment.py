@@ -18,8 +18,14 @@ _CHANGES_COMPILATION = re.compile(
 _SECRET = re.compile(r"_(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY|CREDENTIALS?)$")
 _MASK = "(set, not recorded)"
 
-# Set by coldwarm for each start; a value of the user's is replaced, and that is recorded.
-_SET_BY_COLDWARM = CACHE_VARIABLES | {"TORCH_TRACE", "COLDWARM_COMPILATION", "COLDWARM_START"}
+TOKEN_VARIABLE = "COLDWARM_START"
+"""Marks every process of a start."""
+
+OF_ONE_START = CACHE_VARIABLES | {"TORCH_TRACE", TOKEN_VARIABLE}
+"""Set by coldwarm, differently for each start."""
+
+# A value of the user's is replaced, and that is recorded.
+_SET_BY_COLDWARM = OF_ONE_START | {"COLDWARM_COMPILATION"}
 
 
 def environment_of_start(
@@ -51,7 +57,7 @@ def environment_of_start(
     environment.update(caches.environment())
     environment["TORCH_TRACE"] = str(trace)
     environment["COLDWARM_COMPILATION"] = compilation
-    environment["COLDWARM_START"] = token
+    environment[TOKEN_VARIABLE] = token
     if "VLLM_PLUGINS" in environment:
         # The user's list would shut out the plugin that keeps piecewise compilation on.
         environment["VLLM_PLUGINS"] += ",coldwarm"

@@ -6,9 +6,8 @@ import json
 import os
 import selectors
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,10 @@ from threading import Event
 
 import psutil
 
+from coldwarm.starts.environment import TOKEN_VARIABLE
+from coldwarm.starts.isolation import WorkerProcess
 from coldwarm.starts.phases import Step
 
-TOKEN_VARIABLE = "COLDWARM_START"
 _GRACE_SECONDS = 5.0
 
 
@@ -38,12 +38,11 @@ class Ended:
 
 
 def launch(
-    command: Sequence[str],
+    begin: Callable[[int], WorkerProcess],
     events: tuple[int, int],
-    environment: Mapping[str, str],
+    token: str,
     *,
     log: Path,
-    working_folder: Path,
     time_limit: float,
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: Event | None = None,
@@ -51,11 +50,10 @@ def launch(
     """Run a worker to its end, whichever that is.
 
     Args:
-        command: The worker's command line.
+        begin: Makes the worker's process, whose output goes to the file descriptor that it is given.
         events: Read and write end of the pipe that the worker writes its progress to; both are closed here.
-        environment: The worker's whole environment; must hold `TOKEN_VARIABLE`.
+        token: What the environment of the worker and of its children has as `TOKEN_VARIABLE`.
         log: Takes all that the worker and its children print.
-        working_folder: Where the worker runs.
         time_limit: Seconds after which the worker's whole process tree is killed.
         on_phase: Called with each phase that the worker enters.
         stop: Once this is set, from another thread, the worker's process tree is killed.
@@ -69,17 +67,7 @@ def launch(
     began = time.monotonic()
     try:
         with log.open("wb") as output:
-            worker = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                cwd=working_folder,
-                pass_fds=(write_end,),
-                # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
-                start_new_session=True,
-            )
+            worker = begin(output.fileno())
     except BaseException:
         os.close(read_end)
         raise
@@ -103,14 +91,16 @@ def launch(
                     steps.take(data)
                     if not data:
                         selector.unregister(read_end)
+            if stop is not None and stop.is_set():  # which may be why it ended
+                raise StoppedError
             while selector.get_map() and selector.select(timeout=0) and (data := os.read(read_end, 65536)):
                 steps.take(data)
     finally:
         os.close(read_end)
-        kill_tree(worker.pid, environment[TOKEN_VARIABLE])
-        worker.wait()
+        kill_tree(worker.pid, token)
+        exit_status = worker.wait()
     ended = time.monotonic()
-    return Ended(worker.returncode, timed_out, ended - began, steps.finish(ended))
+    return Ended(exit_status, timed_out, ended - began, steps.finish(ended))
 
 
 def kill_tree(pid: int, token: str) -> None:

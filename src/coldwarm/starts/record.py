@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from coldwarm.starts.cache_files import CacheContent, FileChange
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.phases import Phase, Step
 from coldwarm.trace.compiler_work import CompilerWork
 
@@ -102,6 +104,8 @@ class StartRecord(BaseModel):
     """Wall time of the whole process."""
     side_by_side: int = 1
     """The most starts that ran at one time while this one did, itself among them; its times are under their load."""
+    depth: Depth = Depth.FULL
+    isolation: IsolationKind = IsolationKind.SPAWN
     phases: list[Phase] = Field(default_factory=list)
     """Where the wall time went: they add up to it."""
     steps: list[Step] = Field(default_factory=list)

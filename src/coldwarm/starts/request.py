@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from coldwarm.starts.depth import Depth
+
 
 class StartRequest(BaseModel):
     """One start."""
@@ -14,6 +16,7 @@ class StartRequest(BaseModel):
     engine: str
     device: str
     compilation: str
+    depth: Depth = Depth.FULL
     model_folder: Path
     """Holds the config.json to start."""
     overrides: dict[str, Any]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -21,6 +21,7 @@ from coldwarm.starts import environment as env
 from coldwarm.starts.cache_files import Manifest, changes, content
 from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Case, Changes
+from coldwarm.starts.isolation import Isolation, NewProcesses, WorkerOrder
 from coldwarm.starts.launcher import Ended, launch
 from coldwarm.starts.options import merged
 from coldwarm.starts.phases import split
@@ -43,13 +44,25 @@ class Starter:
         scratch: A folder of the case's own; its caches and the model's config.json go below it.
         output: Where logs, traces and cache keys are kept, ``cold.log``, ``cold.trace/``, ``cold.keys.json`` and so on.
         time_limit: Seconds that one start may take.
+        isolation: Makes the processes; None: each a new interpreter.
+        cores: How many cores a start may take; None: as many as it likes.
         stop: Once this is set, from another thread, the start that is being made is ended (`StoppedError`).
     """
 
     def __init__(
-        self, case: Case, scratch: Path, output: Path, *, time_limit: float, stop: Event | None = None
+        self,
+        case: Case,
+        scratch: Path,
+        output: Path,
+        *,
+        time_limit: float,
+        isolation: Isolation | None = None,
+        cores: int | None = None,
+        stop: Event | None = None,
     ) -> None:
         self._case = case
+        self._isolation = isolation or NewProcesses()
+        self._cores = cores
         self._scratch = scratch
         self._output = output
         self._time_limit = time_limit
@@ -100,6 +113,7 @@ class Starter:
                 engine=case.engine,
                 device=case.device,
                 compilation=case.compilation,
+                depth=case.depth,
                 model_folder=self._model,
                 overrides=case.overrides,
                 options=options,
@@ -113,16 +127,23 @@ class Starter:
             trace.resolve(),
             compilation=case.compilation,
             token=uuid.uuid4().hex,
-            engine_defaults=installation.environment(),
+            engine_defaults=installation.environment(case.depth, self._cores),
             user={**user, **chosen},
         )
-        command = [sys.executable, "-m", "coldwarm.starts.worker", str(request)]
+        order = WorkerOrder(
+            engine=case.engine,
+            depth=case.depth,
+            request=request,
+            environment=variables,
+            events=write_end,
+            folder=self._scratch,
+        )
+        isolation = self._isolation.prepare(order, on_phase)
         ended = launch(
-            command,
+            partial(self._isolation.begin, order),
             (read_end, write_end),
-            variables,
+            variables[env.TOKEN_VARIABLE],
             log=log,
-            working_folder=self._scratch,
             time_limit=self._time_limit,
             on_phase=on_phase,
             stop=self._stop,
@@ -140,6 +161,8 @@ class Starter:
             outcome=_outcome(failure, ended),
             began=datetime.fromtimestamp(ended.steps[0].begin, UTC),
             seconds=ended.seconds,
+            depth=case.depth,
+            isolation=isolation,
             phases=split(ended.steps, busy.stretches()),
             steps=ended.steps,
             engine=case.engine,

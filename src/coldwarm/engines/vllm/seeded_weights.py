@@ -16,6 +16,8 @@ from vllm.config import ModelConfig
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
 
+from coldwarm.starts.depth import Depth
+
 # vLLM treats this format specially in places (vllm/config/vllm.py), so its name is kept and its loader replaced.
 LOAD_FORMAT = "dummy"
 
@@ -26,11 +28,27 @@ _WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
 
 @register_model_loader(LOAD_FORMAT)
 class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
-    """Dummy weights, then every parameter filled anew by its name; quantized ones and scales stay as vLLM's."""
+    """Dummy weights, then every parameter filled anew by its name; quantized ones and scales stay as vLLM's.
+
+    At other depths than full, where nothing is computed from them, they are zeros, or left as they are allocated.
+    """
+
+    depth = Depth.FULL
+    loaded: nn.Module
+    """The model that was loaded last."""
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
+        SeededWeightsLoader.loaded = model
+        if self.depth is Depth.TRACE:
+            return
+        if self.depth is Depth.COUNT and all(each.dtype in _WIDE_ENOUGH for each in model.parameters()):
+            for parameter in model.parameters():
+                parameter.data.zero_()
+            return
         super().load_weights(model, model_config)
+        if self.depth is Depth.COUNT:
+            return
         for name, parameter in model.named_parameters():
             if parameter.dtype in _WIDE_ENOUGH and parameter.numel() and "scale" not in name:
                 _fill(name, parameter.data, model_config.seed)
@@ -38,7 +56,8 @@ class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
 
 def _fill(name: str, parameter: torch.Tensor, seed: int | None) -> None:
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + (seed or 0))
-    tile = torch.rand(_TILE, generator=generator).mul_(2).sub_(1)
+    # The same numbers wherever they are used; what is large is made of them there.
+    tile = torch.rand(_TILE, generator=generator).mul_(2).sub_(1).to(parameter.device)
     length = parameter.numel()
     values = tile.repeat(math.ceil(length / _TILE))[:length].view(parameter.shape)
     if parameter.ndim >= 2:

@@ -12,6 +12,7 @@ from coldwarm.engines.engine import Worker
 from coldwarm.engines.vllm.cache_keys import KeyWatch
 from coldwarm.engines.vllm.cache_load import announce_cache_load
 from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.log_watch import watch_logs
 from coldwarm.starts.options import merged
 from coldwarm.starts.progress import Progress
@@ -27,9 +28,16 @@ _NUM_BLOCKS = 64
 # vLLM refuses to start where less than this part of the memory is free, explicit KV cache or not.
 _MEMORY_UTILIZATION = 0.05
 
+# For as many sequences vLLM rehearses sampling, over the whole vocabulary: 256, its default, takes a CPU 4 to 8 s at
+# each start, and changes nothing in what is compiled.
+_MAX_NUM_SEQS = 8
+
 _PROMPT_TOKENS = 16
 _GENERATED_TOKENS = 8
 _LOGPROBS = 5
+
+# The error that ends a start at `Depth.TRACE`, by name: its module imports vLLM.
+_TRACED = "TracedError"
 
 # What vLLM logs when a step begins (0.26 to 0.32); an unknown wording only makes the live view coarser.
 _PHASES = (
@@ -51,6 +59,10 @@ class VllmWorker:
 
     compiler_loggers: tuple[str, ...] = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
 
+    # Headers that the C++ compiler has read once, which torch keeps for the machine, not for a model, by intent
+    # (torch/_inductor/codecache.py, `_HEADER_DIR`).
+    shared_folders: tuple[str, ...] = ("precompiled_headers",)
+
     def __init__(self) -> None:
         self._keys = KeyWatch()
 
@@ -58,42 +70,95 @@ class VllmWorker:
         """What went into the keys of vLLM's caches."""
         return self._keys.keys
 
+    def preload(self, depth: Depth) -> None:
+        """Import vLLM, for starts that are forked from here."""
+        from coldwarm.engines.vllm.preloaded import preload
+
+        preload(depth)
+
+    def settle(self) -> None:
+        """Have this process, which was forked, write a trace of its own."""
+        from coldwarm.engines.vllm.preloaded import settle
+
+        settle()
+
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
-        """Start the model, generate a few tokens greedily, and return what was seen."""
+        """Start the model, generate a few tokens greedily, and return what was seen; less of it at other depths."""
         progress.enter("import")
-        from vllm import LLM, SamplingParams
+        import vllm
 
         self._keys.install()
         announce_cache_load(progress)
 
         from coldwarm.counters.snapshot import snapshot
-        from coldwarm.engines.vllm import seeded_weights
         from coldwarm.engines.vllm.layers import layer_kinds
+        from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
+        SeededWeightsLoader.depth = request.depth
+        _limit_to(request.depth)
         watch_logs(_PhaseFollower(progress))
         before = snapshot()
         progress.enter("engine setup")
-        llm = LLM(**_options(request), load_format=seeded_weights.LOAD_FORMAT)
-
-        progress.enter("generate")
-        prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
-        sampling = SamplingParams(
-            temperature=0.0, max_tokens=_GENERATED_TOKENS, logprobs=_LOGPROBS, ignore_eos=True, detokenize=False
-        )
-        generated, again = (_generate(llm, prompt, sampling) for _ in range(2))
+        generation = _Generation(request.depth)
+        try:
+            llm = vllm.LLM(**_options(request), load_format=LOAD_FORMAT)
+            progress.enter("generate")
+            generation.generate(llm)
+            [kinds] = llm.apply_model(layer_kinds)
+        except BaseException as error:
+            if type(error).__name__ != _TRACED:
+                raise
+            kinds = layer_kinds(SeededWeightsLoader.loaded)
         after = snapshot()
-        [kinds] = llm.apply_model(layer_kinds)
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
             counters={name: count - before.get(name, 0) for name, count in after.items()},
             layer_kinds=kinds,
-            prompt_token_ids=prompt,
-            generated=generated,
-            generated_again=again,
+            prompt_token_ids=generation.prompt,
+            generated=generation.generated,
+            generated_again=generation.again,
             peak_device_memory_bytes=_peak_device_memory(),
         )
+
+
+class _Generation:
+    """What the started model generates."""
+
+    def __init__(self, depth: Depth) -> None:
+        self._full = depth is Depth.FULL
+        self.prompt: list[int] = []
+        self.generated: list[GeneratedToken] = []
+        self.again: list[GeneratedToken] = []
+
+    def generate(self, llm: Any) -> None:
+        """Generate twice from the same prompt; where nothing is computed, once, as far as all shapes are seen."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=_GENERATED_TOKENS if self._full else 2,
+            logprobs=_LOGPROBS,
+            ignore_eos=True,
+            detokenize=False,
+        )
+        self.prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
+        generated = _generate(llm, self.prompt, sampling)
+        if self._full:
+            self.generated, self.again = generated, _generate(llm, self.prompt, sampling)
+
+
+def _limit_to(depth: Depth) -> None:
+    """Have vLLM and Inductor do what `depth` asks for, and no more."""
+    if depth is Depth.TRACE:
+        from coldwarm.engines.vllm.keys_only import stop_at_keys
+
+        stop_at_keys()
+    elif depth is Depth.COUNT:
+        from coldwarm.engines.vllm.without_kernels import leave_kernels_out
+
+        leave_kernels_out()
 
 
 def _options(request: StartRequest) -> dict[str, Any]:
@@ -106,6 +171,7 @@ def _options(request: StartRequest) -> dict[str, Any]:
         "seed": request.seed,
         "max_model_len": _MAX_MODEL_LEN,
         "max_num_batched_tokens": _MAX_NUM_BATCHED_TOKENS,
+        "max_num_seqs": _MAX_NUM_SEQS,
         "num_gpu_blocks_override": _NUM_BLOCKS,
         "kv_cache_memory_bytes": _KV_CACHE_BYTES,
         "gpu_memory_utilization": _MEMORY_UTILIZATION,

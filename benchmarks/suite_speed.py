@@ -1,0 +1,120 @@
+"""The whole catalog with coldwarm at each depth, beside the reference, in one run; and whether all count the same.
+
+python benchmarks/suite_speed.py FOLDER [--rounds N] [--only NAME]... [--arguments "ARGUMENTS of coldwarm run"]
+
+FOLDER keeps everything; a later call adds to what is there. NAME: reference, full, count or trace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.suite.store import read_runs
+from coldwarm.verdict.invariants import LOADED, SAVED
+
+_REFERENCE = "reference"
+_DEPTHS = ("full", "count", "trace")
+
+# Of a start: model and kind.
+Start = tuple[str, str]
+
+
+def main() -> None:
+    """Run what is asked for, in turns, then print the table of all that FOLDER holds."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=[_REFERENCE, *_DEPTHS])
+    parser.add_argument("--arguments", default="", help="of coldwarm run")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(asked.rounds):
+        for name in asked.only or (_REFERENCE, *_DEPTHS):
+            _run(name, _next(asked.folder, name), shlex.split(asked.arguments))
+    _print_times(asked.folder)
+    if _print_differences(asked.folder):
+        raise SystemExit(1)
+
+
+def _next(folder: Path, name: str) -> Path:
+    return folder / f"{name}-{len(list(folder.glob(f'{name}-*.seconds'))) + 1}"
+
+
+def _run(name: str, output: Path, arguments: list[str]) -> None:
+    if name == _REFERENCE:
+        program = Path(__file__).with_name("reference.py")
+        command = [sys.executable, str(program), f"{output}.json"]
+    else:
+        command = [sys.executable, "-m", "coldwarm", "run", "--depth", name, "--output", str(output), *arguments]
+    began = time.monotonic()
+    with Path(f"{output}.log").open("wb") as log:
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    seconds = time.monotonic() - began
+    print(f"{output.name}: {seconds:.1f} s, exit status {done.returncode}", flush=True)
+    if done.returncode != 0:
+        raise SystemExit(f"see {output}.log")
+    Path(f"{output}.seconds").write_text(f"{seconds:.2f}")
+
+
+def _print_times(folder: Path) -> None:
+    medians = {}
+    print(f"{'':10} {'median s':>9} {'ratio':>6}  all")
+    for name in (_REFERENCE, *_DEPTHS):
+        times = [float(file.read_text()) for file in sorted(folder.glob(f"{name}-*.seconds"))]
+        if times:
+            medians[name] = statistics.median(times)
+            ratio = medians[_REFERENCE] / medians[name] if _REFERENCE in medians else float("nan")
+            print(f"{name:10} {medians[name]:9.1f} {ratio:6.2f}  {', '.join(f'{each:.1f}' for each in times)}")
+
+
+def _print_differences(folder: Path) -> int:
+    """Compare saved and loaded of every run with the first, and all counters of runs of one depth; how many differ."""
+    artifacts: dict[Start, tuple[str, object]] = {}
+    everything: dict[tuple[str, Start], tuple[str, object]] = {}
+    unique: dict[Start, tuple[str, object]] = {}
+    differences = compared = 0
+
+    def compare(known: dict[object, tuple[str, object]], key: object, where: str, seen: object) -> None:
+        nonlocal differences, compared
+        first, expected = known.setdefault(key, (where, seen))
+        compared += first != where
+        if expected != seen:
+            differences += 1
+            print(f"{key}: {expected} in {first}, {seen} in {where}")
+
+    for file in sorted(folder.glob(f"{_REFERENCE}-*.json")):
+        for each in json.loads(file.read_text())["starts"]:
+            compare(artifacts, (each["model"], each["kind"]), file.stem, (each["saved"], each["loaded"]))  # type: ignore[arg-type]
+    for run, model, record in _records(folder):
+        assert record.facts is not None and record.compiler_work is not None
+        start, counters = (model, str(record.kind)), record.facts.counters
+        depth = "compiled" if record.depth != "trace" else "traced"
+        compare(everything, (depth, start), run, counters)  # type: ignore[arg-type]
+        if record.kind is StartKind.COLD:
+            compare(unique, start, run, record.compiler_work.subgraphs_unique)  # type: ignore[arg-type]
+        if record.depth != "trace":
+            compare(artifacts, start, run, (counters[SAVED], counters[LOADED]))  # type: ignore[arg-type]
+    print(f"{compared} comparisons of counts, {differences} differences")
+    return differences
+
+
+def _records(folder: Path) -> Iterator[tuple[str, str, StartRecord]]:
+    for depth in _DEPTHS:
+        for output in sorted(each for each in folder.glob(f"{depth}-*") if each.is_dir()):
+            for run in read_runs(output):
+                for record in (run.cold, run.warm):
+                    if record is not None:
+                        yield output.name, run.case.name, record
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Ends a start once vLLM has split the model's graph and each subgraph's cache key is known: the depth ``trace``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from torch._functorch._aot_autograd.autograd_cache import AOTAutogradCache
+from vllm.compilation.backends import CompilerManager
+from vllm.compilation.compiler_interface import InductorAdaptor, InductorStandaloneAdaptor
+
+
+class TracedError(BaseException):
+    """The first model that vLLM compiles is traced whole; no `Exception`, so that nothing on the way handles it."""
+
+
+class _KeyKnownError(BaseException):
+    """AOTAutograd's cache was asked, and has said that it does not know the subgraph."""
+
+
+def stop_at_keys() -> None:
+    """Have vLLM leave the compilation of each subgraph when its key is known, and raise `TracedError` after the last.
+
+    vLLM finds subgraphs that are the same by the key (vllm/compilation/backends.py, `CompilerManager.compile`), which
+    works as ever: what stands for the artifact is kept under the key.
+    """
+    ask = AOTAutogradCache.try_load
+    # What is compiled elsewhere (by a decorator within a custom operation) is compiled as ever.
+    within = ContextVar("within a subgraph", default=False)
+
+    @functools.wraps(ask)
+    def try_load(*args: Any, **kwargs: Any) -> Any:
+        result = ask(*args, **kwargs)
+        if within.get():
+            raise _KeyKnownError
+        return result
+
+    AOTAutogradCache.try_load = staticmethod(try_load)
+    for adaptor in (InductorStandaloneAdaptor, InductorAdaptor):
+        adaptor.compile = _to_key(adaptor.compile, within)
+
+    def save_to_file(self: Any) -> None:
+        raise TracedError
+
+    CompilerManager.save_to_file = save_to_file
+
+
+def _to_key(compile_one: Callable[..., Any], within: ContextVar[bool]) -> Callable[..., Any]:
+    @functools.wraps(compile_one)
+    def compile_to_key(*args: Any, **kwargs: Any) -> Any:
+        token = within.set(True)
+        try:
+            return compile_one(*args, **kwargs)
+        except _KeyKnownError:
+            return _Placeholder(), None
+        finally:
+            within.reset(token)
+
+    return compile_to_key
+
+
+class _Placeholder:
+    """Stands for an artifact that was not made; never called."""

@@ -1,0 +1,25 @@
+"""How far a start goes: what it does for real, and so what it can prove."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Depth(StrEnum):
+    """How far a start goes."""
+
+    TRACE = "trace"
+    """Dynamo, splitting, cache keys: cold only; nothing is compiled, saved, loaded or computed."""
+    COUNT = "count"
+    """Artifacts are saved and loaded for real, with real keys, but hold no kernels: they compute zeros."""
+    FULL = "full"
+    """Everything as in production."""
+
+
+DOES_NOT_PROVE: dict[Depth, str] = {
+    Depth.TRACE: "that anything is compiled, saved or loaded, what the model computes, or how long a start takes",
+    Depth.COUNT: "that kernels can be generated and compiled, that nothing is compiled within one, what the model "
+    "computes, or how long a start takes",
+    Depth.FULL: "",
+}
+"""What a verdict at each depth says nothing of."""

@@ -1,0 +1,158 @@
+"""The process that imports an engine once and forks each start from there.
+
+Run by `ForkServers` as ``python -m coldwarm.starts.fork_server ENGINE DEPTH CACHES CONTROL``. One thread, which never
+touches the device: a process can be forked only as long as no lock and no GPU context would be torn (CUDA refuses it,
+filelock refuses it while another thread takes a lock). The standard library's forkserver shares one environment
+among all and hides an import that fails, which is why it is not used.
+
+Over the socket CONTROL the server says once, as a JSON object, that it is ready, or its problem; then come orders, a
+JSON object each, with three file descriptors: the write end of the worker's
+progress, what takes its output, and the write end of a pipe for its status. On that the server writes the worker's
+process id in a line, and once it has ended its exit status in another.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from coldwarm.engines.engine import Worker, load_worker
+from coldwarm.starts import worker
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.remembered_paths import RememberedPaths
+from coldwarm.starts.request import StartRequest
+
+LONGEST_MESSAGE = 1 << 16
+"""Bytes of an order, or of the answer; an order's variables are paths, a score of them."""
+_DESCRIPTORS = 3
+_LONGEST_PROBLEM = 1000
+
+
+def main() -> int:
+    """Import the engine, then fork until the socket is closed at its other end."""
+    engine_name, depth, caches = sys.argv[1], Depth(sys.argv[2]), Path(sys.argv[3])
+    control = socket.socket(fileno=int(sys.argv[4]))
+    control.set_inheritable(False)
+    try:
+        engine = load_worker(engine_name)
+        engine.preload(depth)
+        remembered = RememberedPaths(caches, engine.shared_folders)
+        _check_forkable()
+    except Exception as error:
+        traceback.print_exc()
+        problem = f"{type(error).__name__}: {error}"
+        control.send(json.dumps({"problem": problem[:_LONGEST_PROBLEM]}).encode())
+        return 1
+    # What is imported is never garbage: a collection in a child need not walk it, nor copy its pages.
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"problem": None}).encode())
+    return _Server(engine, remembered, control).serve()
+
+
+def _check_forkable() -> None:
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:
+        raise RuntimeError(f"importing the engine left threads running: {', '.join(others)}")
+
+
+class _Server:
+    def __init__(self, engine: Worker, remembered: RememberedPaths, control: socket.socket) -> None:
+        self._engine = engine
+        self._remembered = remembered
+        self._control = control
+        self._statuses: dict[int, int] = {}
+        """Of each child that runs: the pipe that takes its exit status."""
+
+    def serve(self) -> int:
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        os.set_blocking(read_end, False)
+        # A child that ends interrupts the wait below.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(read_end, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj == read_end:
+                        with suppress(BlockingIOError):
+                            os.read(read_end, 4096)
+                    elif not self._take_order():
+                        return 0
+                self._reap()
+
+    def _take_order(self) -> bool:
+        """Fork for the next order; whether there was one."""
+        data, descriptors, _, _ = socket.recv_fds(self._control, LONGEST_MESSAGE, _DESCRIPTORS)
+        if not data:
+            return False
+        events, output, status = descriptors
+        sys.stdout.flush()
+        sys.stderr.flush()
+        server = os.getpid()
+        child = os.fork()
+        if child == 0:
+            self._become_worker(json.loads(data), server, events, output)
+        self._statuses[child] = status
+        os.close(events)
+        os.close(output)
+        # The launcher may be gone; then the children are about to be, too.
+        with suppress(BrokenPipeError):
+            os.write(status, b"%d\n" % child)
+        return True
+
+    def _reap(self) -> None:
+        while self._statuses:
+            child, how = os.waitpid(-1, os.WNOHANG)
+            if child == 0:
+                return
+            if (status := self._statuses.pop(child, None)) is not None:
+                with suppress(BrokenPipeError):
+                    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(how))
+                os.close(status)
+
+    def _become_worker(self, order: dict[str, Any], server: int, events: int, output: int) -> None:
+        """Do what the order asks for, in the child, which ends here whatever happens."""
+        exit_status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            self._control.close()
+            for status in self._statuses.values():
+                os.close(status)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(order["folder"])
+            os.environ.update(order["variables"])
+            self._remembered.move(Path(order["caches"]))
+            self._engine.settle()
+            request = StartRequest.model_validate_json(Path(order["request"]).read_bytes())
+            request = request.model_copy(update={"launcher_pid": server, "events_fd": events})
+            exit_status = worker.run(request, self._engine)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            # Nothing that the parent registered to be done at its end is the child's to do.
+            os._exit(exit_status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""The launcher's side of fork servers: one for each environment that starts differ in, begun when it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from coldwarm.starts.caches import CACHE_VARIABLES, Caches
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.environment import OF_ONE_START, TOKEN_VARIABLE
+from coldwarm.starts.fork_server import LONGEST_MESSAGE
+from coldwarm.starts.isolation import IsolationKind, NewProcesses, WorkerOrder, WorkerProcess
+from coldwarm.starts.launcher import StoppedError, kill_tree
+
+
+class ForkServers:
+    """Forks each start from a process that has its engine imported, in its environment.
+
+    Args:
+        scratch: Where its folders go, ``fork-server-0`` and so on; removed by whoever made it.
+        logs: Where what the servers print is kept, ``fork-server-0.log`` and so on.
+        time_limit: Seconds that importing an engine may take.
+    """
+
+    def __init__(self, scratch: Path, logs: Path, *, time_limit: float) -> None:
+        self._scratch = scratch
+        self._time_limit = time_limit
+        self._logs = logs
+        self._lock = Lock()
+        self._closed = False
+        self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
+        self._new_processes = NewProcesses()
+
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
+        """Have the server of the order's environment, which takes as long as importing the engine."""
+        server = self._server_of(order)
+        with server.lock:
+            if not server.begun:
+                on_phase("import, once for all starts")
+                server.begin()
+                if self._closed:
+                    server.end()
+                    raise StoppedError
+                if server.problem is not None:
+                    on_phase(f"nothing can be forked, so that each start is a new process: {server.problem}")
+        return IsolationKind.FORK if server.problem is None else IsolationKind.SPAWN
+
+    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
+        """Fork a process; where that cannot be done, have a new one."""
+        server = self._server_of(order)
+        return server.fork(order, output) or self._new_processes.begin(order, output)
+
+    def close(self) -> None:
+        """End all servers, and every start that was forked from one; again and again, to the same effect."""
+        self._closed = True
+        for server in list(self._servers.values()):
+            server.end()
+
+    def _server_of(self, order: WorkerOrder) -> _Server:
+        key = order.engine, order.depth, frozenset(_shared(order.environment).items())
+        with self._lock:
+            if self._closed:
+                raise StoppedError
+            if key not in self._servers:
+                name = f"fork-server-{len(self._servers)}"
+                self._servers[key] = _Server(order, self._scratch / name, self._logs / f"{name}.log", self._time_limit)
+            return self._servers[key]
+
+
+def _shared(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in OF_ONE_START}
+
+
+@dataclass
+class _Server:
+    like: WorkerOrder
+    """The first order; others differ from it in what is of one start alone."""
+    folder: Path
+    log: Path
+    time_limit: float
+    lock: Lock = field(default_factory=Lock)
+    begun: bool = False
+    problem: str | None = None
+    """Why it can fork nothing; None: as far as is known it can."""
+    _process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Begin the process, and wait until it has the engine imported or could not."""
+        self.begun = True
+        caches = Caches.fresh(self.folder / "caches")
+        trace = self.folder / "trace"
+        trace.mkdir()
+        self._token = uuid.uuid4().hex
+        environment = {
+            **_shared(self.like.environment),
+            **caches.environment(),
+            "TORCH_TRACE": str(trace),
+            TOKEN_VARIABLE: self._token,
+        }
+        self._caches = caches.root
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "coldwarm.starts.fork_server",
+                    self.like.engine,
+                    self.like.depth,
+                    str(caches.root),
+                    str(theirs.fileno()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self.folder,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._control.settimeout(self.time_limit)
+        try:
+            answer = self._control.recv(LONGEST_MESSAGE)
+        except TimeoutError:
+            self.problem = f"the engine was still being imported after {self.time_limit:g} s; see {self.log}"
+            return
+        self.problem = json.loads(answer)["problem"] if answer else f"the process ended; see {self.log}"
+
+    def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
+        """Have a process forked for `order`; None: there is no server that could."""
+        if self.problem is not None:
+            return None
+        read_end, write_end = os.pipe()
+        content = {
+            "request": str(order.request),
+            "folder": str(order.folder),
+            "caches": str(_caches_of(order.environment)),
+            "variables": {name: value for name, value in order.environment.items() if name in OF_ONE_START},
+        }
+        try:
+            with self.lock:
+                socket.send_fds(self._control, [json.dumps(content).encode()], [order.events, output, write_end])
+        except OSError:
+            os.close(read_end)
+            self.problem = "it is gone"
+            return None
+        finally:
+            os.close(write_end)
+        process = ForkedProcess(read_end)
+        if process.pid == 0:
+            self.problem = "it ended before it could fork"
+        return process if process.pid else None
+
+    def end(self) -> None:
+        """Kill the process and all that it forked; whoever waits for its answer has it then."""
+        if self._process is not None:
+            kill_tree(self._process.pid, self._token)
+            self._process.wait()
+            self._control.close()
+
+
+def _caches_of(environment: Mapping[str, str]) -> Path:
+    return Path(os.path.commonpath([environment[name] for name in CACHE_VARIABLES]))
+
+
+class ForkedProcess:
+    """A process that a fork server made, known by what the server writes of it.
+
+    Args:
+        status: The read end of the pipe that the server tells it through; closed here at the process's end.
+    """
+
+    def __init__(self, status: int) -> None:
+        self._status: int | None = status
+        self._told = b""
+        while b"\n" not in self._told and self._read():
+            pass
+        self.pid = int(self._told.partition(b"\n")[0] or 0)
+        self._exit_status: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status; None: it still runs."""
+        if self._status is not None:
+            os.set_blocking(self._status, False)
+            with suppress(BlockingIOError):
+                while self._read():
+                    pass
+        return self._ended()
+
+    def wait(self) -> int:
+        """Wait for its end."""
+        while self._status is not None:
+            os.set_blocking(self._status, True)
+            self._read()
+        ended = self._ended()
+        assert ended is not None, "a closed pipe tells how it ended"
+        return ended
+
+    def _read(self) -> bool:
+        assert self._status is not None
+        data = os.read(self._status, 64)
+        self._told += data
+        if not data:
+            os.close(self._status)
+            self._status = None
+        return bool(data)
+
+    def _ended(self) -> int | None:
+        if self._status is not None:
+            return None
+        lines = self._told.split()
+        # A server that is gone took its children with it.
+        return int(lines[1]) if len(lines) > 1 else -signal.SIGKILL

@@ -1,0 +1,90 @@
+"""How the process of a start is made: each a new interpreter, or forked from a parent that has the engine imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from coldwarm.starts.depth import Depth
+
+
+class IsolationKind(StrEnum):
+    """How much of the machine's state a start is given anew: everything, or all but what is the same for all models."""
+
+    FORK = "fork"
+    """A process forked from one that has imported the engine, once for all starts."""
+    SPAWN = "spawn"
+    """A new interpreter, which imports everything itself, as in production."""
+
+
+class WorkerProcess(Protocol):
+    """The process of one start, however it was made."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; also that of its session and of its process group."""
+
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal; None: it still runs."""
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit status."""
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """What a worker's process is made with."""
+
+    engine: str
+    depth: Depth
+    request: Path
+    """The `StartRequest`."""
+    environment: Mapping[str, str]
+    """Its whole environment."""
+    events: int
+    """The write end of the pipe that takes its progress."""
+    folder: Path
+    """Where it runs."""
+
+
+class Isolation(Protocol):
+    """Makes the processes of starts."""
+
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
+        """Do what is done once for several starts, before this one's time counts; says how this one will be made."""
+
+    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
+        """Make the process; whatever it prints goes to the file descriptor `output`."""
+
+    def close(self) -> None:
+        """End whatever outlives a single start."""
+
+
+class NewProcesses:
+    """A new interpreter for each start."""
+
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
+        """Nothing is shared."""
+        return IsolationKind.SPAWN
+
+    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
+        """Run ``python -m coldwarm.starts.worker``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "coldwarm.starts.worker", str(order.request)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(order.environment),
+            cwd=order.folder,
+            pass_fds=(order.events,),
+            # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Nothing outlives a start."""

@@ -1,0 +1,83 @@
+"""How many runs fit on this machine side by side: by its cores, its memory, and that of its GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from coldwarm.catalog.entry import Memory
+from coldwarm.starts.case import Case
+
+# What a start of a model is taken to need that was never measured: more than any of the catalog's did.
+_UNKNOWN = {"cpu": Memory(host=4.0), "cuda": Memory(host=3.0, device=10.0)}
+# Of what is free; the rest is for the launcher, and for what else goes on.
+_USABLE = 0.9
+_GIB = 2**30
+
+
+def fitting_jobs(cases: Sequence[Case]) -> int:
+    """How many of `cases` to run at one time, at least 1: one a core, if the hungriest together fit into memory."""
+    needs = [_need(case) for case in cases if case.entry.unsupported_on(case.device, case.compilation) is None]
+    host = sorted((need.host for need in needs), reverse=True)
+    fitting = min(cores(), _that_fit(host, _free_host_gib()), len(needs))
+    device = sorted((need.device for need in needs if need.device is not None), reverse=True)
+    if device and (free := _free_device_gib()) is not None:
+        fitting = min(fitting, _that_fit(device, free))
+    return max(1, fitting)
+
+
+def _need(case: Case) -> Memory:
+    rows = [row.memory for row in case.entry.measured(case.device, case.aot_artifact) if row.memory is not None]
+    if not rows or case.options:
+        # With options of the user's, what was measured without them says little.
+        return _UNKNOWN[case.device]
+    return Memory(host=max(row.host for row in rows), device=max(row.device or 0 for row in rows) or None)
+
+
+def _that_fit(needs: Sequence[float], free: float) -> int:
+    """How many of `needs`, from the first on, `free` takes."""
+    for number, _ in enumerate(needs):
+        if sum(needs[: number + 1]) > _USABLE * free:
+            return number
+    return len(needs)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _cgroup("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        found = min(found, max(1, int(quota) // int(period)))
+    return found
+
+
+def _free_host_gib() -> float:
+    free = float(psutil.virtual_memory().available)
+    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
+    if limit.isdigit() and used.isdigit():
+        free = min(free, int(limit) - int(used))
+    return free / _GIB
+
+
+def _cgroup(name: str) -> str:
+    """A limit of the container that this runs in (Linux, cgroup 2); empty where there is none."""
+    try:
+        return Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _free_device_gib() -> float | None:
+    """What is free on the GPU that starts use, the first visible; None where that cannot be told."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip()
+    # In MiB.
+    return int(answer) / 1024 if answer.isdigit() else None
