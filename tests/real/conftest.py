@@ -38,6 +38,11 @@ class Shared:
     second_half: Future[Finished]
     both_artifacts: Future[Finished]
     """One command with `--jobs 2`."""
+    counted: Future[Finished]
+    """The whole catalog at the depth `count`, as is `traced` at the depth `trace`."""
+    traced: Future[Finished]
+    spawned: Future[Finished]
+    """Two models, each start a new interpreter."""
     shipped: Future[Finished]
     bare: Future[Finished]
     killed: Future[Finished]
@@ -72,6 +77,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 "--aot-artifact=bundled",
                 "--jobs=2",
                 "--json",
+            ),
+            counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
+            traced=pool.submit(run, folder / "traced", "--depth=trace", "--json"),
+            spawned=pool.submit(
+                run, folder / "spawned", "glm-4.5", "llama-3.1-8b", "--isolation=spawn", "--depth=count", "--json"
             ),
             shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
             bare=pool.submit(
@@ -110,7 +120,7 @@ def _interrupt_in_mid_compile(folder: Path) -> Interrupted:
     running = Running(folder, "llama-3.1-8b")
     running.wait_for("llama-3.1-8b cold: compile")
     processes = running.processes()
-    assert len(processes) >= 2, "a command and its worker"
+    assert len(processes) >= 3, "a command, its fork server, a worker"
     running.interrupt()
     finished = running.finish()
     return Interrupted(finished, [process for process in processes if process.is_running()])

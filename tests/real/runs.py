@@ -46,7 +46,8 @@ class Running:
             (folder / name).mkdir(parents=True)
         self._stderr: list[str] = []
         self._process = subprocess.Popen(
-            [COLDWARM, "run", *arguments, "--output", str(folder / "output")],
+            # The tests run two commands at a time, each with a core of its own.
+            [COLDWARM, "run", "--jobs=1", *arguments, "--output", str(folder / "output")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,6 +55,7 @@ class Running:
                 **os.environ,
                 "HOME": str(folder / "home"),
                 "TMPDIR": str(folder / "tmp"),
+                "OMP_NUM_THREADS": "1",
                 **(environment or {}),
             },
             # A Ctrl-C for the tests is none for the command, and the other way round.
@@ -72,7 +74,8 @@ class Running:
 
     def worker(self) -> psutil.Process:
         """The worker of the start that is under way."""
-        [worker] = psutil.Process(self._process.pid).children()
+        [fork_server] = psutil.Process(self._process.pid).children()
+        [worker] = fork_server.children()
         return worker
 
     def processes(self) -> list[psutil.Process]:

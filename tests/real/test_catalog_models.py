@@ -130,7 +130,8 @@ def test_phases_add_up_to_the_start(runs: dict[str, Any]) -> None:
         seconds = {phase["name"]: phase["seconds"] for phase in cold["phases"]}
         for compiler in ("Dynamo", "AOTAutograd", "Inductor code generation", "C++/Triton compilation"):
             assert seconds[compiler] > 0.1
-        assert 0 <= seconds["unaccounted"] <= cold["seconds"] / 10
+        # Saving the AOT-compiled function has no span; importing vLLM is no part of a start that is forked.
+        assert 0 <= seconds["unaccounted"] <= cold["seconds"] / 8
         assert min(seconds.values()) >= 0
 
 

@@ -1,0 +1,89 @@
+"""Depths and isolations: what they leave out changes no count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.real.conftest import Shared
+from tests.real.test_catalog_models import LOADED, MEASURED, SAVED
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def full(shared: Shared) -> dict[str, Any]:
+    return {**shared.first_half.result().runs(), **shared.second_half.result().runs()}
+
+
+@pytest.fixture(scope="module")
+def counted(shared: Shared) -> dict[str, Any]:
+    finished = shared.counted.result()
+    assert finished.exit_code == 0, finished.stderr
+    return finished.runs()
+
+
+@pytest.fixture(scope="module")
+def traced(shared: Shared) -> dict[str, Any]:
+    finished = shared.traced.result()
+    assert finished.exit_code == 0, finished.stderr
+    return finished.runs()
+
+
+@pytest.mark.parametrize("model", MEASURED)
+def test_without_kernels_everything_is_counted_as_with_them(
+    full: dict[str, Any], counted: dict[str, Any], model: str
+) -> None:
+    for kind in ("cold", "warm"):
+        with_kernels, without = full[model][kind], counted[model][kind]
+        assert with_kernels["facts"]["counters"] == without["facts"]["counters"]
+        assert with_kernels["compiler_work"]["subgraphs_unique"] == without["compiler_work"]["subgraphs_unique"]
+    assert full[model]["verdict"]["status"] == counted[model]["verdict"]["status"]
+
+
+@pytest.mark.parametrize("model", MEASURED)
+def test_without_kernels_artifacts_are_saved_and_loaded_and_no_cxx_compiler_runs(
+    full: dict[str, Any], counted: dict[str, Any], model: str
+) -> None:
+    cold, warm = (counted[model][kind]["facts"]["counters"] for kind in ("cold", "warm"))
+    assert cold[SAVED] == warm[LOADED] == MEASURED[model][0]
+
+    def seconds_in_cxx(run: dict[str, Any]) -> float:
+        phases = {phase["name"]: phase["seconds"] for phase in run["cold"]["phases"]}
+        return float(phases.get("C++/Triton compilation", 0.0))
+
+    assert seconds_in_cxx(counted[model]) < 0.1 < seconds_in_cxx(full[model])
+
+
+@pytest.mark.parametrize("model", MEASURED)
+def test_a_trace_finds_the_unique_subgraphs_and_compiles_none(
+    full: dict[str, Any], traced: dict[str, Any], model: str
+) -> None:
+    cold = traced[model]["cold"]
+    saved, subgraphs = MEASURED[model]
+    assert (cold["compiler_work"]["subgraphs_compiled"], cold["compiler_work"]["subgraphs_unique"]) == (
+        subgraphs,
+        saved,
+    )
+    assert (cold["facts"]["counters"][SAVED], cold["compiler_work"]["code_generations"]) == (0, 0)
+    assert traced[model]["warm"] is None
+    assert full[model]["verdict"]["status"] == traced[model]["verdict"]["status"]
+    assert cold["facts"]["layer_kinds"] == full[model]["cold"]["facts"]["layer_kinds"]
+
+
+def test_a_trace_explains_what_is_not_shared(full: dict[str, Any], traced: dict[str, Any]) -> None:
+    def told(runs: dict[str, Any]) -> list[Any]:
+        return [(each["kind"], each["what"], each["where"]) for each in runs["glm-4.5"]["explanation"]["findings"]]
+
+    assert told(traced) == told(full) != []
+    assert {each["seconds"] for each in traced["glm-4.5"]["explanation"]["findings"]} == {None}
+
+
+def test_a_new_interpreter_counts_what_a_forked_process_counts(shared: Shared, counted: dict[str, Any]) -> None:
+    finished = shared.spawned.result()
+    assert finished.exit_code == 0, finished.stderr
+    for model, run in finished.runs().items():
+        for kind in ("cold", "warm"):
+            assert (run[kind]["isolation"], counted[model][kind]["isolation"]) == ("spawn", "fork")
+            assert run[kind]["facts"]["counters"] == counted[model][kind]["facts"]["counters"]

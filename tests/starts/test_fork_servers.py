@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from coldwarm.starts.case import Changes
+from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.isolation import IsolationKind
+from coldwarm.starts.launcher import StoppedError
+from coldwarm.starts.record import Outcome, StartRecord
+from coldwarm.starts.start import Starter
+from tests.support.records import tiny_config
+from tests.support.runs import case_of
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[ForkServers]:
+    servers = ForkServers(tmp_path / "servers", tmp_path, time_limit=30)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def starter(tmp_path: Path, servers: ForkServers) -> Callable[..., Starter]:
+    def starter(name: str = "a", behaves: str = "healthy", changes: Changes | None = None) -> Starter:
+        case = case_of(engine="fake", config=tiny_config(behaves=behaves), warm_changes=changes or Changes())
+        return Starter(case, tmp_path / "scratch" / name, tmp_path / name, time_limit=20, isolation=servers)
+
+    (tmp_path / "scratch").mkdir()
+    return starter
+
+
+def server_pids() -> list[int]:
+    return [each.pid for each in psutil.Process().children() if "coldwarm.starts.fork_server" in each.cmdline()]
+
+
+def made_by(record: StartRecord) -> tuple[Outcome, IsolationKind]:
+    return record.outcome, record.isolation
+
+
+def test_one_import_serves_many_starts_each_with_caches_of_its_own(
+    starter: Callable[..., Starter], tmp_path: Path
+) -> None:
+    phases: list[str] = []
+    first, second = starter("a"), starter("b")
+    records = [first.cold(phases.append), first.warm(), second.cold()]
+    assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
+    assert phases[0] == "import, once for all starts"
+    assert len(server_pids()) == 1
+    assert [record.caches_as_left for record in records] == [True] * 3
+    for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
+        [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
+        [_, parents, own] = told.split()
+        assert parents.startswith(str(tmp_path / "servers"))
+        assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
+
+
+def test_a_warm_start_with_another_environment_is_forked_from_another_parent(
+    starter: Callable[..., Starter],
+) -> None:
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    assert made_by(starts.cold()) == made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert len(server_pids()) == 2
+
+
+def test_a_start_that_raises_or_is_killed_ends_alone(starter: Callable[..., Starter]) -> None:
+    raised, killed, healthy = (starter(name, name).cold() for name in ("raises", "is killed", "healthy"))
+    assert raised.failure is not None and raised.failure.what == "ValueError: no such weights"
+    assert killed.failure is not None and killed.failure.signal == "SIGKILL"
+    assert made_by(healthy) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert len(server_pids()) == 1
+
+
+def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
+    phases: list[str] = []
+    record = starter().cold(phases.append)
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert phases[1] == "nothing can be forked, so that each start is a new process: ImportError: no such library"
+    assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
+
+
+def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) -> None:
+    starts = starter()
+    starts.cold()
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    assert starts.warm().outcome is Outcome.FINISHED
+
+
+def test_after_the_end_nothing_is_left_and_nothing_begins(
+    starter: Callable[..., Starter], servers: ForkServers
+) -> None:
+    starts = starter()
+    starts.cold()
+    servers.close()
+    assert server_pids() == []
+    with pytest.raises(StoppedError):
+        starts.warm()

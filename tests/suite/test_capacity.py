@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldwarm.starts.case import Case
+from coldwarm.suite import capacity
+from coldwarm.suite.capacity import fitting_jobs
+from tests.support.records import expectation, model_entry
+from tests.support.runs import case_of
+
+
+def case(name: str = "a", memory: dict[str, float] | None = None, **fields: Any) -> Case:
+    rows = [expectation(memory=memory)] if memory else []
+    return case_of(model_entry(id=name, expect=rows), **fields)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def machine(*, cores: int = 8, host: float = 100.0, device: float | None = None) -> None:
+        monkeypatch.setattr(capacity, "cores", lambda: cores)
+        monkeypatch.setattr(capacity, "_free_host_gib", lambda: host)
+        monkeypatch.setattr(capacity, "_free_device_gib", lambda: device)
+
+    return machine
+
+
+def test_one_a_core_and_no_more_than_there_are(machine: Any) -> None:
+    machine(cores=2)
+    assert fitting_jobs([case()] * 5) == 2
+    assert fitting_jobs([case()]) == 1
+
+
+def test_the_hungriest_must_fit_together(machine: Any) -> None:
+    hungry, modest = case(memory={"host": 10.0}), case(memory={"host": 1.0})
+    machine(host=13.0)  # of which 11.7 may be used
+    assert fitting_jobs([modest, modest, hungry]) == 2
+    machine(host=5.0)
+    assert fitting_jobs([modest, hungry]) == 1
+
+
+def test_what_was_never_measured_is_taken_to_be_hungry(machine: Any) -> None:
+    machine(host=9.0)
+    assert fitting_jobs([case()] * 4) == 2
+    # Options of the user's may make a model any size.
+    assert fitting_jobs([case(memory={"host": 1.0}, options={"max_model_len": 9})] * 4) == 2
+
+
+def test_the_gpus_memory_counts_too(machine: Any) -> None:
+    machine(host=1000.0, device=25.0)
+    assert fitting_jobs([case(device="cuda")] * 8) == 2
+    machine(host=1000.0, device=None)
+    assert fitting_jobs([case(device="cuda")] * 8) == 8
+
+
+def test_a_containers_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"cpu.max": "150000 100000", "memory.max": str(3 * 2**30), "memory.current": str(2**30)}
+    monkeypatch.setattr(capacity, "_cgroup", lambda name: limits[name])
+    assert capacity.cores() == 1
+    assert capacity._free_host_gib() == 2.0
+    limits.update({"cpu.max": "max 100000", "memory.max": "max"})
+    assert capacity._free_host_gib() > 0
+    assert capacity.cores() >= 1
+
+
+def test_without_a_gpu_nothing_is_told_of_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert capacity._free_device_gib() is None
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 2048\n")
+    program.chmod(0o755)
+    assert capacity._free_device_gib() == 2.0
