@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from coldwarm.starts.case import Changes
-from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.fork_servers import ForkedProcess, ForkServers
 from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartRecord
@@ -56,9 +56,10 @@ def test_one_import_serves_many_starts_each_with_caches_of_its_own(
     assert [record.caches_as_left for record in records] == [True] * 3
     for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
         [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
-        [_, parents, own] = told.split()
+        [_, parents, own, remembered] = told.split()
         assert parents.startswith(str(tmp_path / "servers"))
         assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
+        assert remembered == str(tmp_path / "scratch" / name / "caches" / "tmp")
 
 
 def test_a_warm_start_with_another_environment_is_forked_from_another_parent(
@@ -106,3 +107,22 @@ def test_after_the_end_nothing_is_left_and_nothing_begins(
     assert server_pids() == []
     with pytest.raises(StoppedError):
         starts.warm()
+
+
+@pytest.mark.parametrize(("told", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])
+def test_what_a_server_wrote_before_its_end_tells_of_the_process(told: bytes, pid: int, ended: int) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, told)
+    os.close(write_end)
+    process = ForkedProcess(read_end)
+    assert (process.pid, process.poll(), process.wait()) == (pid, ended, ended)
+
+
+def test_a_process_runs_until_its_end_is_told() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"12\n")
+    process = ForkedProcess(read_end)
+    assert process.poll() is None
+    os.write(write_end, b"-15\n")
+    os.close(write_end)
+    assert process.wait() == process.poll() == -15

@@ -38,7 +38,7 @@ def test_the_hungriest_must_fit_together(machine: Any) -> None:
     machine(host=13.0)  # of which 11.7 may be used
     assert fitting_jobs([modest, modest, hungry]) == 2
     machine(host=5.0)
-    assert fitting_jobs([modest, hungry]) == 1
+    assert fitting_jobs([modest, modest, hungry]) == 1
 
 
 def test_what_was_never_measured_is_taken_to_be_hungry(machine: Any) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -49,10 +50,12 @@ class FakeWorker:
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
         self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
+        # Remembered from now on.
+        tempfile.gettempdir()
 
     def settle(self) -> None:
         """Note where the caches are now."""
-        self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
+        self._preloaded += [os.environ["VLLM_CACHE_ROOT"], tempfile.gettempdir()]
 
     def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
         """Behave."""
