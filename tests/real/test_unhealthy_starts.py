@@ -17,7 +17,7 @@ def test_vllm_as_shipped_does_not_pass_and_the_load_failure_is_told(shared: Shar
     assert "nothing was compiled that coldwarm could see saved" in shipped.stdout
     assert "Compiling model again due to a load failure" in shipped.stdout
     assert "has no attribute 'finalize_loading'" in shipped.stdout
-    assert "again: coldwarm run llama-3.1-8b --device cpu --compilation shipped" in shipped.stdout
+    assert "again: OMP_NUM_THREADS=1 coldwarm run llama-3.1-8b --device cpu --compilation shipped" in shipped.stdout
 
 
 def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> None:

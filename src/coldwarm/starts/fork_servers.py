@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,12 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
+import psutil
+
 from coldwarm.starts.caches import CACHE_VARIABLES, Caches
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import OF_ONE_START, TOKEN_VARIABLE
 from coldwarm.starts.fork_server import LONGEST_MESSAGE
 from coldwarm.starts.isolation import IsolationKind, NewProcesses, WorkerOrder, WorkerProcess
 from coldwarm.starts.launcher import StoppedError, kill_tree
+
+_REAPING_SECONDS = 2.0
 
 
 class ForkServers:
@@ -93,6 +98,8 @@ class _Server:
     problem: str | None = None
     """Why it can fork nothing; None: as far as is known it can."""
     _process: subprocess.Popen[bytes] | None = None
+    _ready: bool = False
+    """Whether it takes orders, and reaps what it forked."""
 
     def begin(self) -> None:
         """Begin the process, and wait until it has the engine imported or could not."""
@@ -135,6 +142,7 @@ class _Server:
             self.problem = f"the engine was still being imported after {self.time_limit:g} s; see {self.log}"
             return
         self.problem = json.loads(answer)["problem"] if answer else f"the process ended; see {self.log}"
+        self._ready = self.problem is None
 
     def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
         """Have a process forked for `order`; None: there is no server that could."""
@@ -164,9 +172,24 @@ class _Server:
     def end(self) -> None:
         """Kill the process and all that it forked; whoever waits for its answer has it then."""
         if self._process is not None:
+            if self._ready:
+                _end_children(self._process.pid)
             kill_tree(self._process.pid, self._token)
             self._process.wait()
             self._control.close()
+
+
+def _end_children(pid: int) -> None:
+    """Kill what a server forked, while it is there to reap it: in a container whose first process reaps nothing, what
+    outlived its parent would stay as a zombie."""
+    deadline = time.monotonic() + _REAPING_SECONDS
+    with suppress(psutil.NoSuchProcess):
+        server = psutil.Process(pid)
+        while (children := server.children()) and time.monotonic() < deadline:
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            time.sleep(0.02)
 
 
 def _caches_of(environment: Mapping[str, str]) -> Path:
