@@ -17,15 +17,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.suite.judging import judge_run
 from coldwarm.suite.store import read_runs
+from coldwarm.verdict.expectations import is_told
 from coldwarm.verdict.invariants import LOADED, SAVED
 
 _REFERENCE = "reference"
 _DEPTHS = ("full", "count", "trace")
 
-# Of a start: model and kind.
-Start = tuple[str, str]
+# What is compared, of which model, and of which of its starts.
+Comparison = tuple[str, ...]
 
 
 def main() -> None:
@@ -77,43 +81,49 @@ def _print_times(folder: Path) -> None:
 
 
 def _print_differences(folder: Path) -> int:
-    """Compare saved and loaded of every run with the first, and all counters of runs of one depth; how many differ."""
-    artifacts: dict[Start, tuple[str, object]] = {}
-    everything: dict[tuple[str, Start], tuple[str, object]] = {}
-    unique: dict[Start, tuple[str, object]] = {}
-    differences = compared = 0
+    """Compare every run with the first of its kind; how many comparisons differ.
 
-    def compare(known: dict[object, tuple[str, object]], key: object, where: str, seen: object) -> None:
-        nonlocal differences, compared
-        first, expected = known.setdefault(key, (where, seen))
+    Saved and loaded are the same everywhere; what `count` tells of, as at `full`; all counters, and the verdict, in
+    every run of a depth.
+    """
+    known: dict[Comparison, tuple[str, object]] = {}
+    differences = compared = 0
+    for where, what, seen in _seen(folder):
+        first, expected = known.setdefault(what, (where, seen))
         compared += first != where
         if expected != seen:
             differences += 1
-            print(f"{key}: {expected} in {first}, {seen} in {where}")
-
-    for file in sorted(folder.glob(f"{_REFERENCE}-*.json")):
-        for each in json.loads(file.read_text())["starts"]:
-            compare(artifacts, (each["model"], each["kind"]), file.stem, (each["saved"], each["loaded"]))  # type: ignore[arg-type]
-    for run, model, record in _records(folder):
-        assert record.facts is not None and record.compiler_work is not None
-        start, counters = (model, str(record.kind)), record.facts.counters
-        depth = "compiled" if record.depth != "trace" else "traced"
-        compare(everything, (depth, start), run, counters)  # type: ignore[arg-type]
-        if record.kind is StartKind.COLD:
-            compare(unique, start, run, record.compiler_work.subgraphs_unique)  # type: ignore[arg-type]
-        if record.depth != "trace":
-            compare(artifacts, start, run, (counters[SAVED], counters[LOADED]))  # type: ignore[arg-type]
-    print(f"{compared} comparisons of counts, {differences} differences")
+            print(f"{' '.join(what)}: {expected} in {first}, {seen} in {where}")
+    print(f"{compared} comparisons of counts and verdicts, {differences} differences")
     return differences
 
 
-def _records(folder: Path) -> Iterator[tuple[str, str, StartRecord]]:
+def _seen(folder: Path) -> Iterator[tuple[str, Comparison, object]]:
+    """What there is to compare: in which run, what, and its value there."""
+    for file in sorted(folder.glob(f"{_REFERENCE}-*.json")):
+        for each in json.loads(file.read_text())["starts"]:
+            yield file.stem, ("saved, loaded", each["model"], each["kind"]), (each["saved"], each["loaded"])
+    catalog = Catalog.read()
     for depth in _DEPTHS:
         for output in sorted(each for each in folder.glob(f"{depth}-*") if each.is_dir()):
             for run in read_runs(output):
+                model = run.case.name
+                yield output.name, (f"verdict at {depth}", model), judge_run(run, catalog).verdict.status.value
                 for record in (run.cold, run.warm):
                     if record is not None:
-                        yield output.name, run.case.name, record
+                        yield from ((output.name, what, value) for what, value in _seen_in(model, record))
+
+
+def _seen_in(model: str, record: StartRecord) -> Iterator[tuple[Comparison, object]]:
+    assert record.facts is not None and record.compiler_work is not None
+    start, counters = (model, str(record.kind)), record.facts.counters
+    yield (f"all counters at {record.depth}", *start), counters
+    if record.kind is StartKind.COLD:
+        yield ("unique subgraphs", *start), record.compiler_work.subgraphs_unique
+    if record.depth is not Depth.TRACE:
+        yield ("saved, loaded", *start), (counters[SAVED], counters[LOADED])
+        told = {name: count for name, count in counters.items() if is_told(name, Depth.COUNT, counters)}
+        yield ("counters without kernels", *start), told
 
 
 if __name__ == "__main__":

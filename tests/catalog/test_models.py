@@ -96,7 +96,7 @@ def test_a_known_issue_looks_like_the_expectations_of_the_same_place(model: Cata
     for issue in model.entry.known_issue:
         expectations = [e for e in model.entry.expect if issue in issues_of(model.entry, e)]
         assert expectations
-        assert issue.cold or issue.warm or issue.intermittent
+        assert issue.cold or issue.warm or issue.rewrites
         for expectation in expectations:
             assert issue.cold.items() <= expectation.cold.items()
             assert issue.warm.items() <= expectation.warm.items()

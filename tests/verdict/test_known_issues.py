@@ -119,3 +119,25 @@ def test_an_intermittent_issue_is_accepted_where_it_shows_and_missed_nowhere_els
     [issue], [failure] = accept(one_too_many(), {"intermittent": True})
     assert failure.accepted_by == issue.id
     assert accept((cold_record(), warm_record()), {"intermittent": True}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "accepted"),
+    [
+        (["inductor/a.best_config", "inductor/a.py"], ["inductor/a.best_config"], True),
+        (["inductor/a.best_config", "inductor/a.py"], ["inductor/a.py"], False),
+        (["inductor/a.py"], ["inductor/a.best_config"], False),
+        ([], [], False),
+    ],
+)
+def test_an_issue_that_writes_files_anew_is_accepted_only_where_they_are(
+    cold: list[str], warm: list[str], accepted: bool
+) -> None:
+    too_many = (
+        cold_record(counters={SAVED: 4}, files_written=cold),
+        warm_record(counters={LOADED: 4}, files_written=warm),
+    )
+    [issue], [failure] = accept(too_many, {"rewrites": "*.best_config"})
+    assert failure.accepted_by == (issue.id if accepted else None)
+    told = "fails in another way than known: the warm start wrote no *.best_config anew"
+    assert (issue.words == told) == (not accepted)

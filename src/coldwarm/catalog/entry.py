@@ -129,6 +129,9 @@ class KnownIssue(_Strict):
     cold: CounterValues = Field(default_factory=dict)
     """What it looks like: counters of the cold start, exactly. Any other values are not this issue."""
     warm: CounterValues = Field(default_factory=dict)
+    rewrites: str | None = None
+    """What it looks like: a pattern of paths below the caches (``*.x``); the warm start wrote one of the files that the
+    cold start had written anew."""
     intermittent: bool = False
     """Whether it shows in some runs only, so that a run without it does not mean that it is fixed."""
 

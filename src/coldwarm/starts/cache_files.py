@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
@@ -69,6 +71,18 @@ def changes(due: Manifest, found: Manifest) -> list[FileChange]:
             how = "truncated" if size_found < size_due else "grown"
         changed.append(FileChange(path=path, how=how, bytes_due=size_due, bytes_found=size_found))
     return changed
+
+
+def written_again(cold: Iterable[str], warm: Iterable[str], pattern: str) -> list[str]:
+    """Which files of this pattern the warm start wrote, of those that the cold start had written; paths in its order.
+
+    Args:
+        cold: Paths of the files that the cold start wrote, below the caches' folder.
+        warm: Those of the warm start.
+        pattern: As in `fnmatch`; ``*`` goes across folders.
+    """
+    before = set(cold)
+    return [path for path in warm if path in before and fnmatchcase(path, pattern)]
 
 
 def content(manifest: Manifest) -> dict[str, CacheContent]:

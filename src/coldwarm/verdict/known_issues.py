@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import KnownIssue, ModelEntry
+from coldwarm.starts.cache_files import written_again
 from coldwarm.starts.record import StartKind
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import is_told
@@ -28,7 +29,7 @@ def accept_known_issues(
     """Mark the failures among `checks` that known issues accept, and tell which issues show.
 
     An issue accepts the failures of the invariants that it names: all of them together, and only with the counters
-    that it describes.
+    and the files written anew that it describes.
     """
     seen = []
     for issue in entry.known_issue:
@@ -67,10 +68,15 @@ def _told(checks: list[Check]) -> str:
 
 
 def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:
-    return [
+    unlike = [
         f"{kind} {name} is {counters.get(name)}, known is {known}"
         for kind, described in ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
         for counters in (starts.counters.get(kind, {}),)
         for name, known in described.items()
         if counters.get(name) != known
     ]
+    if issue.rewrites is not None and not written_again(
+        starts.cold.files_written, starts.warm.files_written, issue.rewrites
+    ):
+        unlike.append(f"the warm start wrote no {issue.rewrites} anew")
+    return unlike

@@ -29,8 +29,9 @@ _NUM_BLOCKS = 64
 _MEMORY_UTILIZATION = 0.05
 
 # For as many sequences vLLM rehearses sampling, over the whole vocabulary: 256, its default, takes a CPU 4 to 8 s at
-# each start, and changes nothing in what is compiled.
-_MAX_NUM_SEQS = 8
+# each start. From 8 on it samples with a Triton kernel (vllm/v1/sample/ops/topk_topp_sampler.py, `apply_top_k_top_p`)
+# that takes a GPU machine 10 s to compile at each cold start. Nothing in the model's graph depends on it.
+_MAX_NUM_SEQS = 4
 
 _PROMPT_TOKENS = 16
 _GENERATED_TOKENS = 8
