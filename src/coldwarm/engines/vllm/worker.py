@@ -66,6 +66,8 @@ class VllmWorker:
 
     def __init__(self) -> None:
         self._keys = KeyWatch()
+        # Kept until the process ends, which frees all of it at once; vLLM shuts down what is dropped, in a second.
+        self._started: Any = None
 
     def cache_keys(self) -> CacheKeys:
         """What went into the keys of vLLM's caches."""
@@ -100,11 +102,12 @@ class VllmWorker:
         watch_logs(_PhaseFollower(progress))
         before = snapshot()
         progress.enter("engine setup")
-        generation = _Generation(request.depth)
+        generation = _Generation()
         try:
-            llm = vllm.LLM(**_options(request), load_format=LOAD_FORMAT)
-            progress.enter("generate")
-            generation.generate(llm)
+            llm = self._started = vllm.LLM(**_options(request), load_format=LOAD_FORMAT)
+            if request.depth is Depth.FULL:
+                progress.enter("generate")
+                generation.generate(llm)
             [kinds] = llm.apply_model(layer_kinds)
         except BaseException as error:
             if type(error).__name__ != _TRACED:
@@ -127,27 +130,25 @@ class VllmWorker:
 class _Generation:
     """What the started model generates."""
 
-    def __init__(self, depth: Depth) -> None:
-        self._full = depth is Depth.FULL
+    def __init__(self) -> None:
         self.prompt: list[int] = []
         self.generated: list[GeneratedToken] = []
         self.again: list[GeneratedToken] = []
 
     def generate(self, llm: Any) -> None:
-        """Generate twice from the same prompt; where nothing is computed, once, as far as all shapes are seen."""
+        """Generate twice from the same prompt."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(
             temperature=0.0,
-            max_tokens=_GENERATED_TOKENS if self._full else 2,
+            max_tokens=_GENERATED_TOKENS,
             logprobs=_LOGPROBS,
             ignore_eos=True,
             detokenize=False,
         )
         self.prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
-        generated = _generate(llm, self.prompt, sampling)
-        if self._full:
-            self.generated, self.again = generated, _generate(llm, self.prompt, sampling)
+        self.generated = _generate(llm, self.prompt, sampling)
+        self.again = _generate(llm, self.prompt, sampling)
 
 
 def _limit_to(depth: Depth) -> None:
