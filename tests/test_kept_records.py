@@ -11,8 +11,11 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.explain.finding import Finding, FindingKind
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.suite.judging import judge_run
 from coldwarm.suite.store import read_runs
+from coldwarm.verdict.expectations import is_told
 from coldwarm.verdict.verdict import Status, Verdict
 
 RECORDS = Path(__file__).parent.parent / "records"
@@ -97,6 +100,44 @@ def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
             verdict = Verdict.model_validate_json((run.folder / "verdict.json").read_bytes())
             assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
             assert [check for check in verdict.checks if check.id.startswith("expected:")]
+
+
+def _counters(suite: str) -> dict[tuple[str, str], dict[str, int]]:
+    """What each start of a kept suite counted, by model and kind."""
+    return {
+        (run.case.name, record.kind): record.facts.counters
+        for run in read_runs(RECORDS / suite)
+        for record in (run.cold, run.warm)
+        if record is not None and record.facts is not None
+    }
+
+
+def test_on_a_gpu_forked_starts_count_what_new_interpreters_count() -> None:
+    spawned, forked = read_runs(RECORDS / "h100-2026-11-24")[0].cold, read_runs(RECORDS / "h100-2026-11-25")[0].cold
+    assert spawned is not None and forked is not None
+    assert (spawned.isolation, forked.isolation) == (IsolationKind.SPAWN, IsolationKind.FORK)
+    assert _counters("h100-2026-11-24") == _counters("h100-2026-11-25")
+
+
+def test_on_a_gpu_artifacts_without_kernels_are_counted_as_those_with_kernels() -> None:
+    full, counted = _counters("h100-2026-11-25"), _counters("h100-2026-11-25-count")
+    assert len(full) == len(counted) == 16
+    for start, counters in counted.items():
+        told = [name for name in counters if is_told(name, Depth.COUNT, counters)]
+        assert "vllm.num_compiled_artifacts_saved" in told
+        assert {name: counters[name] for name in told} == {name: full[start][name] for name in told}
+
+
+def test_other_outputs_of_kernels_that_were_tuned_again_are_a_known_issue() -> None:
+    for suite, model in (("h100-2026-11-25-tuned", "glm-4.5"), ("h100-2026-11-25", "phi-tiny-moe")):
+        [run] = [run for run in read_runs(RECORDS / suite) if run.case.name == model]
+        assert run.warm is not None
+        tuned = [path for path in run.warm.files_written if path.endswith(".best_config")]
+        assert tuned
+        assert judge_run(run, Catalog.read()).verdict.status is Status.KNOWN_ISSUE
+        otherwise = run.warm.model_copy(update={"files_written": []})
+        untuned = run.model_copy(update={"warm": otherwise})
+        assert judge_run(untuned, Catalog.read()).verdict.status is Status.FAILED
 
 
 def test_no_path_of_a_machine_is_kept() -> None:
