@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.caches import CACHE_VARIABLES
 from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import TOKEN_VARIABLE
@@ -56,6 +57,8 @@ def _set_environment(folder: Path) -> None:
 
     for name, value in load_installation("vllm").environment(Depth.FULL, None).items():
         os.environ.setdefault(name, value)
+    for name in CACHE_VARIABLES:
+        os.environ.pop(name, None)
     for name in ("tmp", "home"):
         (folder / name).mkdir()
     # coldwarm's platform plugin keeps piecewise compilation on on a CPU, in processes that are marked as its own.

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=[_REFERENCE, *_DEPTHS])
-    parser.add_argument("--arguments", default="", help="of coldwarm run")
+    parser.add_argument(
+        "--arguments", default="", help="options of coldwarm run; no models, since the reference starts all of them"
+    )
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     for _ in range(asked.rounds):
@@ -50,7 +52,11 @@ def main() -> None:
 
 
 def _next(folder: Path, name: str) -> Path:
-    return folder / f"{name}-{len(list(folder.glob(f'{name}-*.seconds'))) + 1}"
+    # A run that failed is kept, and left out of what is compared.
+    taken = [
+        int(number) for each in folder.glob(f"{name}-*") if (number := each.name[len(name) + 1 :].partition(".")[0])
+    ]
+    return folder / f"{name}-{max(taken, default=0) + 1}"
 
 
 def _run(name: str, output: Path, arguments: list[str]) -> None:
@@ -100,12 +106,13 @@ def _print_differences(folder: Path) -> int:
 
 def _seen(folder: Path) -> Iterator[tuple[str, Comparison, object]]:
     """What there is to compare: in which run, what, and its value there."""
-    for file in sorted(folder.glob(f"{_REFERENCE}-*.json")):
+    finished = {file.stem for file in folder.glob("*.seconds")}
+    for file in sorted(file for file in folder.glob(f"{_REFERENCE}-*.json") if file.stem in finished):
         for each in json.loads(file.read_text())["starts"]:
             yield file.stem, ("saved, loaded", each["model"], each["kind"]), (each["saved"], each["loaded"])
     catalog = Catalog.read()
     for depth in _DEPTHS:
-        for output in sorted(each for each in folder.glob(f"{depth}-*") if each.is_dir()):
+        for output in sorted(each for each in folder.glob(f"{depth}-*") if each.name in finished and each.is_dir()):
             for run in read_runs(output):
                 model = run.case.name
                 yield output.name, (f"verdict at {depth}", model), judge_run(run, catalog).verdict.status.value

@@ -13,6 +13,7 @@ from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartRecord
 from coldwarm.starts.start import Starter
+from tests.support.processes import is_gone
 from tests.support.records import tiny_config
 from tests.support.runs import case_of
 
@@ -95,7 +96,19 @@ def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) 
     [pid] = server_pids()
     psutil.Process(pid).kill()
     os.waitpid(pid, 0)
-    assert starts.warm().outcome is Outcome.FINISHED
+    assert made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.SPAWN)
+
+
+def test_a_start_ends_with_its_process_whatever_that_forked_and_the_server_takes_it_along(
+    starter: Callable[..., Starter], servers: ForkServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_SLEEPER", str(tmp_path / "sleeper"))
+    record = starter(behaves="leaves a fork behind").cold()
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert record.seconds < 10
+    left = int((tmp_path / "sleeper").read_text())
+    servers.close()
+    assert is_gone(left)
 
 
 def test_after_the_end_nothing_is_left_and_nothing_begins(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldwarm.starts.environment import TOKEN_VARIABLE
-from coldwarm.starts.isolation import WorkerProcess
+from coldwarm.starts.isolation import IsolationKind, WorkerProcess
 from coldwarm.starts.launcher import Ended, StoppedError, _Steps, launch
 from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
@@ -45,11 +45,13 @@ def leave_behind(keep_events=False):
 """
 
 
-def begin(command: list[str], events: int, folder: Path, token: str) -> Callable[[int], WorkerProcess]:
+def begin(
+    command: list[str], events: int, folder: Path, token: str
+) -> Callable[[int], tuple[WorkerProcess, IsolationKind]]:
     """Begin `command` as a worker is begun: in a session of its own, with the token."""
 
-    def begin(output: int) -> WorkerProcess:
-        return subprocess.Popen(
+    def begin(output: int) -> tuple[WorkerProcess, IsolationKind]:
+        process = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -58,6 +60,7 @@ def begin(command: list[str], events: int, folder: Path, token: str) -> Callable
             pass_fds=(events,),
             start_new_session=True,
         )
+        return process, IsolationKind.SPAWN
 
     return begin
 

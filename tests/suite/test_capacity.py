@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coldwarm.starts.case import Case
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.case import Case, Changes
 from coldwarm.suite import capacity
 from coldwarm.suite.capacity import fitting_jobs
 from tests.support.records import expectation, model_entry
@@ -44,25 +46,42 @@ def test_the_hungriest_must_fit_together(machine: Any) -> None:
 def test_what_was_never_measured_is_taken_to_be_hungry(machine: Any) -> None:
     machine(host=9.0)
     assert fitting_jobs([case()] * 4) == 2
-    # Options of the user's may make a model any size.
-    assert fitting_jobs([case(memory={"host": 1.0}, options={"max_model_len": 9})] * 4) == 2
+
+
+@pytest.mark.parametrize("fields", [{"options": {"x": 1}}, {"warm_changes": Changes(options={"x": 1})}])
+def test_options_of_the_users_may_make_a_model_any_size(machine: Any, fields: dict[str, Any]) -> None:
+    machine()
+    assert fitting_jobs([case(), case()]) == 2
+    assert fitting_jobs([case(), case(**fields)]) == 1
 
 
 def test_the_gpus_memory_counts_too(machine: Any) -> None:
-    machine(host=1000.0, device=25.0)
+    machine(host=1000.0, device=26.0)  # of which 23.4 may be used
     assert fitting_jobs([case(device="cuda")] * 8) == 2
     machine(host=1000.0, device=None)
-    assert fitting_jobs([case(device="cuda")] * 8) == 8
+    assert fitting_jobs([case(device="cuda")] * 8) == 1
+
+
+def test_all_eight_models_fit_on_an_h100_by_what_was_measured(machine: Any) -> None:
+    machine(cores=16, host=120.0, device=79.0)
+    assert fitting_jobs([case_of(model.entry, device="cuda") for model in Catalog.read().models()]) == 8
 
 
 def test_a_containers_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {"cpu.max": "150000 100000", "memory.max": str(3 * 2**30), "memory.current": str(2**30)}
+    limits = {"cpu.max": "150000 100000", "memory.max": str(3 * 2**30), "memory.current": str(2**30), "memory.stat": ""}
     monkeypatch.setattr(capacity, "_cgroup", lambda name: limits[name])
     assert capacity.cores() == 1
     assert capacity._free_host_gib() == 2.0
     limits.update({"cpu.max": "max 100000", "memory.max": "max"})
     assert capacity._free_host_gib() > 0
     assert capacity.cores() >= 1
+
+
+def test_files_that_a_container_has_read_are_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"memory.max": str(3 * 2**30), "memory.current": str(3 * 2**30)}
+    limits["memory.stat"] = f"anon 5\ninactive_file {2**30}\nactive_file 7"
+    monkeypatch.setattr(capacity, "_cgroup", lambda name: limits[name])
+    assert capacity._free_host_gib() == 1.0
 
 
 def test_without_a_gpu_nothing_is_told_of_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,3 +91,9 @@ def test_without_a_gpu_nothing_is_told_of_its_memory(monkeypatch: pytest.MonkeyP
     program.write_text("#!/bin/sh\necho 2048\n")
     program.chmod(0o755)
     assert capacity._free_device_gib() == 2.0
+
+    def too_long(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("nvidia-smi", 30)
+
+    monkeypatch.setattr(subprocess, "run", too_long)
+    assert capacity._free_device_gib() is None

@@ -96,3 +96,14 @@ def test_an_issue_of_what_is_compiled_within_a_kernel_is_not_missed_without_kern
     within = known_issue(breaks=InvariantId.NO_COMPILER, cold={}, warm={MISSES: 18})
     assert counted(model_entry(known_issue=[within])).status is Status.PASSED
     assert judge(model_entry(known_issue=[within]), cold_record(), warm_record()).status is Status.UNEXPECTEDLY_FIXED
+
+
+def test_a_known_issue_is_told_by_the_counters_that_the_depth_tells() -> None:
+    issue = known_issue(breaks="warm-saves-nothing", cold={}, warm={SAVED: 1, MISSES: 18})
+    verdict = counted(model_entry(known_issue=[issue]), warm={SAVED: 1, LOADED: 3, MISSES: 0})
+    assert verdict.status is Status.KNOWN_ISSUE
+
+
+def test_what_a_warm_start_wrote_anew_is_no_known_issue_of_a_trace() -> None:
+    issue = known_issue(rewrites="*.best_config", cold={})
+    assert judge(model_entry(known_issue=[issue]), traced(4), None).status is Status.FAILED

@@ -17,9 +17,10 @@ class Depth(StrEnum):
 
 
 DOES_NOT_PROVE: dict[Depth, str] = {
-    Depth.TRACE: "that anything is compiled, saved or loaded, what the model computes, or how long a start takes",
-    Depth.COUNT: "that kernels can be generated and compiled, that nothing is compiled within one, what the model "
-    "computes, or how long a start takes",
+    Depth.TRACE: "that anything is compiled, saved or loaded, what the model computes, how long a start takes, or "
+    "anything of a second model that the engine compiles (a drafter, an encoder)",
+    Depth.COUNT: "that the engine's passes work, that kernels can be generated and compiled, that nothing is compiled "
+    "within a kernel or while generating, what the model computes, or how long a start takes",
     Depth.FULL: "",
 }
 """What a verdict at each depth says nothing of."""

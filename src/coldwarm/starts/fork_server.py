@@ -104,6 +104,7 @@ class _Server:
         server = os.getpid()
         child = os.fork()
         if child == 0:
+            os.close(status)
             self._become_worker(json.loads(data), server, events, output)
         self._statuses[child] = status
         os.close(events)

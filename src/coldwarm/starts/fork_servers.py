@@ -46,7 +46,7 @@ class ForkServers:
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
         self._new_processes = NewProcesses()
 
-    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
         """Have the server of the order's environment, which takes as long as importing the engine."""
         server = self._server_of(order)
         with server.lock:
@@ -58,12 +58,11 @@ class ForkServers:
                     raise StoppedError
                 if server.problem is not None:
                     on_phase(f"nothing can be forked, so that each start is a new process: {server.problem}")
-        return IsolationKind.FORK if server.problem is None else IsolationKind.SPAWN
 
-    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
+    def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Fork a process; where that cannot be done, have a new one."""
-        server = self._server_of(order)
-        return server.fork(order, output) or self._new_processes.begin(order, output)
+        forked = self._server_of(order).fork(order, output)
+        return (forked, IsolationKind.FORK) if forked else self._new_processes.begin(order, output)
 
     def close(self) -> None:
         """End all servers, and every start that was forked from one; again and again, to the same effect."""
@@ -140,6 +139,7 @@ class _Server:
             answer = self._control.recv(LONGEST_MESSAGE)
         except TimeoutError:
             self.problem = f"the engine was still being imported after {self.time_limit:g} s; see {self.log}"
+            self.end()
             return
         self.problem = json.loads(answer)["problem"] if answer else f"the process ended; see {self.log}"
         self._ready = self.problem is None
@@ -170,12 +170,14 @@ class _Server:
         return process if process.pid else None
 
     def end(self) -> None:
-        """Kill the process and all that it forked; whoever waits for its answer has it then."""
-        if self._process is not None:
+        """Kill the process and all that it forked; whoever waits for its answer has it then. Once: a process id may be
+        another process's later."""
+        process, self._process = self._process, None
+        if process is not None:
             if self._ready:
-                _end_children(self._process.pid)
-            kill_tree(self._process.pid, self._token)
-            self._process.wait()
+                _end_children(process.pid)
+            kill_tree(process.pid, self._token)
+            process.wait()
             self._control.close()
 
 

@@ -55,11 +55,11 @@ class WorkerOrder:
 class Isolation(Protocol):
     """Makes the processes of starts."""
 
-    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
-        """Do what is done once for several starts, before this one's time counts; says how this one will be made."""
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
+        """Do what is done once for several starts, before this one's time counts."""
 
-    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
-        """Make the process; whatever it prints goes to the file descriptor `output`."""
+    def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
+        """Make the process, and say how; whatever it prints goes to the file descriptor `output`."""
 
     def close(self) -> None:
         """End whatever outlives a single start."""
@@ -68,13 +68,12 @@ class Isolation(Protocol):
 class NewProcesses:
     """A new interpreter for each start."""
 
-    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> IsolationKind:
+    def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
         """Nothing is shared."""
-        return IsolationKind.SPAWN
 
-    def begin(self, order: WorkerOrder, output: int) -> WorkerProcess:
+    def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Run ``python -m coldwarm.starts.worker``."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "coldwarm.starts.worker", str(order.request)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -85,6 +84,7 @@ class NewProcesses:
             # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
             start_new_session=True,
         )
+        return process, IsolationKind.SPAWN
 
     def close(self) -> None:
         """Nothing outlives a start."""

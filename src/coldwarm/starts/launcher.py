@@ -16,7 +16,7 @@ from threading import Event
 import psutil
 
 from coldwarm.starts.environment import TOKEN_VARIABLE
-from coldwarm.starts.isolation import WorkerProcess
+from coldwarm.starts.isolation import IsolationKind, WorkerProcess
 from coldwarm.starts.phases import Step
 
 _GRACE_SECONDS = 5.0
@@ -35,10 +35,12 @@ class Ended:
     timed_out: bool
     seconds: float
     steps: list[Step] = field(default_factory=list)
+    isolation: IsolationKind = IsolationKind.SPAWN
+    """How the process was made."""
 
 
 def launch(
-    begin: Callable[[int], WorkerProcess],
+    begin: Callable[[int], tuple[WorkerProcess, IsolationKind]],
     events: tuple[int, int],
     token: str,
     *,
@@ -50,7 +52,7 @@ def launch(
     """Run a worker to its end, whichever that is.
 
     Args:
-        begin: Makes the worker's process, whose output goes to the file descriptor that it is given.
+        begin: Makes the worker's process, and says how; its output goes to the file descriptor that it is given.
         events: Read and write end of the pipe that the worker writes its progress to; both are closed here.
         token: What the environment of the worker and of its children has as `TOKEN_VARIABLE`.
         log: Takes all that the worker and its children print.
@@ -67,7 +69,7 @@ def launch(
     began = time.monotonic()
     try:
         with log.open("wb") as output:
-            worker = begin(output.fileno())
+            worker, isolation = begin(output.fileno())
     except BaseException:
         os.close(read_end)
         raise
@@ -100,11 +102,15 @@ def launch(
         kill_tree(worker.pid, token)
         exit_status = worker.wait()
     ended = time.monotonic()
-    return Ended(exit_status, timed_out, ended - began, steps.finish(ended))
+    return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation)
 
 
 def kill_tree(pid: int, token: str) -> None:
-    """Kill the worker, its process group, its descendants, and whatever else carries its token."""
+    """Kill the worker, its process group, its descendants, and whatever else carries its token.
+
+    A forked worker has the token in no environment that others can read: that is the server's until it runs a program.
+    What it forks, without running one, and lets outlive it in a session of its own is found when the server is ended.
+    """
     deadline = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < deadline:
         with suppress(ProcessLookupError, PermissionError):

@@ -114,7 +114,8 @@ class StartRecord(BaseModel):
     device: str
     compilation: str
     environment: dict[str, str]
-    """The user's variables that change compilation, as the start saw them."""
+    """The variables that change compilation, as the start saw them: the user's, and those that gave it its share of the
+    machine beside other starts."""
     overridden: list[str]
     """The user's variables that coldwarm replaced to isolate the start."""
     caches_before: dict[str, CacheContent]

@@ -122,12 +122,16 @@ class Starter:
                 events_fd=write_end,
             ).model_dump_json(indent=2)
         )
+        engine_defaults = installation.environment(case.depth, self._cores)
+        # What beside other starts is otherwise than alone.
+        of_share = engine_defaults.keys() - installation.environment(case.depth, None).keys()
+        share = {name: engine_defaults[name] for name in of_share}
         variables = env.environment_of_start(
             self._caches,
             trace.resolve(),
             compilation=case.compilation,
             token=uuid.uuid4().hex,
-            engine_defaults=installation.environment(case.depth, self._cores),
+            engine_defaults=engine_defaults,
             user={**user, **chosen},
         )
         order = WorkerOrder(
@@ -138,7 +142,7 @@ class Starter:
             events=write_end,
             folder=self._scratch,
         )
-        isolation = self._isolation.prepare(order, on_phase)
+        self._isolation.prepare(order, on_phase)
         ended = launch(
             partial(self._isolation.begin, order),
             (read_end, write_end),
@@ -162,13 +166,13 @@ class Starter:
             began=datetime.fromtimestamp(ended.steps[0].begin, UTC),
             seconds=ended.seconds,
             depth=case.depth,
-            isolation=isolation,
+            isolation=ended.isolation,
             phases=split(ended.steps, busy.stretches()),
             steps=ended.steps,
             engine=case.engine,
             device=case.device,
             compilation=case.compilation,
-            environment=env.recorded(user),
+            environment=env.recorded({**share, **user}),
             overridden=env.overridden(user),
             options=options,
             caches_before=content(before),

@@ -15,26 +15,33 @@ from coldwarm.starts.case import Case
 
 # What a start of a model is taken to need that was never measured: more than any of the catalog's did.
 _UNKNOWN = {"cpu": Memory(host=4.0), "cuda": Memory(host=3.0, device=10.0)}
+# What a process takes of a GPU beside what PyTorch reserves: CUDA's context and libraries. Measured: eight starts took
+# 23 GiB of an H100, of which PyTorch had reserved 14.
+_CONTEXT = 1.5
 # Of what is free; the rest is for the launcher, and for what else goes on.
 _USABLE = 0.9
 _GIB = 2**30
 
 
 def fitting_jobs(cases: Sequence[Case]) -> int:
-    """How many of `cases` to run at one time, at least 1: one a core, if the hungriest together fit into memory."""
+    """How many of `cases` to run at one time, at least 1: one a core, if the hungriest together fit into memory.
+
+    One, where that cannot be known: options of the user's may make a model any size.
+    """
+    if any(case.options or case.warm_changes.options for case in cases):
+        return 1
     needs = [_need(case) for case in cases if case.entry.unsupported_on(case.device, case.compilation) is None]
     host = sorted((need.host for need in needs), reverse=True)
     fitting = min(cores(), _that_fit(host, _free_host_gib()), len(needs))
     device = sorted((need.device for need in needs if need.device is not None), reverse=True)
-    if device and (free := _free_device_gib()) is not None:
-        fitting = min(fitting, _that_fit(device, free))
+    if device:
+        fitting = min(fitting, _that_fit([need + _CONTEXT for need in device], _free_device_gib() or 0))
     return max(1, fitting)
 
 
 def _need(case: Case) -> Memory:
     rows = [row.memory for row in case.entry.measured(case.device, case.aot_artifact) if row.memory is not None]
-    if not rows or case.options:
-        # With options of the user's, what was measured without them says little.
+    if not rows:
         return _UNKNOWN[case.device]
     return Memory(host=max(row.host for row in rows), device=max(row.device or 0 for row in rows) or None)
 
@@ -60,8 +67,17 @@ def _free_host_gib() -> float:
     free = float(psutil.virtual_memory().available)
     limit, used = _cgroup("memory.max"), _cgroup("memory.current")
     if limit.isdigit() and used.isdigit():
-        free = min(free, int(limit) - int(used))
+        free = min(free, int(limit) - int(used) + _files_in_memory())
     return free / _GIB
+
+
+def _files_in_memory() -> int:
+    """Bytes that the container is charged for what it has read and written, and that Linux takes back when needed."""
+    for line in _cgroup("memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "inactive_file" and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _cgroup(name: str) -> str:
@@ -78,6 +94,9 @@ def _free_device_gib() -> float | None:
         return None
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     query = ["nvidia-smi", f"--id={first}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip()
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return None
     # In MiB.
     return int(answer) / 1024 if answer.isdigit() else None

@@ -53,6 +53,8 @@ class Runner:
         self._jobs = jobs
         self._isolation_kind = isolation
         self._isolation: Isolation = NewProcesses()
+        self._share: int | None = None
+        """Cores for each start; None: all."""
         self._stop = Event()
         self._telling = Lock()
         self._running = SideBySide()
@@ -70,6 +72,8 @@ class Runner:
 
         Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
         """
+        at_one_time = min(self._jobs, len(cases))
+        self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
         with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
             numbered = sorted(enumerate(cases), key=lambda numbered: _seconds(numbered[1]), reverse=True)
             runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
@@ -115,7 +119,7 @@ class Runner:
                 folder,
                 time_limit=self._time_limit,
                 isolation=self._isolation,
-                cores=max(1, cores() // self._jobs) if self._jobs > 1 else None,
+                cores=self._share,
                 stop=self._stop,
             )
             cold = self._start(case, starter, StartKind.COLD)

@@ -73,10 +73,11 @@ def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:
         for kind, described in ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
         for counters in (starts.counters.get(kind, {}),)
         for name, known in described.items()
-        if counters.get(name) != known
+        if is_told(name, starts.cold.depth, counters) and counters.get(name) != known
     ]
-    if issue.rewrites is not None and not written_again(
-        starts.cold.files_written, starts.warm.files_written, issue.rewrites
+    if issue.rewrites is not None and not (
+        StartKind.WARM in starts.counters
+        and written_again(starts.cold.files_written, starts.warm.files_written, issue.rewrites)
     ):
         unlike.append(f"the warm start wrote no {issue.rewrites} anew")
     return unlike

@@ -79,6 +79,14 @@ class FakeWorker:
                 ready = Path(os.environ["FAKE_SLEEPER"])
                 subprocess.Popen([sys.executable, "-S", "-c", SLEEPER.format(ready=str(ready))])
                 time.sleep(60)
+            case "leaves a fork behind":
+                if os.fork() == 0:
+                    os.setsid()
+                    Path(os.environ["FAKE_SLEEPER"]).write_text(str(os.getpid()))
+                    time.sleep(60)
+                    os._exit(0)
+                while not Path(os.environ["FAKE_SLEEPER"]).exists():
+                    time.sleep(0.01)
         began = time.time()
         time.sleep(0.01)
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
