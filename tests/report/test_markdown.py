@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from coldwarm.errors import UsageError
 from coldwarm.report.markdown import to_markdown, write_markdown
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.phases import Phase
 from coldwarm.suite.result import RunResult
 from tests.support.records import cold_record, expectation, model_entry, warm_record
@@ -35,6 +37,14 @@ def test_what_failed_says_why_and_how_to_run_it_again() -> None:
     assert "<li>cold, only the unique is compiled: 4 artifacts saved" in text
     assert "coldwarm run fails --device cpu" in text
     assert "<strong>" not in html(passed(), unsupported())
+
+
+def test_a_depth_says_once_what_it_does_not_prove() -> None:
+    shallow = [
+        replace(result, case=result.case.model_copy(update={"depth": Depth.COUNT})) for result in (passed(), known())
+    ]
+    assert html(*shallow).count("--depth count does not prove that the engine") == 1
+    assert "does not prove" not in html(passed(), known())
 
 
 def test_a_known_issue_says_which_and_not_how_to_run_it_again() -> None:

@@ -194,6 +194,23 @@ def test_runs_side_by_side_are_told_in_the_order_of_their_cases_and_say_how_many
 
 
 @pytest.mark.usefixtures("fake_engine")
+@pytest.mark.parametrize(("jobs", "models", "share"), [(1, 2, None), (8, 1, None), (2, 2, "4"), (8, 2, "4")])
+def test_a_start_has_its_share_of_the_cores_and_is_run_again_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, models: int, share: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("coldwarm.suite.runner.cores", lambda: 8)
+    cases = [case(name) for name in ("a", "b")[:models]]
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), Told(), time_limit=30, jobs=jobs)
+    runs.run(cases)
+    for result in runs.results:
+        assert result.cold is not None
+        assert result.cold.environment.get("OMP_NUM_THREADS") == share
+        again = result.case.reproduce(result.cold.environment)
+        assert again.startswith("OMP_NUM_THREADS=4 ") == (share is not None)
+
+
+@pytest.mark.usefixtures("fake_engine")
 def test_an_interrupt_ends_the_starts_of_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready = tmp_path / "sleeper"
     monkeypatch.setenv("FAKE_SLEEPER", str(ready))

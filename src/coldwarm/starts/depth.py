@@ -13,7 +13,7 @@ class Depth(StrEnum):
     COUNT = "count"
     """Artifacts are saved and loaded for real, with real keys, but hold no kernels: they compute zeros."""
     FULL = "full"
-    """Everything as in production."""
+    """Everything as in production; on a CPU, beside other starts, with kernels for its share of the cores."""
 
 
 DOES_NOT_PROVE: dict[Depth, str] = {

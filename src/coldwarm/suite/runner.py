@@ -72,7 +72,7 @@ class Runner:
 
         Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
         """
-        at_one_time = min(self._jobs, len(cases))
+        at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
         self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
         with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
             numbered = sorted(enumerate(cases), key=lambda numbered: _seconds(numbered[1]), reverse=True)
@@ -111,7 +111,7 @@ class Runner:
     def _run(self, case: Case, scratch: Path) -> RunResult:
         self._store.keep_case(case)
         cold = warm = None
-        if case.entry.unsupported_on(case.device, case.compilation) is None:
+        if _runs(case):
             folder = self._store.folder_of(case)
             starter = Starter(
                 case,
@@ -157,6 +157,10 @@ class Runner:
     def _tell(self, step: Callable[..., None], *what: object) -> None:
         with self._telling:
             step(*what)
+
+
+def _runs(case: Case) -> bool:
+    return case.entry.unsupported_on(case.device, case.compilation) is None
 
 
 def _seconds(case: Case) -> float:

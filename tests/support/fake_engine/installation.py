@@ -32,7 +32,8 @@ class FakeInstallation:
         return None
 
     def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
-        return {"FAKE_DEFAULT": "on", "FAKE_DEPTH": depth, "FAKE_CORES": str(cores)}
+        share = {} if cores is None else {"OMP_NUM_THREADS": str(cores)}
+        return {"FAKE_DEFAULT": "on", "FAKE_DEPTH": depth, **share}
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         return {"VLLM_FAKE_AOT_ARTIFACT": aot_artifact}
