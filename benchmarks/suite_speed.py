@@ -2,7 +2,8 @@
 
 python benchmarks/suite_speed.py FOLDER [--rounds N] [--only NAME]... [--arguments "ARGUMENTS of coldwarm run"]
 
-FOLDER keeps everything; a later call adds to what is there. NAME: reference, full, count or trace.
+FOLDER keeps everything; a later call adds to what is there, and goes on with a reference that was cut off. NAME:
+reference, full, count or trace.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def main() -> None:
 
 
 def _next(folder: Path, name: str) -> Path:
+    for begun in folder.glob(f"{_REFERENCE}-*.json"):
+        if name == _REFERENCE and not begun.with_suffix(".seconds").exists():
+            return begun.with_suffix("")
     # A run that failed is kept, and left out of what is compared.
     taken = [
         int(number) for each in folder.glob(f"{name}-*") if (number := each.name[len(name) + 1 :].partition(".")[0])
@@ -66,12 +70,15 @@ def _run(name: str, output: Path, arguments: list[str]) -> None:
     else:
         command = [sys.executable, "-m", "coldwarm", "run", "--depth", name, "--output", str(output), *arguments]
     began = time.monotonic()
-    with Path(f"{output}.log").open("wb") as log:
+    with Path(f"{output}.log").open("ab") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     seconds = time.monotonic() - began
     print(f"{output.name}: {seconds:.1f} s, exit status {done.returncode}", flush=True)
     if done.returncode != 0:
         raise SystemExit(f"see {output}.log")
+    if name == _REFERENCE:
+        # It may have been made by several calls.
+        seconds = json.loads(Path(f"{output}.json").read_text())["seconds"]
     Path(f"{output}.seconds").write_text(f"{seconds:.2f}")
 
 
