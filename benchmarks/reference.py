@@ -28,6 +28,7 @@ from coldwarm.starts.caches import CACHE_VARIABLES
 from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import TOKEN_VARIABLE
+from coldwarm.starts.worker import die_with
 from coldwarm.suite.plan import plan
 
 
@@ -82,9 +83,12 @@ def _forked(case: Case, kind: str, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     read_end, write_end = os.pipe()
     sys.stdout.flush()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
+            # A start that goes on alone would slow down whatever is measured next.
+            die_with(parent)
             os.write(write_end, json.dumps(_start(case, folder / case.name, kind)).encode())
         except BaseException:
             traceback.print_exc()

@@ -41,7 +41,7 @@ def main() -> int:
 
 def run(request: StartRequest, engine: Worker) -> int:
     """Do a start with `engine` and write its result; the exit status is 1 where it raised."""
-    _die_with(request.launcher_pid)
+    die_with(request.launcher_pid)
     os.set_inheritable(request.events_fd, False)
     progress = Progress(request.events_fd)
     result = WorkerResult()
@@ -68,13 +68,13 @@ def run(request: StartRequest, engine: Worker) -> int:
     return 1 if result.failure else 0
 
 
-def _die_with(launcher: int) -> None:
-    """Have the kernel kill this process when the launcher dies, even by SIGKILL (Linux; elsewhere nothing)."""
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its `parent` dies, even by SIGKILL (Linux; elsewhere nothing)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
         # It may have died before that was asked for.
-        if os.getppid() != launcher:
+        if os.getppid() != parent:
             raise SystemExit("the launcher is gone")
 
 
