@@ -15,8 +15,8 @@ from coldwarm.starts.case import Case
 
 # What a start of a model is taken to need that was never measured: more than any of the catalog's did.
 _UNKNOWN = {"cpu": Memory(host=4.0), "cuda": Memory(host=3.0, device=10.0)}
-# What a process takes of a GPU beside what PyTorch reserves: CUDA's context and libraries. Measured: eight starts took
-# 23 GiB of an H100, of which PyTorch had reserved 14.
+# GiB that a process is taken to need of a GPU beside what PyTorch reserves, for CUDA's context and libraries: an
+# allowance, not measured by itself. Eight starts whose peaks add up to 27 GiB took 23 GiB of an H100 at one time.
 _CONTEXT = 1.5
 # Of what is free; the rest is for the launcher, and for what else goes on.
 _USABLE = 0.9
