@@ -52,6 +52,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from coldwarm import __version__
+
+        typer.echo(f"coldwarm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 @app.command(
     epilog="Exit codes: 0 all passed or known, 1 a model failed, 2 usage or catalog error (nothing was started), "
     "3 a start crashed or timed out, 130 interrupted."

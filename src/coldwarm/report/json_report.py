@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 
+from coldwarm import __version__
 from coldwarm.suite.result import RunResult, exit_code
 
 
@@ -12,7 +12,7 @@ def to_json(results: list[RunResult]) -> str:
     """Return all that is known of `results`: cases, start records, verdicts, why, and the exit code they lead to."""
     return json.dumps(
         {
-            "coldwarm": version("coldwarm"),
+            "coldwarm": __version__,
             "exit_code": int(exit_code(results)),
             "runs": [
                 {

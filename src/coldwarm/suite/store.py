@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from coldwarm import __version__
 from coldwarm.errors import UsageError
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
@@ -30,7 +30,7 @@ class SuiteRecord(BaseModel):
     """What a suite was asked to do."""
 
     schema_version: int = SCHEMA_VERSION
-    coldwarm: str = Field(default_factory=lambda: version("coldwarm"))
+    coldwarm: str = __version__
     began: datetime
     command: list[str]
     models: list[str]
