@@ -24,6 +24,11 @@ from tests.support.records import cold_facts
 pytest_plugins = ["pytester"]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Side by side only without vLLM: its starts are shared by the tests of one process, and take all cores."""
+    return len(os.sched_getaffinity(0)) if config.option.markexpr == "not real" else 0
+
+
 _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"
 
 # Wild inputs, but few of them in each run: the tests without vLLM are meant to be run after every change.
