@@ -59,6 +59,13 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every new Python process find no bytecode, and keep none."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "no-bytecode"))
+
+
+@pytest.fixture
 def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every start end at once, healthy, without a process."""
 

@@ -7,7 +7,9 @@ import pytest
 
 from coldwarm.explain.explanation import Explanation, explain
 from coldwarm.explain.finding import Finding, FindingKind
+from coldwarm.starts.bytecode import MissingBytecode
 from coldwarm.starts.cache_keys import CacheKeys
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import Outcome, StartKind
 from tests.support.explanations import (
     asked,
@@ -43,6 +45,14 @@ def test_a_healthy_run_has_layers_and_nothing_to_tell(run: Path) -> None:
     explained = explain(run, cold_record(), warm_record())
     assert (explained.findings, explained.notes, explained.models) == ([], [], [])
     assert len(explained.layers) == 6
+
+
+@pytest.mark.parametrize("depth", Depth)
+def test_what_is_imported_from_source_costs_the_same_at_every_depth(run: Path, depth: Depth) -> None:
+    missing = MissingBytecode(modules=9, seconds=12.5, modules_again=9)
+    cold, warm = (make(depth=depth, missing_bytecode=missing) for make in (cold_record, warm_record))
+    for found in (only(explain(run, cold, warm)), only(explain(run, cold, None))):
+        assert (found.kind, found.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, 12.5)
 
 
 def test_keys_that_differ_are_read_from_the_folder(run: Path) -> None:

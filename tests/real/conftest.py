@@ -41,6 +41,7 @@ class Shared:
     counted: Future[Finished]
     """The whole catalog at the depth `count`, as is `traced` at the depth `trace`."""
     traced: Future[Finished]
+    """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
     """Two models, each start a new interpreter."""
     shipped: Future[Finished]
@@ -79,7 +80,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 "--json",
             ),
             counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
-            traced=pool.submit(run, folder / "traced", "--depth=trace", "--json"),
+            traced=pool.submit(
+                run,
+                folder / "traced",
+                "--depth=trace",
+                "--json",
+                environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "no-bytecode")},
+            ),
             spawned=pool.submit(
                 run, folder / "spawned", "glm-4.5", "llama-3.1-8b", "--isolation=spawn", "--depth=count", "--json"
             ),

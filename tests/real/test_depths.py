@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coldwarm.explain.finding import FindingKind
 from tests.real.conftest import Shared
 from tests.real.test_catalog_models import LOADED, MEASURED, SAVED
 
@@ -94,10 +95,34 @@ def test_a_trace_finds_the_unique_subgraphs_and_compiles_none(
 
 def test_a_trace_explains_what_is_not_shared(full: dict[str, Any], traced: dict[str, Any]) -> None:
     def told(runs: dict[str, Any]) -> list[Any]:
-        return [(each["kind"], each["what"], each["where"]) for each in runs["glm-4.5"]["explanation"]["findings"]]
+        findings = runs["glm-4.5"]["explanation"]["findings"]
+        return [each for each in findings if each["kind"] == FindingKind.NOT_SHARED]
 
-    assert told(traced) == told(full) != []
-    assert {each["seconds"] for each in traced["glm-4.5"]["explanation"]["findings"]} == {None}
+    def causes(runs: dict[str, Any]) -> list[Any]:
+        return [(each["what"], each["where"]) for each in told(runs)]
+
+    assert causes(traced) == causes(full) != []
+    assert {each["seconds"] for each in told(traced)} == {None}
+
+
+def test_what_is_imported_without_bytecode_is_told_of_every_start(
+    traced: dict[str, Any], counted: dict[str, Any]
+) -> None:
+    for model in MEASURED:
+        missing = traced[model]["cold"]["missing_bytecode"]
+        assert missing["modules_again"] == missing["modules"] > 3000
+        assert any(root.endswith("site-packages") for root in missing["roots"])
+        [finding] = [
+            each
+            for each in traced[model]["explanation"]["findings"]
+            if each["kind"] == FindingKind.IMPORTED_FROM_SOURCE
+        ]
+        assert finding["seconds"] == missing["seconds"] > 1
+        # Where pip has compiled what it installed, there is nothing to tell.
+        for kind in ("cold", "warm"):
+            assert counted[model][kind]["missing_bytecode"]["seconds"] < 1
+        kinds = {each["kind"] for each in counted[model]["explanation"]["findings"]}
+        assert FindingKind.IMPORTED_FROM_SOURCE not in kinds
 
 
 def test_a_new_interpreter_counts_what_a_forked_process_counts(shared: Shared, counted: dict[str, Any]) -> None:

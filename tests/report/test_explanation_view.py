@@ -152,6 +152,10 @@ def test_no_time_at_all_is_told_as_such() -> None:
     assert finding_lines(finding(seconds=0.0))[0].endswith("(0.0 s at each warm start)")
 
 
+def test_short_lines_leave_out_what_is_no_model_s() -> None:
+    assert short_lines(Explanation(findings=[finding(kind=FindingKind.IMPORTED_FROM_SOURCE)])) == []
+
+
 def test_short_lines_have_what_is_found_and_where() -> None:
     cold = finding(kind=FindingKind.NOT_SHARED, start=StartKind.COLD, code=None)
     assert short_lines(Explanation(findings=[finding(), cold, finding(where=None, seconds=None)])) == [

@@ -13,6 +13,7 @@ from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartRecord
 from coldwarm.starts.start import Starter
+from tests.support.commands import ROOT
 from tests.support.processes import is_gone
 from tests.support.records import tiny_config
 from tests.support.runs import case_of
@@ -88,6 +89,16 @@ def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
     assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
     assert phases[1] == "nothing can be forked, so that each start is a new process: ImportError: no such library"
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
+
+
+@pytest.mark.usefixtures("no_bytecode")
+def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Callable[..., Starter]) -> None:
+    starts = starter()
+    for record in (starts.cold(), starts.warm()):
+        assert record.missing_bytecode is not None
+        # At least the engine, which the server alone imports.
+        assert str(ROOT) in record.missing_bytecode.roots
+        assert record.missing_bytecode.modules_again == record.missing_bytecode.modules
 
 
 def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) -> None:

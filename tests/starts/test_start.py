@@ -18,6 +18,7 @@ from coldwarm.starts.record import Failure, Outcome, StartKind
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.start import Starter, _failure, _outcome
 from coldwarm.starts.worker import WorkerResult
+from tests.support.commands import ROOT
 from tests.support.processes import goes
 from tests.support.records import cold_facts, tiny_config
 from tests.support.runs import case_of
@@ -121,6 +122,12 @@ def request_of(folder: Path, start: str) -> StartRequest:
 
 @pytest.mark.usefixtures("fake_engine")
 class TestWithAFakeEngine:
+    @pytest.mark.usefixtures("no_bytecode")
+    def test_what_it_imports_from_source_is_told(self, tmp_path: Path) -> None:
+        missing = starter(tmp_path).cold().missing_bytecode
+        assert missing is not None
+        assert str(ROOT) in missing.roots
+
     def test_cold_then_warm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VLLM_CACHE_ROOT", "/mine")
         monkeypatch.setenv("VLLM_MINE", "1")

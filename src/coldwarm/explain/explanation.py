@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
 from coldwarm.explain.finding import Finding
 from coldwarm.explain.frame_caches import FrameCaches
+from coldwarm.explain.imported_from_source import imported_from_source_findings
 from coldwarm.explain.misses import KnownOfRun, miss_findings
 from coldwarm.explain.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.explain.subgraphs import SubgraphCollector
@@ -62,6 +63,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     if cold is not None and cold.depth is not Depth.FULL:
         # What was left out would have cost most.
         findings = [finding.model_copy(update={"seconds": None}) for finding in findings]
+    findings += imported_from_source_findings(cold, warm)
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),

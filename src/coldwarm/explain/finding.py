@@ -28,6 +28,8 @@ class FindingKind(StrEnum):
     """Something was loaded from a cache that the engine's counters do not count."""
     TUNED_AGAIN = "tuned again"
     """The warm start chose configurations of kernels anew."""
+    IMPORTED_FROM_SOURCE = "imported from source"
+    """Python found no bytecode of modules: of the machine, whatever the model."""
     UNEXPLAINED = "unexplained"
     """Something was compiled, and nothing that was recorded tells why."""
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from coldwarm.explain.cache_layers import LayerCounts
 from coldwarm.explain.explanation import Explanation
-from coldwarm.explain.finding import Finding
+from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.sharing import ClassReport
 from coldwarm.starts.phases import in_order
 from coldwarm.starts.record import StartRecord
@@ -47,18 +47,25 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
 
 
 def short_lines(explanation: Explanation) -> list[str]:
-    """Each finding in a line or two, for where there is no room for more."""
+    """Each finding on the model in a line or two, for where there is no room for more."""
     lines = []
     for finding in explanation.findings:
-        lines.append(f"why: {finding.what}{_cost(finding)}")
+        if finding.kind is FindingKind.IMPORTED_FROM_SOURCE:  # of the machine: told once, below the table
+            continue
+        lines.append(f"why: {finding_in_one_line(finding)}")
         if finding.where:
             lines.append(f"     at {finding.where}" + (f": {finding.code}" if finding.code else ""))
     return [_as_one_line(line) for line in lines]
 
 
+def finding_in_one_line(finding: Finding) -> str:
+    """What was found, and what it costs."""
+    return f"{finding.what}{_cost(finding)}"
+
+
 def finding_lines(finding: Finding) -> list[str]:
     """A finding in full, as plain lines."""
-    lines = [f"{finding.kind}, {finding.start}: {finding.what}{_cost(finding)}"]
+    lines = [f"{finding.kind}, {finding.start}: {finding_in_one_line(finding)}"]
     if finding.where:
         lines.append(f"where: {finding.where}" + (f": {finding.code}" if finding.code else ""))
     lines += finding.details

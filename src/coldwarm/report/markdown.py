@@ -7,8 +7,8 @@ from pathlib import Path
 
 from coldwarm.errors import UsageError
 from coldwarm.report.explanation_view import short_lines
+from coldwarm.report.footnotes import footnotes
 from coldwarm.report.table import HEADINGS, row
-from coldwarm.starts.depth import DOES_NOT_PROVE
 from coldwarm.starts.phases import in_order
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.verdict import Status
@@ -30,8 +30,8 @@ def write_markdown(path: Path, results: list[RunResult]) -> None:
 def to_markdown(results: list[RunResult]) -> str:
     """Return `results` as GitHub and Buildkite show it."""
     lines = ["### coldwarm", "", *_table([heading.replace("\n", " ") for heading in HEADINGS], map(row, results))]
-    for depth in sorted({result.case.depth for result in results if DOES_NOT_PROVE[result.case.depth]}):
-        lines += ["", _line(f"--depth {depth} does not prove {DOES_NOT_PROVE[depth]}")]
+    for line in footnotes(results):
+        lines += ["", _line(line)]
     for result in results:
         lines += _told(result)
     lines += _phases(results)

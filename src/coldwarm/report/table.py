@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.report.explanation_view import short_lines
-from coldwarm.starts.depth import DOES_NOT_PROVE, Depth
+from coldwarm.report.footnotes import footnotes
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.check import Check
@@ -40,12 +41,8 @@ _STYLES = {
 def print_results(console: Console, results: list[RunResult]) -> None:
     """Print the table and what there is to say of each run that is not simply healthy."""
     console.print(_table(results, wide=console.width >= _WIDE))
-    records = [record for result in results for record in (result.cold, result.warm) if record]
-    if (most := max((record.side_by_side for record in records), default=1)) > 1:
-        console.print(Text(f"times are under load: up to {most} starts ran at a time"), soft_wrap=True)
-    for depth in dict.fromkeys(record.depth for record in records):
-        if DOES_NOT_PROVE[depth]:
-            console.print(Text(f"--depth {depth} does not prove {DOES_NOT_PROVE[depth]}"), soft_wrap=True)
+    for note in footnotes(results):
+        console.print(Text(note), soft_wrap=True)
     for result in results:
         for line in _explained(result):
             console.print(line, soft_wrap=True)

@@ -28,6 +28,7 @@ from typing import Any
 
 from coldwarm.engines.engine import Worker, load_worker
 from coldwarm.starts import worker
+from coldwarm.starts.bytecode import BytecodeWatch
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.remembered_paths import RememberedPaths
 from coldwarm.starts.request import StartRequest
@@ -43,6 +44,7 @@ def main() -> int:
     engine_name, depth, caches = sys.argv[1], Depth(sys.argv[2]), Path(sys.argv[3])
     control = socket.socket(fileno=int(sys.argv[4]))
     control.set_inheritable(False)
+    bytecode = BytecodeWatch()
     try:
         engine = load_worker(engine_name)
         engine.preload(depth)
@@ -57,7 +59,7 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"problem": None}).encode())
-    return _Server(engine, remembered, control).serve()
+    return _Server(engine, remembered, bytecode, control).serve()
 
 
 def _check_forkable() -> None:
@@ -67,9 +69,12 @@ def _check_forkable() -> None:
 
 
 class _Server:
-    def __init__(self, engine: Worker, remembered: RememberedPaths, control: socket.socket) -> None:
+    def __init__(
+        self, engine: Worker, remembered: RememberedPaths, bytecode: BytecodeWatch, control: socket.socket
+    ) -> None:
         self._engine = engine
         self._remembered = remembered
+        self._bytecode = bytecode
         self._control = control
         self._statuses: dict[int, int] = {}
         """Of each child that runs: the pipe that takes its exit status."""
@@ -144,7 +149,7 @@ class _Server:
             self._engine.settle()
             request = StartRequest.model_validate_json(Path(order["request"]).read_bytes())
             request = request.model_copy(update={"launcher_pid": server, "events_fd": events})
-            exit_status = worker.run(request, self._engine)
+            exit_status = worker.run(request, self._engine, self._bytecode)
         except BaseException:
             traceback.print_exc()
         finally:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from coldwarm.starts.bytecode import MissingBytecode
 from coldwarm.starts.cache_files import CacheContent, FileChange
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.isolation import IsolationKind
@@ -135,4 +136,7 @@ class StartRecord(BaseModel):
     """None where the start did not finish."""
     peak_memory_bytes: int | None = None
     """Peak resident memory of the worker process."""
+    missing_bytecode: MissingBytecode | None = None
+    """What Python compiled from source to import the engine, by the process that it was forked from too; None: not
+    recorded."""
     failure: Failure | None = None

@@ -184,6 +184,7 @@ class Starter:
             facts=None if failure else worker.facts,
             compiler_work=None if failure else work.work(tally),
             peak_memory_bytes=worker.peak_memory_bytes or None,
+            missing_bytecode=worker.missing_bytecode,
             failure=failure,
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from coldwarm.engines.engine import Worker, load_worker
+from coldwarm.starts.bytecode import BytecodeWatch, MissingBytecode
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.log_watch import WarningKeeper, watch_logs
 from coldwarm.starts.progress import Progress
@@ -31,15 +32,17 @@ class WorkerResult(BaseModel):
     messages: list[Message] = Field(default_factory=list)
     cache_keys: CacheKeys = Field(default_factory=CacheKeys)
     peak_memory_bytes: int = 0
+    missing_bytecode: MissingBytecode | None = None
 
 
 def main() -> int:
     """Do the start that the request file describes, in a process of its own."""
+    bytecode = BytecodeWatch()
     request = StartRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
-    return run(request, load_worker(request.engine))
+    return run(request, load_worker(request.engine), bytecode)
 
 
-def run(request: StartRequest, engine: Worker) -> int:
+def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
     """Do a start with `engine` and write its result; the exit status is 1 where it raised."""
     die_with(request.launcher_pid)
     os.set_inheritable(request.events_fd, False)
@@ -59,6 +62,7 @@ def run(request: StartRequest, engine: Worker) -> int:
         )
     result.messages = warnings.messages
     result.cache_keys = engine.cache_keys()
+    result.missing_bytecode = bytecode.missing()
     # Linux counts ru_maxrss in KiB.
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unfinished = request.result.with_suffix(".part")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+import pytest
+
+from coldwarm.starts.bytecode import BytecodeWatch, MissingBytecode
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of `sys.path` with a package of two modules; bytecode goes beside them, and is kept."""
+    (tmp_path / "some_package").mkdir()
+    for name in ("__init__", "module"):
+        (tmp_path / "some_package" / f"{name}.py").write_text("x = 1\n")
+    # So that the watch is undone.
+    monkeypatch.setattr(SourceFileLoader, "source_to_code", SourceFileLoader.source_to_code)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "some_package"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def test_what_is_compiled_once_is_kept(folder: Path) -> None:
+    first = BytecodeWatch()
+    importlib.import_module("some_package.module")
+    missing = first.missing()
+    assert (missing.modules, missing.modules_again, missing.roots) == (2, 0, [str(folder)])
+    assert missing.seconds > 0
+    forget()
+    second = BytecodeWatch()
+    importlib.import_module("some_package.module")
+    assert second.missing() == MissingBytecode(modules=0, seconds=0, modules_again=0)
+
+
+def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "path", [str(folder.parent), *sys.path, str(folder.parent)])
+    watch = BytecodeWatch()
+    importlib.import_module("some_package.module")
+    missing = watch.missing()
+    assert (missing.modules, missing.modules_again, missing.switched_off) == (2, 2, True)
+    assert missing.roots == [str(folder)]
+    assert missing.seconds > 0
+
+
+def test_bytecode_that_is_older_than_its_source_is_no_bytecode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module("some_package")
+    forget()
+    (folder / "some_package" / "__init__.py").write_text("x = 'another one'\n")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    watch = BytecodeWatch()
+    importlib.import_module("some_package")
+    assert watch.missing().modules_again == 1
+
+
+def test_what_cannot_be_written_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "file").write_text("no folder")
+    monkeypatch.setattr(sys, "pycache_prefix", str(folder / "file"))
+    watch = BytecodeWatch()
+    importlib.import_module("some_package")
+    missing = watch.missing()
+    assert (missing.modules_again, missing.switched_off, missing.roots) == (1, False, [str(folder)])
+
+
+def test_a_module_outside_of_the_path_lies_in_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != str(folder))])
+    watch = BytecodeWatch()
+    SourceFileLoader("lonely", str(folder / "some_package" / "module.py")).get_code("lonely")
+    assert watch.missing().roots == [str(folder / "some_package")]
+
+
+def test_a_module_that_cannot_be_compiled_fails_as_ever(folder: Path) -> None:
+    (folder / "some_package" / "wrong.py").write_text("x = = 1\n")
+    watch = BytecodeWatch()
+    with pytest.raises(SyntaxError, match=r"wrong\.py"):
+        importlib.import_module("some_package.wrong")
+    assert watch.missing().modules == 2
