@@ -10,8 +10,12 @@ from typing import Any
 
 from coldwarm.starts.depth import Depth
 
-# What a start imports beyond `vllm.LLM`, on either device; those that a version does not have are left out.
+# What every start imports beyond `vllm.LLM`, as measured: all that takes 5 ms or more, and on a GPU nothing that might
+# touch it. Those that a version does not have are left out.
 _MODULES = (
+    "vllm.entrypoints.launchers.cli_args",
+    "vllm.entrypoints.openai.cli_args",
+    "vllm.compilation.caching",
     "vllm.compilation.backends",
     "vllm.compilation.piecewise_backend",
     "vllm.v1.engine.core",
@@ -20,11 +24,27 @@ _MODULES = (
     "torch._inductor.compile_fx",
     "torch._inductor.standalone_compile",
     "torch._inductor.codecache",
+    "torch._inductor.codegen.memory_planning",
+    "torch._inductor.fx_passes.pad_mm",
     "torch._functorch._aot_autograd.autograd_cache",
+    "torch.distributed.tensor.experimental",
+    "torch.export._trace",
+    "sympy.physics",
+    "sympy.tensor.tensor",
+    "coldwarm.engines.vllm.installation",
 )
 _OF_DEVICE = {
-    "cpu": ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner"),
+    "cpu": (
+        "vllm.v1.worker.cpu_worker",
+        "vllm.v1.worker.cpu_model_runner",
+        "vllm.model_executor.layers.quantization.online.base",
+    ),
     "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner"),
+}
+_OF_DEPTH = {
+    Depth.TRACE: ("coldwarm.engines.vllm.keys_only",),
+    Depth.COUNT: ("coldwarm.engines.vllm.without_kernels",),
+    Depth.FULL: (),
 }
 
 
@@ -38,12 +58,9 @@ def preload(depth: Depth) -> None:
     from vllm.platforms import current_platform
 
     on_cpu = current_platform.is_cpu()
-    for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *_OF_DEVICE["cpu" if on_cpu else "cuda"]):
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
+    of_device = _OF_DEVICE["cpu" if on_cpu else "cuda"]
+    for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *of_device, *_OF_DEPTH[depth]):
+        import_if_there(name)
     if on_cpu and depth is Depth.FULL:
         # Which vector instructions the machine has, found out by compiling for each (six seconds); kept in memory.
         from torch._inductor.cpu_vec_isa import pick_vec_isa
@@ -51,6 +68,20 @@ def preload(depth: Depth) -> None:
         pick_vec_isa()
     if torch.cuda.is_initialized():
         raise RuntimeError("importing vLLM has initialized CUDA")
+
+
+def import_if_there(name: str) -> None:
+    """Import the module `name`, where there is one.
+
+    Raises:
+        ModuleNotFoundError: There is, and it misses another one.
+    """
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Missing is the module itself, or a package that it would be in.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
 
 
 def settle() -> None:

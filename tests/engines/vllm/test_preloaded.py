@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from coldwarm.engines.vllm.preloaded import import_if_there
+
+
+@pytest.fixture(autouse=True)
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the modules ``an_engine``, ``an_engine.whole`` and ``an_engine.broken``, which misses another."""
+    (tmp_path / "an_engine").mkdir()
+    for name, code in (("__init__", ""), ("whole", ""), ("broken", "import an_engines_need")):
+        (tmp_path / "an_engine" / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("an_engine", "an_engine.whole"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_what_is_there_is_imported() -> None:
+    import_if_there("an_engine.whole")
+    assert "an_engine.whole" in sys.modules
+
+
+@pytest.mark.parametrize("name", ["an_engine.other", "an_engine.other.module", "no_engine.module"])
+def test_what_a_version_does_not_have_is_left_out(name: str) -> None:
+    import_if_there(name)
+    assert name not in sys.modules
+
+
+def test_a_module_that_misses_another_one_is_an_error() -> None:
+    with pytest.raises(ModuleNotFoundError, match="an_engines_need"):
+        import_if_there("an_engine.broken")
