@@ -61,6 +61,7 @@ def preload(depth: Depth) -> None:
     of_device = _OF_DEVICE["cpu" if on_cpu else "cuda"]
     for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *of_device, *_OF_DEPTH[depth]):
         import_if_there(name)
+    _hash_triton()
     if on_cpu and depth is Depth.FULL:
         # Which vector instructions the machine has, found out by compiling for each (six seconds); kept in memory.
         from torch._inductor.cpu_vec_isa import pick_vec_isa
@@ -68,6 +69,14 @@ def preload(depth: Depth) -> None:
         pick_vec_isa()
     if torch.cuda.is_initialized():
         raise RuntimeError("importing vLLM has initialized CUDA")
+
+
+def _hash_triton() -> None:
+    """Have Triton hash itself, hundreds of megabytes, for the cache keys of all starts: it remembers that."""
+    from torch._inductor.runtime import triton_compat
+
+    if triton_compat.triton is not None:
+        triton_compat.triton_key()
 
 
 def import_if_there(name: str) -> None:
