@@ -341,7 +341,7 @@ def test_run_sets_options_and_changes_those_of_the_warm_start(ask: Ask, tmp_path
     assert not [name for name in cold["environment"] if name.startswith("VLLM_FAKE_")]
     assert (warm["environment"]["VLLM_FAKE_X"], warm["environment"]["VLLM_FAKE_Y"]) == ("1", "a b")
     [run] = read_runs(tmp_path / "out")
-    words = shlex.split(run.case.reproduce(run.cold.environment if run.cold else {}))
+    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).again)
     assert words[-len(settings) :] == [word.replace("=bfloat16", '="bfloat16"') for word in settings]
 
 

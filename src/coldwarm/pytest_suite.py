@@ -90,7 +90,7 @@ class UnhealthyError(Exception):
         for record in (result.cold, result.warm):
             if record is not None and record.failure is not None:
                 lines += [f"  {record.kind}.log: {line}" for line in record.failure.log_tail]
-        lines.append(f"again: {result.case.reproduce()}")
+        lines.append(f"again: {result.again}")
         super().__init__("\n".join(lines))
 
 

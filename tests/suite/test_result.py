@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
 from coldwarm.exit_codes import ExitCode
+from coldwarm.starts.isolation import IsolationKind
+from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult, exit_code
 from coldwarm.verdict.verdict import Status
 from tests.support.records import cold_record, model_entry, warm_record
@@ -59,3 +62,26 @@ def test_a_run_that_was_never_started_is_unsupported_or_an_error(device: str) ->
     entry = model_entry(unsupported=[{"reason": "no such attention", "devices": ["cpu"]}])
     verdict = RunResult.of(case_of(entry, device=device), None, None).verdict
     assert verdict.status is (Status.UNSUPPORTED if device == "cpu" else Status.ERROR)
+
+
+OF_A_START: dict[str, Any] = {"environment": {"VLLM_X": "1"}, "isolation": IsolationKind.SPAWN}
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "command"),
+    [
+        (cold_record(), warm_record(), "coldwarm run tiny --device cpu"),
+        (cold_record(**OF_A_START), None, "VLLM_X=1 coldwarm run tiny --device cpu --isolation spawn"),
+        (None, warm_record(**OF_A_START), "VLLM_X=1 coldwarm run tiny --device cpu --isolation spawn"),
+    ],
+    ids=["forked", "new interpreters", "the cold start's record is gone"],
+)
+def test_it_is_made_again_with_the_environment_and_the_isolation_of_its_start(
+    cold: StartRecord | None, warm: StartRecord | None, command: str
+) -> None:
+    assert RunResult.of(case_of(model_entry()), cold, warm).again == command
+
+
+def test_what_was_never_started_is_begun_with_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_X", "2")
+    assert "VLLM_X=2 " in RunResult.of(case_of(model_entry()), None, None).again

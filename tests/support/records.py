@@ -9,6 +9,7 @@ from typing import Any
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import Expectation, KnownIssue, ModelEntry
 from coldwarm.starts.cache_files import CacheContent
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.trace.compiler_work import CompilerWork
 
@@ -165,6 +166,7 @@ def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> Sta
         "outcome": Outcome.FINISHED,
         "began": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
         "seconds": 12.5,
+        "isolation": IsolationKind.FORK,
         "engine": "vllm",
         "device": "cpu",
         "compilation": "piecewise",

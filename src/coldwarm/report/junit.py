@@ -67,10 +67,8 @@ def _case(result: RunResult) -> TestCase:
     if outcome is not None:
         log = next((r.failure.log_tail for r in (result.cold, result.warm) if r and r.failure), [])
         evidence = [f"log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
-        record = result.cold or result.warm
-        again = f"again: {result.case.reproduce(record.environment if record else None)}"
         why = [line for finding in _findings(result) for line in finding_lines(finding)]
-        outcome.text = _as_xml("\n".join([*verdict.reasons, *why, *evidence, again, *log]))
+        outcome.text = _as_xml("\n".join([*verdict.reasons, *why, *evidence, f"again: {result.again}", *log]))
         case.result = [outcome]
     checks = [f"{'ok' if check.holds else 'NO'}  {check.words}" for check in verdict.checks]
     case.system_out = _as_xml("\n".join([*checks, *(f"note: {note}" for note in verdict.notes)]))

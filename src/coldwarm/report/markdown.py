@@ -46,9 +46,7 @@ def _told(result: RunResult) -> list[str]:
     if result.explanation is not None:
         lines += [f"{_indent(line)}- {_line(line)}" for line in short_lines(result.explanation)]
     if verdict.status is not Status.KNOWN_ISSUE:
-        record = result.cold or result.warm
-        again = result.case.reproduce(record.environment if record else None)
-        lines += ["", "```", *_log_tail(result), again, "```"]
+        lines += ["", "```", *_log_tail(result), result.again, "```"]
     return lines
 
 

@@ -29,7 +29,7 @@ def print_run(console: Console, result: RunResult) -> None:
         if record is not None:
             for text in _start_lines(record):
                 line(text)
-    line(f"  again: {case.reproduce(result.cold.environment if result.cold else None)}")
+    line(f"  again: {result.again}")
     line()
 
 

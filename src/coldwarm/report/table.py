@@ -87,8 +87,7 @@ def _explained(result: RunResult) -> list[Text]:
     lines += [Text(f"  note: {note}") for note in verdict.notes]
     if verdict.status in (Status.FAILED, Status.UNEXPECTEDLY_FIXED, Status.ERROR):
         lines += [Text(f"    {line}", style="dim") for line in _log_tail(result)]
-        record = result.cold or result.warm
-        lines.append(Text(f"  again: {result.case.reproduce(record.environment if record else None)}"))
+        lines.append(Text(f"  again: {result.again}"))
     return lines
 
 

@@ -14,6 +14,7 @@ from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import masked, recorded, to_set_again
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.options import flatten
 
 
@@ -78,8 +79,11 @@ class Case(BaseModel):
         """What tells the case from others of its suite; names its folder."""
         return self.model_id if self.aot_artifact is None else f"{self.model_id}+{self.aot_artifact}"
 
-    def reproduce(self, environment: dict[str, str] | None = None) -> str:
-        """The shell command that runs this case alone, with the user's variables that change compilation."""
+    def reproduce(
+        self, environment: dict[str, str] | None = None, isolation: IsolationKind = IsolationKind.FORK
+    ) -> str:
+        """The shell command that runs this case alone, with the user's variables that change compilation, in processes
+        that are made alike."""
         variables = to_set_again(recorded(os.environ) if environment is None else environment)
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
         words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
@@ -89,6 +93,8 @@ class Case(BaseModel):
             words += ["--aot-artifact", self.aot_artifact]
         if self.depth is not Depth.FULL:
             words += ["--depth", self.depth]
+        if isolation is not IsolationKind.FORK:
+            words += ["--isolation", isolation]
         words += _as_words("--set", flatten(self.options))
         words += _as_words("--warm-set", flatten(self.warm_changes.options))
         words += _as_words("--warm-env", to_set_again(self.warm_changes.model_dump()["environment"]))

@@ -36,6 +36,13 @@ class RunResult:
             return cls(case, None, None, unsupported(reason.reason))
         return cls(case, cold, warm, judge(case.entry, cold, warm), explanation)
 
+    @property
+    def again(self) -> str:
+        """The shell command that makes these starts again."""
+        if (record := self.cold or self.warm) is None:
+            return self.case.reproduce()
+        return self.case.reproduce(record.environment, record.isolation)
+
 
 def exit_code(results: list[RunResult]) -> ExitCode:
     """The exit code that tells the worst of `results`."""
