@@ -7,8 +7,8 @@ on one machine.
 
 python benchmarks/reference.py RESULT.json [MODEL...]
 
-Called again with a RESULT.json that is there, it makes the runs that are missing, as a machine may be lent for minutes:
-of "seconds" each start counts once, and so does importing vLLM.
+Called again with a RESULT.json that is there, it makes the runs that are missing: of "seconds" each start counts once,
+and so does importing vLLM.
 """
 
 from __future__ import annotations
