@@ -18,15 +18,17 @@ from coldwarm.starts.launcher import Ended
 from coldwarm.starts.phases import Step
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.worker import WorkerResult
+from coldwarm.suite.capacity import cores
 from tests.support.commands import ROOT, Commands
 from tests.support.records import cold_facts
 
 pytest_plugins = ["pytester"]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Side by side only without vLLM: its starts are shared by the tests of one process, and take all cores."""
-    return len(os.sched_getaffinity(0)) if config.option.markexpr == "not real" else 0
+    return cores() if config.option.markexpr == "not real" else 0
 
 
 _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"

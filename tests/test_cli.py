@@ -419,7 +419,7 @@ assert len(sys.modules) < modules, len(sys.modules)
 @pytest.mark.parametrize(
     ("modules", "arguments"), [(400, ["--help"]), (500, ["judge", "suite"])], ids=["--help", "judge"]
 )
-def test_answers_without_an_engine_come_at_once_and_import_none(
+def test_answers_without_an_engine_import_none_and_little_else(
     here: Commands, modules: int, arguments: list[str]
 ) -> None:
     stored(here.folder / "suite", passed("a"))

@@ -49,7 +49,7 @@ def test_a_healthy_run_has_layers_and_nothing_to_tell(run: Path) -> None:
 
 @pytest.mark.parametrize("depth", Depth)
 def test_what_is_imported_from_source_costs_the_same_at_every_depth(run: Path, depth: Depth) -> None:
-    missing = MissingBytecode(modules=9, seconds=12.5, modules_again=9)
+    missing = MissingBytecode(modules=9, seconds=12.5, modules_again=9, seconds_again=12.5)
     cold, warm = (make(depth=depth, missing_bytecode=missing) for make in (cold_record, warm_record))
     for found in (only(explain(run, cold, warm)), only(explain(run, cold, None))):
         assert (found.kind, found.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, 12.5)

@@ -14,12 +14,18 @@ from tests.support.records import cold_record, warm_record
 def missing(**fields: Any) -> MissingBytecode:
     values = {
         "modules": 5000,
-        "seconds": 12.34,
-        "modules_again": 5000,
+        "seconds": 13.3,
+        "modules_again": 4990,
+        "seconds_again": 12.34,
         "roots": ["/usr/lib/python3", "/my venv/site-packages"],
         "switched_off": True,
+        "python": "/my venv/bin/python3",
     }
     return MissingBytecode.model_validate({**values, **fields})
+
+
+NOTHING = missing(modules=0, seconds=0.0, modules_again=0, seconds_again=0.0, roots=[])
+KEPT = missing(modules_again=3, seconds_again=0.1, switched_off=False)
 
 
 def found(cold: MissingBytecode | None, warm: MissingBytecode | None) -> Finding | None:
@@ -28,15 +34,16 @@ def found(cold: MissingBytecode | None, warm: MissingBytecode | None) -> Finding
     return findings[0] if findings else None
 
 
-def test_what_each_start_compiles_is_told_with_the_way_out() -> None:
-    finding = found(missing(), missing())
+@pytest.mark.parametrize("cold_seconds", [12.34, 12.5])
+def test_what_each_start_compiles_is_told_of_the_warm_one_with_the_way_out(cold_seconds: float) -> None:
+    finding = found(missing(seconds_again=cold_seconds), missing())
     assert finding is not None
     assert (finding.kind, finding.start, finding.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, StartKind.WARM, 12.34)
-    assert "compiled 5000 modules from source" in finding.what
+    assert "compiled 4990 modules from source, as each new process does" in finding.what
     assert "PYTHONDONTWRITEBYTECODE" in finding.what
     assert finding.next == (
         "unset that, or compile them once, in the image: "
-        "python -m compileall -q -j 0 /usr/lib/python3 '/my venv/site-packages'"
+        "'/my venv/bin/python3' -m compileall -q -j 0 /usr/lib/python3 '/my venv/site-packages'"
     )
 
 
@@ -48,11 +55,13 @@ def test_folders_that_cannot_be_written_are_told_from_a_variable() -> None:
     assert finding.next.startswith("compile them once")
 
 
-def test_what_is_kept_from_now_on_is_told_of_the_start_that_compiled_it() -> None:
-    finding = found(missing(modules_again=0, switched_off=False), missing(modules=0, modules_again=0, seconds=0.0))
+@pytest.mark.parametrize(("warm", "start"), [(NOTHING, StartKind.COLD), (KEPT, StartKind.WARM)], ids=["spawn", "fork"])
+def test_what_is_kept_from_now_on_is_told_as_done_once(warm: MissingBytecode, start: StartKind) -> None:
+    finding = found(KEPT, warm)
     assert finding is not None
-    assert finding.start is StartKind.COLD
-    assert finding.what.endswith("has now kept it; a new container of the same image begins without")
+    assert (finding.start, finding.seconds) == (start, None)
+    assert "compiled 5000 modules from source, in 13.3 s" in finding.what
+    assert "a new container of the same image begins without" in finding.what
 
 
 def test_a_cold_start_alone_is_enough() -> None:
@@ -60,7 +69,7 @@ def test_a_cold_start_alone_is_enough() -> None:
     assert finding.start is StartKind.COLD
 
 
-@pytest.mark.parametrize("each", [missing(modules=30, seconds=0.2), None], ids=["hardly any", "not recorded"])
+@pytest.mark.parametrize("each", [missing(seconds=0.3, seconds_again=0.2), None], ids=["hardly any", "not recorded"])
 def test_there_is_nothing_to_tell_where_it_is_short(each: MissingBytecode | None) -> None:
     assert found(each, each) is None
     assert imported_from_source_findings(None, None) == []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def test_what_failed_says_why_and_how_to_run_it_again() -> None:
 
 def test_a_depth_says_once_what_it_does_not_prove() -> None:
     shallow = [
-        replace(result, case=result.case.model_copy(update={"depth": Depth.COUNT})) for result in (passed(), known())
+        result_of(model_entry(id=name), cold_record(depth=Depth.COUNT), warm_record(depth=Depth.COUNT)) for name in "ab"
     ]
     assert html(*shallow).count("--depth count does not prove that the engine") == 1
     assert "does not prove" not in html(passed(), known())

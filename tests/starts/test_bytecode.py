@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.starts.bytecode import BytecodeWatch, MissingBytecode
+from coldwarm.starts.bytecode import BytecodeWatch
 
 
 @pytest.fixture
@@ -36,12 +37,13 @@ def test_what_is_compiled_once_is_kept(folder: Path) -> None:
     first = BytecodeWatch()
     importlib.import_module("some_package.module")
     missing = first.missing()
-    assert (missing.modules, missing.modules_again, missing.roots) == (2, 0, [str(folder)])
+    assert (missing.modules, missing.modules_again, missing.seconds_again) == (2, 0, 0)
+    assert (missing.roots, missing.python) == ([str(folder)], sys.executable)
     assert missing.seconds > 0
     forget()
     second = BytecodeWatch()
     importlib.import_module("some_package.module")
-    assert second.missing() == MissingBytecode(modules=0, seconds=0, modules_again=0)
+    assert (second.missing().modules, second.missing().seconds, second.missing().roots) == (0, 0, [])
 
 
 def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,17 +54,7 @@ def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatc
     missing = watch.missing()
     assert (missing.modules, missing.modules_again, missing.switched_off) == (2, 2, True)
     assert missing.roots == [str(folder)]
-    assert missing.seconds > 0
-
-
-def test_bytecode_that_is_older_than_its_source_is_no_bytecode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    importlib.import_module("some_package")
-    forget()
-    (folder / "some_package" / "__init__.py").write_text("x = 'another one'\n")
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    watch = BytecodeWatch()
-    importlib.import_module("some_package")
-    assert watch.missing().modules_again == 1
+    assert missing.seconds_again == missing.seconds > 0
 
 
 def test_what_cannot_be_written_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +64,29 @@ def test_what_cannot_be_written_is_compiled_again(folder: Path, monkeypatch: pyt
     importlib.import_module("some_package")
     missing = watch.missing()
     assert (missing.modules_again, missing.switched_off, missing.roots) == (1, False, [str(folder)])
+
+
+def test_bytecode_of_an_older_source_that_cannot_be_replaced_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importlib.import_module("some_package")
+    forget()
+    source = folder / "some_package" / "__init__.py"
+    [bytecode] = (folder / "some_package" / "__pycache__").glob("__init__.*")
+    source.write_text("x = 'another one'\n")
+    os.utime(bytecode, (0, 0))
+    # As in a folder that cannot be written, which root cannot have.
+    monkeypatch.setattr(SourceFileLoader, "set_data", lambda *_, **__: None)
+    watch = BytecodeWatch()
+    importlib.import_module("some_package")
+    assert (watch.missing().modules, watch.missing().modules_again) == (1, 1)
+
+
+def test_a_source_may_be_any_path(folder: Path) -> None:
+    watch = BytecodeWatch()
+    loader = SourceFileLoader("some_package", str(folder / "some_package" / "__init__.py"))
+    loader.source_to_code(b"x = 1", folder / "elsewhere" / "x.py")
+    assert watch.missing().roots == [str(folder)]
 
 
 def test_a_module_outside_of_the_path_lies_in_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
 def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Callable[..., Starter]) -> None:
     starts = starter()
     for record in (starts.cold(), starts.warm()):
+        assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
         assert record.missing_bytecode is not None
         # At least the engine, which the server alone imports.
         assert str(ROOT) in record.missing_bytecode.roots

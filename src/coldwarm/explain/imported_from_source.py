@@ -16,35 +16,38 @@ def imported_from_source_findings(cold: StartRecord | None, warm: StartRecord | 
 
     It is the machine's, or the container image's, whatever the model.
     """
-    # The warm start, which costs most often, where it is the same for both.
     starts = [(start, start.missing_bytecode) for start in (warm, cold) if start and start.missing_bytecode]
-    if not starts:
-        return []
-    start, missing = max(starts, key=lambda each: each[1].seconds)
-    if missing.seconds < _WORTH_TELLING_SECONDS:
-        return []
-    lasts, way_out = _reason(missing)
-    return [
-        Finding(
-            kind=FindingKind.IMPORTED_FROM_SOURCE,
-            start=start.kind,
-            what=f"Python compiled {missing.modules} modules from source to import the engine: it found no bytecode of "
-            f"them, and {lasts}",
-            details=[f"they lie in {root}" for root in missing.roots],
-            evidence=[Evidence(file=f"{start.kind}.json", record="missing_bytecode")],
-            seconds=missing.seconds,
-            next=f"{way_out}compile them once, in the image: python -m compileall -q -j 0 {shlex.join(missing.roots)}",
-        )
-    ]
+    for start, missing in starts:
+        if missing.seconds_again >= _WORTH_TELLING_SECONDS:
+            return [_told(start, missing, *_at_each_start(missing), seconds=missing.seconds_again)]
+    for start, missing in starts:
+        if missing.seconds >= _WORTH_TELLING_SECONDS:
+            return [_told(start, missing, *_once(missing), seconds=None)]
+    return []
 
 
-def _reason(missing: MissingBytecode) -> tuple[str, str]:
-    """How long it will be so, and what to do before all else."""
-    if missing.modules_again == 0:
-        return "has now kept it; a new container of the same image begins without", ""
+def _at_each_start(missing: MissingBytecode) -> tuple[str, str]:
+    """What was found, and what to do before all else."""
+    modules = f"{missing.modules_again} modules from source"
+    what = f"Python compiled {modules}, as each new process does: it found no bytecode of them, and"
     if missing.switched_off:
-        return (
-            "keeps none, as it was told (PYTHONDONTWRITEBYTECODE, -B): each new process does it again",
-            "unset that, or ",
-        )
-    return "could not write it into their folders: each new process does it again", ""
+        return f"{what} keeps none, as it was told (PYTHONDONTWRITEBYTECODE, -B)", "unset that, or "
+    return f"{what} could not write it into their folders", ""
+
+
+def _once(missing: MissingBytecode) -> tuple[str, str]:
+    what = f"Python compiled {missing.modules} modules from source, in {missing.seconds:.1f} s: it found no bytecode of"
+    return f"{what} them; it has kept it now, but a new container of the same image begins without", ""
+
+
+def _told(start: StartRecord, missing: MissingBytecode, what: str, first: str, *, seconds: float | None) -> Finding:
+    command = shlex.join([missing.python, "-m", "compileall", "-q", "-j", "0", *missing.roots])
+    return Finding(
+        kind=FindingKind.IMPORTED_FROM_SOURCE,
+        start=start.kind,
+        what=what,
+        details=[f"they lie in {root}" for root in missing.roots],
+        evidence=[Evidence(file=f"{start.kind}.json", record="missing_bytecode")],
+        seconds=seconds,
+        next=f"{first}compile them once, in the image: {command}",
+    )

@@ -42,7 +42,7 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
             console.print(table)
     _print_findings(console, explanation)
     for note in explanation.notes:
-        console.print(Text(f"note: {_as_one_line(note)}"), soft_wrap=True)
+        console.print(Text(f"note: {as_one_line(note)}"), soft_wrap=True)
     console.print()
 
 
@@ -55,7 +55,7 @@ def short_lines(explanation: Explanation) -> list[str]:
         lines.append(f"why: {finding_in_one_line(finding)}")
         if finding.where:
             lines.append(f"     at {finding.where}" + (f": {finding.code}" if finding.code else ""))
-    return [_as_one_line(line) for line in lines]
+    return [as_one_line(line) for line in lines]
 
 
 def finding_in_one_line(finding: Finding) -> str:
@@ -72,7 +72,7 @@ def finding_lines(finding: Finding) -> list[str]:
     lines += [f"evidence: {evidence.file}: {evidence.record}" for evidence in finding.evidence]
     if finding.next:
         lines.append(f"next: {finding.next}")
-    return [_as_one_line(line) for line in lines]
+    return [as_one_line(line) for line in lines]
 
 
 def _print_findings(console: Console, explanation: Explanation) -> None:
@@ -85,7 +85,7 @@ def _print_findings(console: Console, explanation: Explanation) -> None:
             console.print(Text(textwrap.indent(line, "   ")), soft_wrap=True)
 
 
-def _as_one_line(text: str) -> str:
+def as_one_line(text: str) -> str:
     """Without line ends, and without what would move a terminal's cursor or change its colours."""
     return _CONTROL.sub("", _ESCAPE.sub("", " ".join(text.splitlines())))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coldwarm.explain.finding import FindingKind
-from coldwarm.report.explanation_view import finding_in_one_line
+from coldwarm.report.explanation_view import as_one_line, finding_in_one_line
 from coldwarm.starts.depth import DOES_NOT_PROVE
 from coldwarm.suite.result import RunResult
 
@@ -15,7 +15,7 @@ def footnotes(results: list[RunResult]) -> list[str]:
     lines = []
     if (most := max((record.side_by_side for record in records), default=1)) > 1:
         lines.append(f"times are under load: up to {most} starts ran at a time")
-    for depth in dict.fromkeys(result.case.depth for result in results):
+    for depth in dict.fromkeys(record.depth for record in records):
         if DOES_NOT_PROVE[depth]:
             lines.append(f"--depth {depth} does not prove {DOES_NOT_PROVE[depth]}")
     return lines + _imported_from_source(results)
@@ -31,4 +31,4 @@ def _imported_from_source(results: list[RunResult]) -> list[str]:
         if finding.kind is FindingKind.IMPORTED_FROM_SOURCE
     ]
     found.sort(key=lambda finding: finding.seconds or 0.0)
-    return [f"{finding_in_one_line(finding)}; {finding.next}" for finding in found[-1:]]
+    return [as_one_line("; ".join(filter(None, [finding_in_one_line(each), each.next]))) for each in found[-1:]]

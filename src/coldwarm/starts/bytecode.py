@@ -1,10 +1,11 @@
-"""Measures what Python compiles from source while a start imports, because it finds no bytecode (.pyc) of a module."""
+"""Measures what Python compiles from source during a start, because it finds no bytecode (.pyc) of a module."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -13,53 +14,67 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+# File systems keep times less precisely than clocks do.
+_CLOCK_SLACK_SECONDS = 2.0
+
 
 class MissingBytecode(BaseModel):
-    """Modules of which there was no bytecode."""
+    """Modules of which there was no bytecode, or none that fits their source."""
 
     modules: int
     """How many Python compiled from source."""
     seconds: float
-    """The time that took, within the import."""
+    """The time that took."""
     modules_again: int
-    """Of those, how many it compiles again at each start: what it compiled could not be kept."""
+    """Of those, how many each new process compiles again: what was compiled could not be kept."""
+    seconds_again: float
     roots: list[str] = Field(default_factory=list)
     """The folders of `sys.path` that they lie in."""
     switched_off: bool = False
     """Whether Python was told to keep no bytecode (PYTHONDONTWRITEBYTECODE, ``-B``); else it could not write it."""
+    python: str = "python"
+    """The interpreter, whose version the bytecode is for."""
 
 
 class BytecodeWatch:
     """Listens to Python's importer, in this process and in those forked from it, from the time that it is made."""
 
     def __init__(self) -> None:
+        self._began = time.time()
         self._seconds: dict[str, float] = {}
         """By source file."""
         compiled = SourceFileLoader.source_to_code
 
         # The importer's hook for it: called for a module without valid bytecode alone (importlib.abc.SourceLoader).
-        def source_to_code(loader: SourceFileLoader, data: Any, path: str, **options: Any) -> CodeType:
+        def source_to_code(loader: SourceFileLoader, data: Any, path: Any, **options: Any) -> CodeType:
             began = time.perf_counter()
             try:
                 return compiled(loader, data, path, **options)
             finally:
-                self._seconds[path] = time.perf_counter() - began
+                self._seconds[os.fspath(path)] = time.perf_counter() - began
 
         SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign, assignment]
 
     def missing(self) -> MissingBytecode:
         """What was compiled so far."""
+        # A copy: another thread may be importing.
+        seconds = dict(self._seconds)
+        again = [source for source in seconds if not self._is_kept(source)]
         return MissingBytecode(
-            modules=len(self._seconds),
-            seconds=sum(self._seconds.values()),
-            modules_again=sum(not _is_kept(source) for source in self._seconds),
-            roots=sorted(set(map(_root, self._seconds))),
+            modules=len(seconds),
+            seconds=sum(seconds.values()),
+            modules_again=len(again),
+            seconds_again=sum(seconds[source] for source in again),
+            roots=sorted(set(map(_root, seconds))),
             switched_off=sys.dont_write_bytecode,
+            python=sys.executable,
         )
 
-
-def _is_kept(source: str) -> bool:
-    return not sys.dont_write_bytecode and Path(cache_from_source(source)).exists()
+    def _is_kept(self, source: str) -> bool:
+        # Older bytecode is of another source: it was found, did not fit, and is still there.
+        with suppress(OSError):
+            return Path(cache_from_source(source)).stat().st_mtime >= self._began - _CLOCK_SLACK_SECONDS
+        return False
 
 
 def _root(source: str) -> str:

@@ -137,6 +137,6 @@ class StartRecord(BaseModel):
     peak_memory_bytes: int | None = None
     """Peak resident memory of the worker process."""
     missing_bytecode: MissingBytecode | None = None
-    """What Python compiled from source to import the engine, by the process that it was forked from too; None: not
+    """What Python compiled from source until the start's end, in the process that it was forked from too; None: not
     recorded."""
     failure: Failure | None = None

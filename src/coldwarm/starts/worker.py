@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -62,7 +63,8 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
         )
     result.messages = warnings.messages
     result.cache_keys = engine.cache_keys()
-    result.missing_bytecode = bytecode.missing()
+    with suppress(Exception):  # a start must never fail because it is watched
+        result.missing_bytecode = bytecode.missing()
     # Linux counts ru_maxrss in KiB.
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unfinished = request.result.with_suffix(".part")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from coldwarm.engines.vllm.preloaded import import_if_there
 
 
 @pytest.fixture(autouse=True)
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes the modules ``an_engine``, ``an_engine.whole`` and ``an_engine.broken``, which misses another."""
     (tmp_path / "an_engine").mkdir()
     for name, code in (("__init__", ""), ("whole", ""), ("broken", "import an_engines_need")):
         (tmp_path / "an_engine" / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
+    yield
     for name in ("an_engine", "an_engine.whole"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        sys.modules.pop(name, None)
 
 
 def test_what_is_there_is_imported() -> None:

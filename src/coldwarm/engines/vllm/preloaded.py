@@ -73,10 +73,10 @@ def preload(depth: Depth) -> None:
 
 def _hash_triton() -> None:
     """Have Triton hash itself, hundreds of megabytes, for the cache keys of all starts: it remembers that."""
-    from torch._inductor.runtime import triton_compat
+    from torch._inductor.runtime.triton_compat import HAS_TRITON, triton_key
 
-    if triton_compat.triton is not None:
-        triton_compat.triton_key()
+    if HAS_TRITON:
+        triton_key()
 
 
 def import_if_there(name: str) -> None:
