@@ -59,7 +59,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     folder = tmp_path_factory.mktemp("real")
     with ThreadPoolExecutor(max_workers=2) as pool:
         yield Shared(
-            # The two halves of the catalog run at the same time: they must not disturb each other.
+            # The longest first. The two halves of the catalog run at the same time: they must not disturb each other.
             first_half=pool.submit(
                 run,
                 folder / "first",
@@ -70,6 +70,30 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 environment={"VLLM_CACHE_ROOT": str(folder / "never"), "VLLM_RPC_TIMEOUT": "10001"},
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
+            variants=pool.submit(_start_in_all_variants, folder / "variants"),
+            counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
+            bare=pool.submit(
+                run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"
+            ),
+            spawned=pool.submit(
+                run, folder / "spawned", "glm-4.5", "llama-3.1-8b", "--isolation=spawn", "--depth=count", "--json"
+            ),
+            scales=pool.submit(
+                run,
+                folder / "scales",
+                str(CONFIGS / "burned-scale.json"),
+                str(CONFIGS / "buffered-scale.json"),
+                "--json",
+                environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))},
+            ),
+            shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
+            traced=pool.submit(
+                run,
+                folder / "traced",
+                "--depth=trace",
+                "--json",
+                environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "no-bytecode")},
+            ),
             both_artifacts=pool.submit(
                 run,
                 folder / "both",
@@ -79,32 +103,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 "--jobs=2",
                 "--json",
             ),
-            counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
-            traced=pool.submit(
-                run,
-                folder / "traced",
-                "--depth=trace",
-                "--json",
-                environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "no-bytecode")},
-            ),
-            spawned=pool.submit(
-                run, folder / "spawned", "glm-4.5", "llama-3.1-8b", "--isolation=spawn", "--depth=count", "--json"
-            ),
-            shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
-            bare=pool.submit(
-                run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"
-            ),
             killed=pool.submit(_kill_in_mid_compile, folder / "killed"),
             interrupted=pool.submit(_interrupt_in_mid_compile, folder / "interrupted"),
-            scales=pool.submit(
-                run,
-                folder / "scales",
-                str(CONFIGS / "burned-scale.json"),
-                str(CONFIGS / "buffered-scale.json"),
-                "--json",
-                environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))},
-            ),
-            variants=pool.submit(_start_in_all_variants, folder / "variants"),
         )
 
 
