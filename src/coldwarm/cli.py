@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -32,14 +32,11 @@ from coldwarm.cli_options import (
     WarmEnvOption,
     WarmSetOption,
 )
+from coldwarm.cli_results import exit_with, stdout, write_results
 from coldwarm.errors import ColdwarmError, UsageError
 from coldwarm.exit_codes import ExitCode
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.isolation import IsolationKind
-
-if TYPE_CHECKING:
-    from coldwarm.report.console import PlainConsole
-    from coldwarm.suite.result import RunResult
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -149,12 +146,12 @@ def run(
                 runner.run(cases)
         except KeyboardInterrupt:
             interrupted = True
-    _report(runner.results, json=json, junit=junit, markdown=markdown)
+    write_results(runner.results, json=json, junit=junit, markdown=markdown)
     progress.print(f"records: {store.folder}", soft_wrap=True)
     if interrupted:
         progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    _exit(runner.results)
+    exit_with(runner.results)
 
 
 @app.command("list")
@@ -167,7 +164,7 @@ def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None
     if json:
         sys.stdout.write(models_as_json(models) + "\n")
     else:
-        _stdout().print(models_as_table(models))
+        stdout().print(models_as_table(models))
 
 
 @app.command()
@@ -184,9 +181,9 @@ def show(
     folder = Path(what)
     if (folder / "suite.json").is_file() or (folder / "case.json").is_file():
         for result in judge_again(folder, Catalog.read(catalog or [])):
-            print_run(_stdout(), result)
+            print_run(stdout(), result)
     else:
-        print_model(_stdout(), Catalog.read(catalog or []).resolve(what))
+        print_model(stdout(), Catalog.read(catalog or []).resolve(what))
 
 
 @app.command(epilog="Exit codes: 0 explained, whatever was found; 2 usage error.")
@@ -224,7 +221,7 @@ def explain(
         return
     for result, _ in results:
         if result.explanation is not None:
-            print_explanation(_stdout(), result, result.explanation)
+            print_explanation(stdout(), result, result.explanation)
 
 
 @app.command(epilog="Exit codes as of `coldwarm run`.")
@@ -246,11 +243,11 @@ def judge(
     results = judge_again(folder, Catalog.read(catalog or []))
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
-    _report(results, json=json, junit=junit, markdown=markdown)
+    write_results(results, json=json, junit=junit, markdown=markdown)
     if missing := never_started(folder):
         sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
         raise typer.Exit(ExitCode.CRASHED)
-    _exit(results)
+    exit_with(results)
 
 
 app.command("ci")(ci)
@@ -267,35 +264,3 @@ def main() -> None:
         sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         sys.exit(ExitCode.HEALTHY)
-
-
-def _report(results: list[RunResult], *, json: bool, junit: Path | None, markdown: Path | None) -> None:
-    # Files first: whoever reads stdout may stop reading (`| head`).
-    if junit is not None:
-        from coldwarm.report.junit import write_junit
-
-        write_junit(junit, results)
-    if markdown is not None:
-        from coldwarm.report.markdown import write_markdown
-
-        write_markdown(markdown, results)
-    if json:
-        from coldwarm.report.json_report import to_json
-
-        sys.stdout.write(to_json(results) + "\n")
-    elif results:
-        from coldwarm.report.table import print_results
-
-        print_results(_stdout(), results)
-
-
-def _exit(results: list[RunResult]) -> None:
-    from coldwarm.suite.result import exit_code
-
-    raise typer.Exit(exit_code(results))
-
-
-def _stdout() -> PlainConsole:
-    from coldwarm.report.console import PlainConsole
-
-    return PlainConsole()
