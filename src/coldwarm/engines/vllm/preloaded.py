@@ -10,8 +10,8 @@ from typing import Any
 
 from coldwarm.starts.depth import Depth
 
-# What every start imports beyond `vllm.LLM`, as measured: all that takes 5 ms or more, and on a GPU nothing that might
-# touch it. Those that a version does not have are left out.
+# What every start imports beyond `vllm.LLM` that takes more than 5 ms, as measured on a CPU, and cannot touch a GPU.
+# Those that a version does not have are left out.
 _MODULES = (
     "vllm.entrypoints.launchers.cli_args",
     "vllm.entrypoints.openai.cli_args",
