@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.record import StartRecord
 from coldwarm.suite.explaining import explain_again
 from coldwarm.suite.store import Store
 
@@ -25,25 +26,29 @@ ABSOLUTE = re.compile(r'"/(?:[\w.+-]+/)+')
 def keep(run: Path, folder: Path) -> None:
     """Write what is worth keeping of the suite in `run` to `folder`, which must not exist."""
     folder.mkdir()
-    _copy(run / "suite.json", folder)
-    suite = folder / "suite.json"
-    suite.write_text(ABSOLUTE.sub('"', suite.read_text()))
+    (folder / "suite.json").write_text(ABSOLUTE.sub('"', (run / "suite.json").read_text()))
     store = Store(folder)
     for result, made in explain_again(run, Catalog.read(), None):
         kept = store.folder_of(result.case)
         kept.mkdir()
         for name in KEPT:
-            _copy(made / name, kept)
+            (kept / name).write_text((made / name).read_text())
         store.keep_verdict(result.case, result.verdict)
         if result.explanation is not None:
             store.keep_explanation(result.case, result.explanation)
+        whole = [folder for record in (result.cold, result.warm) if record is not None for folder in _of_python(record)]
         for path in kept.glob("*.json"):
-            path.write_text(PLACES.sub("", path.read_text()))
+            text = path.read_text()
+            for each in sorted(whole, key=len, reverse=True):
+                text = text.replace(each, Path(each).name)
+            path.write_text(PLACES.sub("", text))
         print(f"{result.case.name}: {result.verdict.status}")
 
 
-def _copy(path: Path, folder: Path) -> None:
-    (folder / path.name).write_text(PLACES.sub("", path.read_text()))
+def _of_python(record: StartRecord) -> list[str]:
+    """The interpreter, and the folders that it compiled from source: paths that a way out names whole."""
+    missing = record.missing_bytecode
+    return [missing.python, *missing.roots] if missing is not None else []
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ def run(
     from coldwarm.report.live import live_view
     from coldwarm.starts.case import Changes
     from coldwarm.starts.options import parse_options, parse_variables
-    from coldwarm.suite.capacity import fitting_jobs
     from coldwarm.suite.interrupt import orderly_interrupt
+    from coldwarm.suite.longest_first import chosen_jobs
     from coldwarm.suite.plan import plan
     from coldwarm.suite.runner import Runner
     from coldwarm.suite.store import Store
@@ -140,7 +140,7 @@ def run(
     interrupted = False
     with orderly_interrupt():
         view = live_view(progress, len(cases))
-        runner = Runner(store, view, time_limit=timeout, jobs=jobs or fitting_jobs(cases), isolation=isolation)
+        runner = Runner(store, view, time_limit=timeout, jobs=jobs or chosen_jobs(cases), isolation=isolation)
         try:
             with view:
                 runner.run(cases)

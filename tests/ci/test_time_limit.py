@@ -32,6 +32,16 @@ def test_times_are_those_of_the_catalog_on_that_device_and_mode() -> None:
     assert recorded_seconds(models, "cuda", []) == []
 
 
+def test_what_was_not_timed_in_one_mode_takes_as_long_as_in_the_other() -> None:
+    untimed = expectation(when={"device": "cpu", "aot_artifact": "bundled"})
+    models = [
+        model("a", expect=[untimed, measured(20, 2, aot_artifact="separate")]),
+        model("b", expect=[measured(90, 9)]),
+    ]
+    assert recorded_seconds(models, "cpu", ["bundled", "separate"]) == [22, 22, 99, 99]
+    assert models[0].entry.seconds_of_run("cuda", "bundled") is None
+
+
 def test_a_model_of_which_nothing_is_recorded_is_as_slow_as_the_slowest() -> None:
     assert recorded_seconds([model("a", expect=[measured(10, 1)]), model("b")], "cpu", []) == [11, 11]
 
@@ -69,5 +79,7 @@ def test_more_jobs_never_take_longer_and_no_run_is_cut(seconds: list[float], job
 def test_every_model_of_the_catalog_has_times_for_its_devices() -> None:
     models = Catalog.read().models()
     for device, runnable in (("cpu", 7), ("cuda", 8)):
-        rows = [e for m in models for e in m.entry.expect if e.when.device == device]
-        assert len(rows) == 2 * runnable and all(row.seconds for row in rows)
+        runs = recorded_seconds(models, device, ["bundled", "separate"])
+        assert len(runs) == 2 * runnable
+        timed = [m for m in models if any(row.seconds for row in m.entry.measured(device, None))]
+        assert len(timed) == runnable

@@ -103,3 +103,20 @@ def test_a_module_that_cannot_be_compiled_fails_as_ever(folder: Path) -> None:
     with pytest.raises(SyntaxError, match=r"wrong\.py"):
         importlib.import_module("some_package.wrong")
     assert watch.missing().modules == 2
+
+
+def test_a_folder_within_another_is_not_named_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendored = folder / "some_package" / "vendored"
+    vendored.mkdir()
+    (vendored / "some_package_vendored.py").write_text("x = 1\n")
+    # Its name begins alike, and it lies beside, not within.
+    beside = folder.parent / f"{folder.name}-2"
+    beside.mkdir()
+    (beside / "some_package_beside.py").write_text("x = 1\n")
+    monkeypatch.setattr(sys, "path", [str(vendored), str(beside), *sys.path])
+    watch = BytecodeWatch()
+    for name in ("some_package.module", "some_package_vendored", "some_package_beside"):
+        importlib.import_module(name)
+        monkeypatch.delitem(sys.modules, name)
+    assert watch.missing().modules == 4
+    assert watch.missing().roots == [str(folder), str(beside)]

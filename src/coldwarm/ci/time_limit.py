@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.suite.longest_first import seconds_in_all
 from coldwarm.suite.store import read_runs
 
 # Installing an engine, and fetching what is cached nowhere.
@@ -55,7 +56,4 @@ def minutes_for(seconds: Sequence[float], jobs: int) -> int:
     """
     if not seconds:
         return 60
-    ends = [0.0] * jobs
-    for each in sorted(seconds, reverse=True):
-        ends[ends.index(min(ends))] += each
-    return _SETUP_MINUTES + math.ceil(_SLACK * max(ends) / 60)
+    return _SETUP_MINUTES + math.ceil(_SLACK * seconds_in_all(seconds, jobs) / 60)

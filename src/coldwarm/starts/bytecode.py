@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
@@ -29,7 +30,7 @@ class MissingBytecode(BaseModel):
     """Of those, how many each new process compiles again: what was compiled could not be kept."""
     seconds_again: float
     roots: list[str] = Field(default_factory=list)
-    """The folders of `sys.path` that they lie in."""
+    """The folders of `sys.path` that they lie in, without those that lie in another."""
     switched_off: bool = False
     """Whether Python was told to keep no bytecode (PYTHONDONTWRITEBYTECODE, ``-B``); else it could not write it."""
     python: str = "python"
@@ -65,7 +66,7 @@ class BytecodeWatch:
             seconds=sum(seconds.values()),
             modules_again=len(again),
             seconds_again=sum(seconds[source] for source in again),
-            roots=sorted(set(map(_root, seconds))),
+            roots=_outermost(map(_root, seconds)),
             switched_off=sys.dont_write_bytecode,
             python=sys.executable,
         )
@@ -81,3 +82,12 @@ def _root(source: str) -> str:
     """The folder that `source` was imported from: the longest of `sys.path` above it, or its own."""
     above = [entry for entry in sys.path if entry and source.startswith(entry.rstrip(os.sep) + os.sep)]
     return max(above, key=len, default=str(Path(source).parent))
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """The folders that lie in no other, sorted; what they hold is in the outer one (setuptools has a vendored one)."""
+    found: list[str] = []
+    for folder in sorted(set(folders)):
+        if not any(folder.startswith(outer.rstrip(os.sep) + os.sep) for outer in found):
+            found.append(folder)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +20,7 @@ from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.starts.start import Starter
 from coldwarm.suite.capacity import cores
+from coldwarm.suite.longest_first import seconds_of
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.side_by_side import SideBySide
 from coldwarm.suite.store import Store
@@ -75,7 +75,7 @@ class Runner:
         at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
         self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
         with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
-            numbered = sorted(enumerate(cases), key=lambda numbered: _seconds(numbered[1]), reverse=True)
+            numbered = sorted(enumerate(cases), key=lambda numbered: seconds_of(numbered[1]), reverse=True)
             runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
             try:
                 for run in as_completed(runs):
@@ -161,8 +161,3 @@ class Runner:
 
 def _runs(case: Case) -> bool:
     return case.entry.unsupported_on(case.device, case.compilation) is None
-
-
-def _seconds(case: Case) -> float:
-    """How long the run will take; one that was never measured may take longest."""
-    return case.entry.seconds_of_run(case.device, case.aot_artifact) or math.inf

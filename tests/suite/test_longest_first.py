@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.starts.case import Case
+from coldwarm.suite import longest_first
+from coldwarm.suite.longest_first import chosen_jobs, seconds_in_all
+from tests.support.records import expectation, model_entry
+from tests.support.runs import case_of
+
+
+def cases(*seconds: float | None) -> list[Case]:
+    return [
+        case_of(
+            model_entry(
+                id=f"m{number}",
+                expect=[expectation(seconds={"cold": cold / 2, "warm": cold / 2})] if cold is not None else [],
+            )
+        )
+        for number, cold in enumerate(seconds)
+    ]
+
+
+@pytest.fixture
+def eight_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longest_first, "fitting_jobs", lambda cases: min(8, len(cases)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jobs", "in_all"),
+    [
+        ([9.0, 3.0, 3.0, 3.0], 1, 18.0),
+        ([3.0, 3.0, 9.0, 3.0], 2, 9.0),
+        ([2.0, 3.0, 3.0, 4.0], 2, 6.0),
+        ([5.0], 4, 5.0),
+        ([], 2, 0.0),
+    ],
+)
+def test_the_longest_begins_first_and_the_next_where_one_ended(seconds: list[float], jobs: int, in_all: float) -> None:
+    assert seconds_in_all(seconds, jobs) == in_all
+
+
+@given(st.lists(st.floats(0.1, 500), min_size=1, max_size=12), st.integers(1, 12))
+def test_no_schedule_ends_before_its_longest_run_or_its_share(seconds: list[float], jobs: int) -> None:
+    end = seconds_in_all(seconds, jobs)
+    assert end >= max(seconds)
+    assert end * jobs >= sum(seconds) * 0.999
+    assert end <= sum(seconds) * 1.001
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jobs"),
+    [
+        ((90.0, 30.0, 30.0, 30.0), 2),  # the others end with the longest
+        ((90.0, 30.0, 30.0, 31.0), 3),  # they would end after it
+        ((30.0, 30.0, 30.0, 30.0), 4),
+        ((30.0,), 1),
+    ],
+)
+@pytest.mark.usefixtures("eight_fit")
+def test_no_more_at_a_time_than_bring_the_end_nearer(seconds: tuple[float, ...], jobs: int) -> None:
+    assert chosen_jobs(cases(*seconds)) == jobs
+
+
+@pytest.mark.usefixtures("eight_fit")
+def test_what_was_never_measured_may_take_longest_so_all_that_fit_are_run() -> None:
+    assert chosen_jobs(cases(90.0, 30.0, 30.0, None)) == 4
+
+
+@pytest.mark.usefixtures("eight_fit")
+def test_models_that_do_not_run_here_take_no_time() -> None:
+    unsupported = model_entry(id="z", unsupported=[{"reason": "r", "devices": ["cpu"]}])
+    assert chosen_jobs([*cases(90.0, 30.0, 31.0), case_of(unsupported)]) == 2
+
+
+def test_never_more_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longest_first, "fitting_jobs", lambda _: 2)
+    assert chosen_jobs(cases(*[30.0] * 6)) == 2
+
+
+@pytest.mark.usefixtures("eight_fit")
+def test_on_an_h100_four_at_a_time_end_with_the_longest_model() -> None:
+    catalog = [case_of(model.entry, device="cuda") for model in Catalog.read().models()]
+    assert chosen_jobs(catalog) == 4
