@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli_options import AotArtifactChoice, AotArtifactOption, CatalogOption, DeviceChoice
+from coldwarm.cli_options import AotArtifactChoice, AotArtifactOption, CatalogOption, DepthOption, DeviceChoice
+from coldwarm.starts.depth import Depth
+
+_JOBS_DEFAULT = "what the machine finds to be the fastest; the time limit is then that of one after another"
 
 
 class CiSystem(StrEnum):
@@ -30,8 +33,13 @@ def ci(
     ] = None,
     gpu_queue: Annotated[str, typer.Option(metavar="NAME", help="Agents' queue of the GPU step.")] = "gpu",
     gpu: Annotated[str, typer.Option(metavar="NAME", help="The GPU machines' label among the agents.")] = "h100",
-    cpu_jobs: Annotated[int, typer.Option(min=1, help="Models side by side on the CPU.")] = 1,
-    gpu_jobs: Annotated[int, typer.Option(min=1, help="Models side by side on the GPU.")] = 8,
+    depth: DepthOption = Depth.FULL,
+    cpu_jobs: Annotated[
+        int | None, typer.Option(min=1, help="Models side by side on the CPU.", show_default=_JOBS_DEFAULT)
+    ] = None,
+    gpu_jobs: Annotated[
+        int | None, typer.Option(min=1, help="Models side by side on the GPU.", show_default=_JOBS_DEFAULT)
+    ] = None,
     path: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +78,8 @@ def ci(
       coldwarm ci buildkite > .buildkite/coldwarm.yml
 
       coldwarm ci github --cpu-setup "pip install ./coldwarm" --gpu-setup "pip install ./coldwarm"
+
+      coldwarm ci github --device cpu --depth count      the counts alone, for every pull request
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github
@@ -88,10 +98,11 @@ def ci(
                 device=each,
                 label=gpu if on_gpu else "cpu",
                 queue=gpu_queue if on_gpu else cpu_queue or default_queue,
-                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or []), jobs),
+                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or []), jobs or 1),
                 paths=tuple(path or COMPILATION_PATHS) if on_gpu else (),
                 setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
                 jobs=jobs,
+                depth=depth,
                 aot_artifacts=tuple(artifacts),
                 catalogs=tuple(str(folder) for folder in catalog or []),
             )

@@ -17,7 +17,7 @@ SCHEMAS = {"buildkite": "vendor.buildkite", "github": "vendor.github-workflows"}
 OPTIONS: list[list[str]] = [
     [],
     ["--device", "cuda"],
-    ["--device", "cpu", "--cpu-jobs", "2", "--cpu-queue", "small"],
+    ["--device", "cpu", "--cpu-jobs", "2", "--cpu-queue", "small", "--depth", "count"],
     [
         "--aot-artifact",
         "separate",
@@ -100,7 +100,7 @@ def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
     setup, annotate, run = step["command"].strip().splitlines()
     assert setup == "pip install coldwarm"
     assert annotate.startswith("trap ") and "buildkite-agent annotate" in annotate and annotate.endswith("EXIT")
-    assert run.startswith("coldwarm run --device cuda --jobs 8 ")
+    assert run.startswith("coldwarm run --device cuda --output ")
     assert "$" not in step["command"]
 
 
@@ -164,6 +164,21 @@ def test_the_command_is_one_that_coldwarm_takes(system: str) -> None:
     # Refused for want of a GPU, and not for any of its words.
     refused = CliRunner().invoke(app, " ".join(words).split()[1:])
     assert refused.exit_code != 0 and "--device cuda needs" in str(refused.exception)
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_a_step_goes_as_deep_as_asked_and_leaves_the_jobs_to_its_machine(system: str) -> None:
+    assert "run --device cpu --depth count --output" in printed(system, "--depth", "count")
+    assert "--depth" not in printed(system) and "--jobs" not in printed(system)
+
+
+def test_the_time_limit_allows_for_one_model_after_another_where_jobs_are_left_to_the_machine() -> None:
+    def minutes(*options: str) -> int:
+        limit = steps_of("github", "--device", "cuda", *options)["coldwarm-cuda"]["timeout-minutes"]
+        assert isinstance(limit, int)
+        return limit
+
+    assert minutes() == minutes("--gpu-jobs", "1") > minutes("--gpu-jobs", "4")
 
 
 @pytest.mark.parametrize("system", SCHEMAS)

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from coldwarm.starts.depth import Depth
+
 OUTPUT = "coldwarm-out"
 SUMMARY = f"{OUTPUT}/summary.md"
 ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", SUMMARY)
@@ -39,7 +41,9 @@ class Step:
     """Globs of source files; the step runs where one of them changed. Empty: on every pull request."""
     setup: tuple[str, ...]
     """Shell commands that come first."""
-    jobs: int = 1
+    jobs: int | None = None
+    """Models side by side; None: as many as help on the machine that the step runs on."""
+    depth: Depth = Depth.FULL
     aot_artifacts: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
 
@@ -55,7 +59,9 @@ class Step:
 
     def command(self) -> str:
         """The command that runs the suite and writes every report."""
-        words = ["coldwarm", "run", "--device", self.device, "--jobs", str(self.jobs)]
+        words = ["coldwarm", "run", "--device", self.device]
+        words += ["--depth", self.depth] if self.depth is not Depth.FULL else []
+        words += ["--jobs", str(self.jobs)] if self.jobs is not None else []
         words += _each("--aot-artifact", self.aot_artifacts) + _each("--catalog", self.catalogs)
         words += ["--output", OUTPUT, "--junit", f"{OUTPUT}/junit.xml", "--markdown", SUMMARY]
         return shlex.join(words)
