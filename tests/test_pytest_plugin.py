@@ -3,12 +3,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from coldwarm import pytest_plugin, pytest_suite
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.starts.case import Case
+from coldwarm.starts.depth import Depth
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.store import Store, read_runs
+from coldwarm.verdict.verdict import Verdict
 from tests.support.records import model_entry, tiny_config
 from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
 
@@ -139,6 +143,73 @@ def test_an_output_folder_of_a_former_suite_is_refused_in_words(pytester: pytest
     again = run(pytester, *options)
     again.stdout.fnmatch_lines(["*suite.json is there already*"])
     again.stdout.no_fnmatch_line("*def runtest*")
+
+
+@pytest.fixture
+def fake_suite(monkeypatch: pytest.MonkeyPatch, fake_engine: None) -> list[dict[str, object]]:
+    """A catalog of two models that the engine ``fake`` starts; returns what each suite was planned with."""
+    asked: list[dict[str, object]] = []
+
+    def plan(*_: object, **options: object) -> list[Case]:
+        asked.append(options)
+        return [case_of(model_entry(id=name), engine="fake", config=tiny_config(behaves="healthy")) for name in "ab"]
+
+    monkeypatch.setattr(pytest_suite, "plan", plan)
+    return asked
+
+
+def made_by(folder: Path) -> set[str]:
+    [suite] = read_runs(folder)
+    return {str(record.isolation) for record in (suite.cold, suite.warm) if record is not None}
+
+
+def fork_servers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "coldwarm.starts.fork_server" in each.cmdline()]
+
+
+def test_the_engine_is_imported_once_for_all_tests(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]]
+) -> None:
+    running: list[int] = []
+
+    class Watch:
+        def pytest_runtest_logfinish(self) -> None:
+            running.extend(each.pid for each in fork_servers())
+
+    result = pytester.runpytest_inprocess(*WITHOUT, "--coldwarm", "--coldwarm-output", "out", plugins=[Watch()])
+    result.assert_outcomes(passed=2)
+    assert len(running) == 2 and len(set(running)) == 1
+    assert not fork_servers()
+    assert (pytester.path / "out" / "a" / "fork-server-0.log").is_file()
+    assert not (pytester.path / "out" / "b" / "fork-server-0.log").exists()
+    assert made_by(pytester.path / "out" / "a") == made_by(pytester.path / "out" / "b") == {"fork"}
+
+
+def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_verdict = Store.keep_verdict
+
+    def keep(store: Store, case: Case, *rest: Verdict) -> None:
+        if case.name == "a":
+            raise OSError("no space left on device")
+        keep_verdict(store, case, *rest)
+
+    monkeypatch.setattr(Store, "keep_verdict", keep)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=1, failed=1)
+    assert (pytester.path / "out" / "b" / "fork-server-0.log").is_file()
+    assert made_by(pytester.path / "out" / "b") == {"fork"}
+    assert not fork_servers()
+
+
+def test_how_starts_are_made_and_how_far_they_go_can_be_asked_for(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]]
+) -> None:
+    options = ("--coldwarm", "--coldwarm-isolation", "spawn", "--coldwarm-output", "out", "--deselect", "coldwarm::b")
+    run(pytester, *options, "--coldwarm-depth", "count").assert_outcomes(passed=1, deselected=1)
+    assert made_by(pytester.path / "out" / "a") == {"spawn"}
+    run(pytester, "--coldwarm", "--collect-only")
+    assert [asked["depth"] for asked in fake_suite] == [Depth.COUNT, Depth.FULL]
 
 
 def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester) -> None:

@@ -34,6 +34,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How vLLM keeps compiled subgraphs (VLLM_USE_MEGA_AOT_ARTIFACT 1 or 0); both, given twice.",
     )
     group.addoption(
+        "--coldwarm-depth",
+        metavar="DEPTH",
+        default="full",
+        choices=["trace", "count", "full"],
+        help="How far the starts of the catalog's models go, as in `coldwarm run --depth` (default: full).",
+    )
+    group.addoption(
+        "--coldwarm-isolation",
+        metavar="HOW",
+        default="fork",
+        choices=["fork", "spawn"],
+        help="fork: the engine is imported once, and each start of the catalog's models is forked from there. "
+        "spawn: each is a new interpreter (default: fork).",
+    )
+    group.addoption(
         "--coldwarm-catalog", metavar="DIR", action="append", default=[], help="A folder of your own model TOML files."
     )
     group.addoption(

@@ -10,7 +10,10 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.errors import ColdwarmError
+from coldwarm.pytest_fork_servers import fork_servers_of
 from coldwarm.starts.case import Case
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import Isolation, IsolationKind
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
@@ -32,6 +35,7 @@ class SuiteCollector(pytest.Collector):
                 [],
                 device=config.getoption("--coldwarm-device"),
                 aot_artifacts=config.getoption("--coldwarm-aot-artifact"),
+                depth=Depth(config.getoption("--coldwarm-depth")),
             )
         except ColdwarmError as error:
             raise pytest.UsageError(f"coldwarm: {error}") from error
@@ -53,9 +57,7 @@ class ModelTest(pytest.Item):
         unsupported = self.case.entry.unsupported_on(self.case.device, self.case.compilation)
         if unsupported is not None:
             pytest.skip(f"unsupported on {self.case.device}: {unsupported.reason}")
-        runner = Runner(self._new_store(), _Silent(), time_limit=self.config.getoption("--coldwarm-timeout"))
-        runner.run([self.case])
-        [result] = runner.results
+        [result] = self._run()
         match result.verdict.status:
             case Status.PASSED:
                 return
@@ -63,6 +65,16 @@ class ModelTest(pytest.Item):
                 pytest.xfail("; ".join(result.verdict.reasons))
             case _:
                 raise UnhealthyError(result)
+
+    def _run(self) -> list[RunResult]:
+        store = self._new_store()
+        time_limit = self.config.getoption("--coldwarm-timeout")
+        isolation: IsolationKind | Isolation = IsolationKind(self.config.getoption("--coldwarm-isolation"))
+        if isolation is IsolationKind.FORK:
+            isolation = fork_servers_of(self.config, store.folder, time_limit)
+        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=isolation)
+        runner.run([self.case])
+        return runner.results
 
     def _new_store(self) -> Store:
         output = self.config.getoption("--coldwarm-output")

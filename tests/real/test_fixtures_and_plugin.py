@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import StartRecord
+from coldwarm.suite.store import read_runs
 from tests.real.conftest import Shared
 
 pytestmark = pytest.mark.real
@@ -26,6 +30,19 @@ def test_the_same_start_gives_the_same_counters(
     assert [token.token_id for token in warm.facts.generated] == [
         token["token_id"] for token in of_the_suite["warm"]["facts"]["generated"]
     ]
+
+
+def test_pytest_starts_the_catalogs_models_from_one_import(tmp_path: Path) -> None:
+    options = ["--coldwarm", "--coldwarm-depth", "trace", "-k", "llama or qwen", "--coldwarm-output", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert "2 passed" in done.stdout.splitlines()[-1], done.stdout
+    assert len(list((tmp_path / "out").glob("*/fork-server-*.log"))) == 1
+    for name in ("llama-3.1-8b", "qwen3-32b"):
+        [suite] = read_runs(tmp_path / "out" / name)
+        assert suite.cold is not None
+        assert (suite.cold.isolation, suite.cold.depth) == (IsolationKind.FORK, Depth.TRACE)
 
 
 def test_installed_coldwarm_changes_no_other_vllm_process() -> None:

@@ -29,6 +29,10 @@ def test_the_users_flags_reach_the_start() -> None:
     assert environment["PATH"] == "/bin"
 
 
+def test_a_test_of_pytests_makes_no_other_environment() -> None:
+    assert of_start({"PYTEST_CURRENT_TEST": "test_a (call)", "PATH": "/bin"}) == of_start({"PATH": "/bin"})
+
+
 def test_the_users_caches_are_replaced() -> None:
     environment = of_start(dict.fromkeys(CACHE_VARIABLES, "/users/warm"))
     assert {environment[name] for name in CACHE_VARIABLES} == set(CACHES.environment().values())

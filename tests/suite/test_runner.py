@@ -9,6 +9,7 @@ import pytest
 
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
+from coldwarm.starts.isolation import NewProcesses
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
@@ -88,6 +89,29 @@ def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
         ("a", False, False),
         ("b", False, True),
     ]
+
+
+class Shared(NewProcesses):
+    """What makes processes for several suites."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
+def test_what_makes_processes_for_several_suites_is_closed_only_where_one_is_ended(tmp_path: Path) -> None:
+    shared = Shared()
+    for name, interrupt_at in (("first", ""), ("second", "b warm")):
+        told = Told(interrupt_at=interrupt_at)
+        runs = Runner(Store.create(tmp_path / name, ["a", "b"]), told, time_limit=30, isolation=shared)
+        if interrupt_at:
+            with pytest.raises(KeyboardInterrupt):
+                runs.run([case("a"), case("b")])
+        else:
+            runs.run([case("a"), case("b")])
+        assert shared.closed == bool(interrupt_at)
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ def environment_of_start(
         user: The environment to start from.
     """
     environment = {**engine_defaults, **user}
+    # The test that pytest runs now; it would make an environment of its own of each test's.
+    environment.pop("PYTEST_CURRENT_TEST", None)
     # With another home folder, packages that the user installed with `pip install --user` must still be found.
     environment.setdefault("PYTHONUSERBASE", site.getuserbase())
     if "PYTHONPATH" in environment:

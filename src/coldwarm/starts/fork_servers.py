@@ -42,7 +42,8 @@ class ForkServers:
         self._time_limit = time_limit
         self._logs = logs
         self._lock = Lock()
-        self._closed = False
+        self.closed = False
+        """Whether they were ended, so that nothing can be forked any more."""
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
         self._new_processes = NewProcesses()
 
@@ -53,7 +54,7 @@ class ForkServers:
             if not server.begun:
                 on_phase("import, once for all starts")
                 server.begin()
-                if self._closed:
+                if self.closed:
                     server.end()
                     raise StoppedError
                 if server.problem is not None:
@@ -66,14 +67,14 @@ class ForkServers:
 
     def close(self) -> None:
         """End all servers, and every start that was forked from one; again and again, to the same effect."""
-        self._closed = True
+        self.closed = True
         for server in list(self._servers.values()):
             server.end()
 
     def _server_of(self, order: WorkerOrder) -> _Server:
         key = order.engine, order.depth, frozenset(_shared(order.environment).items())
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise StoppedError
             if key not in self._servers:
                 name = f"fork-server-{len(self._servers)}"

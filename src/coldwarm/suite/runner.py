@@ -35,7 +35,8 @@ class Runner:
         watcher: Is told of every step, one at a time.
         time_limit: Seconds that one start may take.
         jobs: Runs that are made at one time.
-        isolation: How the processes of starts are made.
+        isolation: How the processes of starts are made; or what makes them for several suites, closed here only where
+            what is raised ends the starts that are being made.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class Runner:
         *,
         time_limit: float,
         jobs: int = 1,
-        isolation: IsolationKind = IsolationKind.SPAWN,
+        isolation: IsolationKind | Isolation = IsolationKind.SPAWN,
     ) -> None:
         self._store = store
         self._watcher = watcher
         self._time_limit = time_limit
         self._jobs = jobs
-        self._isolation_kind = isolation
-        self._isolation: Isolation = NewProcesses()
+        self._isolation: Isolation = NewProcesses() if isinstance(isolation, IsolationKind) else isolation
+        self._forks_itself = isolation is IsolationKind.FORK
         self._share: int | None = None
         """Cores for each start; None: all."""
         self._stop = Event()
@@ -90,8 +91,10 @@ class Runner:
 
     @contextmanager
     def _isolated(self, root: Path) -> Iterator[None]:
-        if self._isolation_kind is IsolationKind.FORK:
-            self._isolation = ForkServers(root, self._store.folder, time_limit=self._time_limit)
+        if not self._forks_itself:
+            yield
+            return
+        self._isolation = ForkServers(root, self._store.folder, time_limit=self._time_limit)
         try:
             yield
         finally:

@@ -1,0 +1,32 @@
+"""What all tests of a pytest process fork their starts from, so that the engine is imported once, not once a test."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from coldwarm.starts.caches import temporary_root
+from coldwarm.starts.fork_servers import ForkServers
+
+_SHARED = pytest.StashKey[ForkServers]()
+
+
+def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> ForkServers:
+    """The fork servers of this pytest process, which end with it; new ones where what a test raised has ended them.
+
+    Args:
+        config: The configuration of this process.
+        logs: Where those that are made now keep what they print.
+        time_limit: Seconds that importing an engine may take.
+    """
+    servers = config.stash.get(_SHARED, None)
+    if servers is None or servers.closed:
+        ended_with_pytest = ExitStack()
+        config.add_cleanup(ended_with_pytest.close)
+        scratch = ended_with_pytest.enter_context(temporary_root())
+        servers = ForkServers(scratch, logs, time_limit=time_limit)
+        ended_with_pytest.callback(servers.close)
+        config.stash[_SHARED] = servers
+    return servers
