@@ -39,8 +39,9 @@ def keep(run: Path, folder: Path) -> None:
         whole = [folder for record in (result.cold, result.warm) if record is not None for folder in _of_python(record)]
         for path in kept.glob("*.json"):
             text = path.read_text()
-            for each in sorted(whole, key=len, reverse=True):
-                text = text.replace(each, Path(each).name)
+            for each in whole:
+                # Where it stands whole; PLACES is for what lies below it.
+                text = re.sub(re.escape(each) + r'(?=["\s;])', Path(each).name, text)
             path.write_text(PLACES.sub("", text))
         print(f"{result.case.name}: {result.verdict.status}")
 

@@ -46,8 +46,9 @@ def _findings(model: str, suite: str = "h100-2026-11-24") -> list[Finding]:
     return run.explanation.findings
 
 
-def test_what_keeps_the_layers_of_deepseek_v3_2_apart_on_a_gpu_is_kept() -> None:
-    not_shared = [finding for finding in _findings("deepseek-v3.2") if finding.kind is FindingKind.NOT_SHARED]
+@pytest.mark.parametrize("suite", ["h100-2026-11-24", "h100-2026-11-25"])
+def test_what_keeps_the_layers_of_deepseek_v3_2_apart_on_a_gpu_is_kept(suite: str) -> None:
+    not_shared = [finding for finding in _findings("deepseek-v3.2", suite) if finding.kind is FindingKind.NOT_SHARED]
     assert [finding.where for finding in not_shared] == ["vllm/model_executor/layers/sparse_attn_indexer.py:228"] * 2
     assert all("kernel_idx=" in finding.what for finding in not_shared)
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from coldwarm import pytest_plugin, pytest_suite
+from coldwarm import pytest_fork_servers, pytest_plugin, pytest_suite
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
+from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.isolation import NewProcesses
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, read_runs
 from coldwarm.verdict.verdict import Verdict
@@ -164,7 +167,11 @@ def made_by(folder: Path) -> set[str]:
 
 
 def fork_servers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "coldwarm.starts.fork_server" in each.cmdline()]
+    found = []
+    for each in psutil.Process().children():
+        with suppress(psutil.Error):
+            found += [each] if "coldwarm.starts.fork_server" in each.cmdline() else []
+    return found
 
 
 def test_the_engine_is_imported_once_for_all_tests(
@@ -200,6 +207,25 @@ def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(
     assert (pytester.path / "out" / "b" / "fork-server-0.log").is_file()
     assert made_by(pytester.path / "out" / "b") == {"fork"}
     assert not fork_servers()
+
+
+def test_a_process_of_one_tests_own_leaves_nothing_of_its_fork_servers(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_fork_servers, "_PROCESS", 0)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
+    assert all((pytester.path / "out" / name / "fork-server-0.log").is_file() for name in "ab")
+
+
+def test_starts_that_could_not_be_forked_are_told(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ForkServers, "begin", lambda _, order, output: NewProcesses().begin(order, output))
+    options = ("--coldwarm", "--deselect", "coldwarm::b", "--coldwarm-output", "out")
+    result = run(pytester, *options, "-W", "default")
+    result.assert_outcomes(passed=1, deselected=1, warnings=2)
+    told = "*the cold start was a new process: none could be forked; see */out/a/fork-server-*.log*"
+    result.stdout.fnmatch_lines([told])
 
 
 def test_how_starts_are_made_and_how_far_they_go_can_be_asked_for(

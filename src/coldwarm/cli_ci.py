@@ -12,7 +12,7 @@ import typer
 from coldwarm.cli_options import AotArtifactChoice, AotArtifactOption, CatalogOption, DepthOption, DeviceChoice
 from coldwarm.starts.depth import Depth
 
-_JOBS_DEFAULT = "what the machine finds to be the fastest; the time limit is then that of one after another"
+_JOBS_DEFAULT = "chosen on the machine, as coldwarm run does; the time limit allows for one after another"
 
 
 class CiSystem(StrEnum):
@@ -79,7 +79,9 @@ def ci(
 
       coldwarm ci github --cpu-setup "pip install ./coldwarm" --gpu-setup "pip install ./coldwarm"
 
-      coldwarm ci github --device cpu --depth count      the counts alone, for every pull request
+      coldwarm ci github --device cpu --depth count > .github/workflows/counts.yml
+
+    --depth is that of both steps: for the counts on each pull request and everything on the GPU, print two pipelines.
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github
@@ -98,7 +100,7 @@ def ci(
                 device=each,
                 label=gpu if on_gpu else "cpu",
                 queue=gpu_queue if on_gpu else cpu_queue or default_queue,
-                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or []), jobs or 1),
+                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or [], depth), jobs or 1),
                 paths=tuple(path or COMPILATION_PATHS) if on_gpu else (),
                 setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
                 jobs=jobs,

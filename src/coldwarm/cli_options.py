@@ -106,7 +106,7 @@ JobsOption = Annotated[
         min=1,
         help="Models that are run side by side; 1 for times that no other start disturbs. Counts and verdicts stay "
         "the same.",
-        show_default="what cores and memory allow, and no more than make it faster",
+        show_default="as many as fit, but no more than end the suite sooner",
     ),
 ]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")]

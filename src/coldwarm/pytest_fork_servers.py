@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,14 +14,22 @@ from coldwarm.starts.fork_servers import ForkServers
 _SHARED = pytest.StashKey[ForkServers]()
 
 
-def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> ForkServers:
+# A plugin may run each test in a process forked from this one (pytest-forked).
+_PROCESS = os.getpid()
+
+
+def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> ForkServers | None:
     """The fork servers of this pytest process, which end with it; new ones where what a test raised has ended them.
+
+    None in a process of one test's own, which ends without a word to what it has begun.
 
     Args:
         config: The configuration of this process.
         logs: Where those that are made now keep what they print.
         time_limit: Seconds that importing an engine may take.
     """
+    if os.getpid() != _PROCESS:
+        return None
     servers = config.stash.get(_SHARED, None)
     if servers is None or servers.closed:
         ended_with_pytest = ExitStack()

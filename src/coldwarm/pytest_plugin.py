@@ -38,14 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DEPTH",
         default="full",
         choices=["trace", "count", "full"],
-        help="How far the starts of the catalog's models go, as in `coldwarm run --depth` (default: full).",
+        help="How far the starts of --coldwarm go, as in `coldwarm run --depth` (default: full).",
     )
     group.addoption(
         "--coldwarm-isolation",
         metavar="HOW",
         default="fork",
         choices=["fork", "spawn"],
-        help="fork: the engine is imported once, and each start of the catalog's models is forked from there. "
+        help="fork: the engine is imported once, and the starts of --coldwarm are forked from there. "
         "spawn: each is a new interpreter (default: fork).",
     )
     group.addoption(
@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--coldwarm-timeout", metavar="S", type=float, default=600.0, help="Seconds that one start may take."
     )
-    group.addoption("--coldwarm-output", metavar="DIR", help="Where records, logs and traces are kept.")
+    group.addoption("--coldwarm-output", metavar="DIR", help="Where records, logs and traces are kept, a folder each.")
 
 
 def pytest_configure(config: pytest.Config) -> None:

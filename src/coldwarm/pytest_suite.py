@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from coldwarm.errors import ColdwarmError
 from coldwarm.pytest_fork_servers import fork_servers_of
 from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
-from coldwarm.starts.isolation import Isolation, IsolationKind
+from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
@@ -69,16 +71,26 @@ class ModelTest(pytest.Item):
     def _run(self) -> list[RunResult]:
         store = self._new_store()
         time_limit = self.config.getoption("--coldwarm-timeout")
-        isolation: IsolationKind | Isolation = IsolationKind(self.config.getoption("--coldwarm-isolation"))
-        if isolation is IsolationKind.FORK:
-            isolation = fork_servers_of(self.config, store.folder, time_limit)
-        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=isolation)
+        asked = IsolationKind(self.config.getoption("--coldwarm-isolation"))
+        shared = fork_servers_of(self.config, store.folder, time_limit) if asked is IsolationKind.FORK else None
+        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=shared or asked)
         runner.run([self.case])
+        self._warn_of_new_processes(runner.results, asked, shared)
         return runner.results
+
+    def _warn_of_new_processes(
+        self, results: list[RunResult], asked: IsolationKind, shared: ForkServers | None
+    ) -> None:
+        for start in (start for result in results for start in (result.cold, result.warm) if start is not None):
+            if start.isolation is not asked:
+                log = f"; see {shared.logs}/fork-server-*.log" if shared is not None else ""
+                told = f"{self.name}: the {start.kind} start was a new process: none could be forked{log}"
+                warnings.warn(pytest.PytestWarning(told), stacklevel=1)
 
     def _new_store(self) -> Store:
         output = self.config.getoption("--coldwarm-output")
-        folder = Path(output) / self.case.name if output else None
+        # Absolute: fork servers keep what they print there, also when a later test has gone elsewhere.
+        folder = Path(output).absolute() / self.case.name if output else None
         return Store.create(folder, [self.case.name])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.catalog.entry import Expectation
 from coldwarm.ci.time_limit import minutes_for, recorded_seconds
+from coldwarm.errors import UsageError
+from coldwarm.starts.depth import Depth
 from tests.support.records import expectation, model_entry
 from tests.support.runs import passed
 from tests.support.stored import stored
@@ -57,6 +60,28 @@ def test_records_win_over_the_catalog(tmp_path: Path) -> None:
     folder = stored(tmp_path / "suite", result)
     models = [model("a", expect=[measured(1000, 1)])]
     assert recorded_seconds(models, "cpu", [], [folder]) == [result.cold.seconds + result.warm.seconds]
+
+
+def test_records_of_another_depth_tell_nothing_of_this_one(tmp_path: Path) -> None:
+    counted = passed("a")
+    assert counted.cold and counted.warm
+    took = counted.cold.seconds + counted.warm.seconds
+    counted = replace(counted, case=counted.case.model_copy(update={"depth": Depth.COUNT}))
+    folder = stored(tmp_path / "suite", counted)
+    models = [model("a", expect=[measured(1000, 1)])]
+    assert recorded_seconds(models, "cpu", [], [folder], Depth.COUNT) == [took]
+    with pytest.raises(UsageError, match="holds no run at --depth full"):
+        recorded_seconds(models, "cpu", [], [folder])
+
+
+def test_at_depth_trace_the_cold_start_is_all_there_is(tmp_path: Path) -> None:
+    traced = passed("a")
+    assert traced.cold
+    took = traced.cold.seconds
+    traced = replace(traced, case=traced.case.model_copy(update={"depth": Depth.TRACE}), warm=None)
+    folder = stored(tmp_path / "suite", traced)
+    models = [model("a", expect=[measured(1000, 1)])]
+    assert recorded_seconds(models, "cpu", [], [folder], Depth.TRACE) == [took]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_options_of_the_users_may_make_a_model_any_size(machine: Any, fields: di
     assert fitting_jobs([case(), case(**fields)]) == 1
 
 
+def test_what_was_not_measured_in_one_mode_needs_as_much_as_in_the_other(machine: Any) -> None:
+    rows = [expectation(when={"device": "cpu", "aot_artifact": "separate"}, memory={"host": 1.0})]
+    bundled = case_of(model_entry(id="a", expect=rows)).model_copy(update={"aot_artifact": "bundled"})
+    machine(host=4.5)
+    assert fitting_jobs([bundled] * 4) == 4
+
+
 def test_the_gpus_memory_counts_too(machine: Any) -> None:
     machine(host=1000.0, device=26.0)  # of which 23.4 may be used
     assert fitting_jobs([case(device="cuda")] * 8) == 2

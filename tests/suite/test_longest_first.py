@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldwarm.catalog.catalog import Catalog
 from coldwarm.starts.case import Case
 from coldwarm.suite import longest_first
 from coldwarm.suite.longest_first import chosen_jobs, seconds_in_all
+from coldwarm.suite.store import read_runs
 from tests.support.records import expectation, model_entry
 from tests.support.runs import case_of
+
+RECORDS = Path(__file__).parents[2] / "records"
 
 
 def cases(*seconds: float | None) -> list[Case]:
@@ -83,5 +87,7 @@ def test_never_more_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("eight_fit")
 def test_on_an_h100_four_at_a_time_end_with_the_longest_model() -> None:
-    catalog = [case_of(model.entry, device="cuda") for model in Catalog.read().models()]
-    assert chosen_jobs(catalog) == 4
+    runs = read_runs(RECORDS / "h100-2026-11-25-seven")
+    seconds = [run.cold.seconds + run.warm.seconds for run in runs if run.cold and run.warm]
+    assert len(seconds) == 8
+    assert chosen_jobs(cases(*seconds)) == 4

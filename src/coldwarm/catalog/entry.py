@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from coldwarm.catalog.conditions import Compilation, Conditions, Device
 from coldwarm.verdict.invariant_ids import InvariantId
+
+_Told = TypeVar("_Told")
 
 
 def flatten_counters(tree: object) -> object:
@@ -103,9 +106,9 @@ class Expectation(_Strict):
     measured: Words
     """When, on what, and with which versions these numbers were seen."""
     seconds: Seconds | None = None
-    """How long the run took then."""
+    """How long the run took when it was last timed."""
     memory: Memory | None = None
-    """How much memory it took then."""
+    """How much memory it took when that was last measured."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
 
@@ -188,11 +191,22 @@ class ModelEntry(_Strict):
         ]
 
     def seconds_of_run(self, device: str, aot_artifact: str | None) -> float | None:
-        """How long a run took, cold and warm together, the longest that was measured; None: never measured.
+        """How long a run took, cold and warm together, the longest that was measured; None: never measured."""
+        rows = self._measured_or_alike(device, aot_artifact, lambda row: row.seconds)
+        return max((row.cold + row.warm for row in rows), default=None)
 
-        What was not measured with artifacts kept so is taken to last as long as with artifacts kept otherwise.
-        """
+    def memory_of_run(self, device: str, aot_artifact: str | None) -> Memory | None:
+        """How much memory a run took, the most that was measured; None: never measured."""
+        rows = self._measured_or_alike(device, aot_artifact, lambda row: row.memory)
+        if not rows:
+            return None
+        return Memory(host=max(row.host for row in rows), device=max(row.device or 0 for row in rows) or None)
+
+    def _measured_or_alike(
+        self, device: str, aot_artifact: str | None, told: Callable[[Expectation], _Told | None]
+    ) -> list[_Told]:
+        """What was measured with artifacts kept so; where nothing was, with them kept otherwise: much alike."""
         for rows in (self.measured(device, aot_artifact), self.measured(device, None)):
-            if seconds := [row.seconds.cold + row.seconds.warm for row in rows if row.seconds is not None]:
-                return max(seconds)
-        return None
+            if found := [value for value in map(told, rows) if value is not None]:
+                return found
+        return []

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.errors import UsageError
+from coldwarm.starts.depth import Depth
 from coldwarm.suite.longest_first import seconds_in_all
 from coldwarm.suite.store import read_runs
 
@@ -17,7 +19,11 @@ _SLACK = 2.0
 
 
 def recorded_seconds(
-    models: Sequence[CatalogModel], device: str, aot_artifacts: Sequence[str], records: Sequence[Path] = ()
+    models: Sequence[CatalogModel],
+    device: str,
+    aot_artifacts: Sequence[str],
+    records: Sequence[Path] = (),
+    depth: Depth = Depth.FULL,
 ) -> list[float]:
     """Seconds that the runs of a step took, cold and warm together, one number a run.
 
@@ -26,18 +32,21 @@ def recorded_seconds(
         device: ``cpu`` or ``cuda``.
         aot_artifacts: As given to `coldwarm run`; empty: one run a model.
         records: Folders of suites; they win over what the catalog tells. Newest last.
+        depth: How far the step's starts go. What the catalog tells is of depth full, and so enough for any.
 
     A model of which nothing is recorded is taken to be as slow as the slowest; empty where nothing is recorded at all.
 
     Raises:
-        UsageError: One of `records` holds no run that can be read.
+        UsageError: One of `records` holds no run that can be read, or none that went as far as the step's.
     """
-    runs = [run for folder in records for run in read_runs(folder) if run.case.device == device]
-    from_records = {
-        run.case.name: run.cold.seconds + run.warm.seconds
-        for run in runs
-        if run.cold is not None and run.warm is not None
-    }
+    from_records: dict[str, float] = {}
+    for folder in records:
+        runs = [run for run in read_runs(folder) if run.case.depth is depth]
+        if not runs:
+            raise UsageError(f"{folder} holds no run at --depth {depth}, so that it tells no time limit of such a step")
+        for run in (run for run in runs if run.case.device == device):
+            if run.cold is not None and (run.warm is not None or depth is Depth.TRACE):
+                from_records[run.case.name] = run.cold.seconds + (run.warm.seconds if run.warm is not None else 0)
     found: list[float | None] = []
     for model in models:
         if model.entry.unsupported_on(device, "piecewise") is not None:

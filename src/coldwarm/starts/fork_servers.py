@@ -40,7 +40,7 @@ class ForkServers:
     def __init__(self, scratch: Path, logs: Path, *, time_limit: float) -> None:
         self._scratch = scratch
         self._time_limit = time_limit
-        self._logs = logs
+        self.logs = logs
         self._lock = Lock()
         self.closed = False
         """Whether they were ended, so that nothing can be forked any more."""
@@ -78,7 +78,7 @@ class ForkServers:
                 raise StoppedError
             if key not in self._servers:
                 name = f"fork-server-{len(self._servers)}"
-                self._servers[key] = _Server(order, self._scratch / name, self._logs / f"{name}.log", self._time_limit)
+                self._servers[key] = _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
             return self._servers[key]
 
 

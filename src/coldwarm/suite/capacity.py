@@ -40,10 +40,7 @@ def fitting_jobs(cases: Sequence[Case]) -> int:
 
 
 def _need(case: Case) -> Memory:
-    rows = [row.memory for row in case.entry.measured(case.device, case.aot_artifact) if row.memory is not None]
-    if not rows:
-        return _UNKNOWN[case.device]
-    return Memory(host=max(row.host for row in rows), device=max(row.device or 0 for row in rows) or None)
+    return case.entry.memory_of_run(case.device, case.aot_artifact) or _UNKNOWN[case.device]
 
 
 def _that_fit(needs: Sequence[float], free: float) -> int:

@@ -10,7 +10,8 @@ from coldwarm.suite.capacity import fitting_jobs
 
 
 def seconds_of(case: Case) -> float:
-    """How long the run took when it was measured; infinity where it never was: it may take longest."""
+    """How long the run took when it was timed, at depth full, by which other depths are ordered too; infinity where it
+    never was: it may take longest."""
     return case.entry.seconds_of_run(case.device, case.aot_artifact) or math.inf
 
 
@@ -25,7 +26,7 @@ def seconds_in_all(seconds: Sequence[float], jobs: int) -> float:
 def chosen_jobs(cases: Sequence[Case]) -> int:
     """How many of `cases` to run at one time, at least 1: the fewest that end as early as all that fit would.
 
-    More would only take cores from the longest run, which the others wait for.
+    More could only take cores and memory from the longest run, which all wait for.
     """
     fitting = fitting_jobs(cases)
     seconds = [seconds_of(case) for case in cases if case.entry.unsupported_on(case.device, case.compilation) is None]
