@@ -329,6 +329,12 @@ def test_costs_are_told_across_midnight(tmp_path: Path, before: float) -> None:
     assert [each.seconds for each in model.subgraphs()] == pytest.approx([10.0, 4.0, 0.25, 0.25, 2.0])
 
 
+@pytest.mark.parametrize("back", [0.001, 1.0, 3600.0], ids=["clock corrected", "one second", "end of summer time"])
+def test_a_clock_that_is_set_back_costs_nothing(tmp_path: Path, back: float) -> None:
+    [model] = collect(tmp_path, rank_0_a=timed_trace(model_records(Compiled(layer_code(), "k0", seconds=-back))))
+    assert [each.seconds for each in model.subgraphs()] == [0.0]
+
+
 def test_a_class_without_a_cost(tmp_path: Path) -> None:
     [one] = collected(tmp_path, Compiled(layer_code(), "k0", seconds=0.0)).classes
     assert one.seconds == 0.0

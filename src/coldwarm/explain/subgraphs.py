@@ -10,8 +10,6 @@ from coldwarm.explain.readable_code import outline, read_graph, read_inputs
 from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile
 
-_SECONDS_A_DAY = 86400
-
 
 @dataclass
 class Subgraph:
@@ -104,10 +102,10 @@ class SubgraphCollector:
             return
         match record:
             case PiecewiseCompileStart():
-                self._close(record.place.clock)
+                self._close(record.place)
                 self._open(record)
             case SpanEdge(name="vllm_backend"):
-                self._close(record.place.clock)
+                self._close(record.place)
                 self._begins_model = True
             case _ if self._current is None or record.place.compile_id != self._current.start.place.compile_id:
                 pass
@@ -127,12 +125,12 @@ class SubgraphCollector:
         self._current = Subgraph(start)
         self._lowered, self._asked = "", None
 
-    def _close(self, clock: float) -> None:
+    def _close(self, end: Place) -> None:
         subgraph = self._current
         if subgraph is None:
             return
         self._current = None
-        subgraph.seconds = (clock - subgraph.start.place.clock) % _SECONDS_A_DAY
+        subgraph.seconds = end.seconds_since(subgraph.start.place)
         # vLLM dumps a subgraph once, for the first of its ranges of sizes.
         subgraph.dump, code = self._dumps.get(subgraph.start.submodule, (None, ""))
         asked = self._asked
