@@ -9,6 +9,7 @@ from coldwarm.explain.graph import Graph, Value
 from coldwarm.explain.readable_code import outline, read_graph, read_inputs
 from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile
+from coldwarm.trace.unique import answers, is_unique
 
 
 @dataclass
@@ -78,6 +79,7 @@ class SubgraphCollector:
 
     vLLM compiles one subgraph after another (vllm/compilation/backends.py, `CompilerManager.compile`): where the
     compiler's key is that of an earlier one, it stops before AOTAutograd's cache is asked, and takes that artifact.
+    Which subgraphs are unique is defined in coldwarm/trace/unique.py.
     """
 
     def __init__(self) -> None:
@@ -113,8 +115,11 @@ class SubgraphCollector:
                 self._dumps[self._current.start.submodule] = record.place, record.code
             case GraphDump(name="aot_inference_graph"):
                 self._lowered = record.code
-            case CacheEvent(layer="AOTAutograd") if self._asked is None:
+            case CacheEvent() if answers(record, self._current.start) and not self._is_decided():
                 self._asked = record
+
+    def _is_decided(self) -> bool:
+        return self._asked is not None and is_unique(self._asked)
 
     def _open(self, start: PiecewiseCompileStart) -> None:
         if self._begins_model or start.index < self._last:
@@ -138,7 +143,7 @@ class SubgraphCollector:
             [subgraph], code, self._lowered, asked.key if asked else None, asked.reason if asked else None
         )
         classes = self.models[-1].classes
-        known = _class_of(one, classes) if asked is None else None
+        known = None if asked is not None and is_unique(asked) else _class_of(one, classes)
         if known is None:
             classes.append(one)
         else:
@@ -146,7 +151,9 @@ class SubgraphCollector:
 
 
 def _class_of(one: SubgraphClass, classes: list[SubgraphClass]) -> SubgraphClass | None:
-    """The class whose artifact the subgraph was given: the one with the same graph and range of sizes."""
+    """The class whose artifact the subgraph was given: that of its key; without a key, of its graph and range."""
+    if one.key is not None:
+        return next((each for each in classes if each.key == one.key), None)
     same_range = [each for each in classes if each.members[0].start.compile_range == one.members[0].start.compile_range]
     # Reading a graph takes long; layers that share an artifact are mostly alike to the letter.
     alike = (each for each in same_range if each.outline == one.outline)
