@@ -129,6 +129,15 @@ def test_findings_are_counted_and_numbered(count: int, heading: str) -> None:
     ]
 
 
+def test_a_shared_cost_is_printed_once() -> None:
+    findings = [finding(what="A"), finding(what="B", seconds=None, shares_cost=True)]
+    lines = short_lines(Explanation(findings=findings))
+    assert [line for line in lines if line.startswith("why")] == [
+        "why: A (18.9 s at each warm start)",
+        "why: B (the same recompilation as above, whose cost is counted there)",
+    ]
+
+
 def test_a_finding_is_told_in_full() -> None:
     assert finding_lines(finding()) == [
         "key changed, warm: the key is another one (18.9 s at each warm start)",

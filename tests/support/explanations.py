@@ -96,15 +96,22 @@ def cache_event(
     return CacheEvent(at or place(), layer, outcome, key, **{**values, **fields})
 
 
-def frame(*events: CacheEvent, function: str | None = "sample", source: str | None = "sampler.py:10") -> Frame:
+def frame(
+    *events: CacheEvent,
+    function: str | None = "sample",
+    source: str | None = "sampler.py:10",
+    seconds: float | None = None,
+) -> Frame:
     """Return one compilation of one function."""
-    return Frame(list(events), function, source)
+    return Frame(list(events), function, source, seconds)
 
 
-def span(name: str, edge: str, seconds: float, *, thread: int = 1, **facts: Any) -> Written:
-    """Return a span's edge, these seconds after the start began."""
+def span(
+    name: str, edge: str, seconds: float, *, thread: int = 1, frame_id: int | None = None, **facts: Any
+) -> Written:
+    """Return a span's edge, these seconds after the start began; in a frame or, with None, outside of all."""
     event = {"name": name, "ph": edge, "ts": (BEGAN + seconds) * 1e6, "args": facts, "pid": 0, "tid": 0}
-    return {"chromium_event": {}}, json.dumps(event), thread
+    return _in_frame({"chromium_event": {}}, frame_id), json.dumps(event), thread
 
 
 def asked(

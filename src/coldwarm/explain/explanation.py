@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
+from coldwarm.explain.costs import charged, without_costs
 from coldwarm.explain.finding import Finding
 from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.imported_from_source import imported_from_source_findings
@@ -62,8 +63,11 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings += tuned_again_findings(cold, warm)
     if cold is not None and cold.depth is not Depth.FULL:
         # What was left out would have cost most.
-        findings = [finding.model_copy(update={"seconds": None}) for finding in findings]
+        findings = without_costs(findings)
     findings += imported_from_source_findings(cold, warm)
+    for record in (cold, warm):
+        if record is not None and charged(findings, record) > record.seconds:
+            findings = [*without_costs(each for each in findings if each.start is record.kind)]
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),

@@ -91,6 +91,8 @@ def as_one_line(text: str) -> str:
 
 
 def _cost(finding: Finding) -> str:
+    if finding.shares_cost:
+        return " (the same recompilation as above, whose cost is counted there)"
     return "" if finding.seconds is None else f" ({finding.seconds:.1f} s at each {finding.start} start)"
 
 
