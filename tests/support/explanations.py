@@ -57,7 +57,11 @@ def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fi
 def compiled_again(**fields: Any) -> StartRecord:
     """Return a warm start that compiled as the cold one did: 3 artifacts saved, 4 misses, none loaded."""
     counters = {SAVED: 3, LOADED: 0, MISSES: 4, **fields.pop("counters", {})}
-    values = {"compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9), "phases": STAGES}
+    values = {
+        "compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9),
+        "phases": STAGES,
+        "seconds": sum(stage.seconds for stage in STAGES),
+    }
     return warm_record(counters=counters, **{**values, **fields})
 
 

@@ -34,7 +34,7 @@ def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge]) -> None:
         time.take(span_edge(*edge))
 
 
-def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[int | None, float]]:
+def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, float]]:
     """Follow the edges of spans that are each in a frame, or in none; return the frame of each stretch and its time."""
     time = BusyTime()
     time.begin(RANK_0)

@@ -46,6 +46,6 @@ def charged(findings: Iterable[Finding], record: StartRecord) -> float:
     return sum(finding.seconds or 0.0 for finding in findings if finding.start is record.kind)
 
 
-def without_costs(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings without what they cost."""
-    return [finding.model_copy(update={"seconds": None, "shares_cost": False}) for finding in findings]
+def without_cost(finding: Finding) -> Finding:
+    """Return the finding as one whose cost is unknown."""
+    return finding.model_copy(update={"seconds": None, "shares_cost": False})

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
-from coldwarm.explain.costs import charged, without_costs
+from coldwarm.explain.costs import charged, without_cost
 from coldwarm.explain.finding import Finding
 from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.imported_from_source import imported_from_source_findings
@@ -63,17 +63,33 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings += tuned_again_findings(cold, warm)
     if cold is not None and cold.depth is not Depth.FULL:
         # What was left out would have cost most.
-        findings = without_costs(findings)
-    findings += imported_from_source_findings(cold, warm)
+        findings = [without_cost(finding) for finding in findings]
     for record in (cold, warm):
-        if record is not None and charged(findings, record) > record.seconds:
-            findings = [*without_costs(each for each in findings if each.start is record.kind)]
+        if record is not None and (seconds := charged(findings, record)) > record.seconds:
+            findings = [without_cost(each) if each.start is record.kind else each for each in findings]
+            notes.append(_too_long(record, seconds))
+    for finding in imported_from_source_findings(cold, warm):
+        findings.append(_charged_the_rest(finding, findings, cold if finding.start is StartKind.COLD else warm))
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_kernels, warm_kernels),
         findings=findings,
         notes=notes,
     )
+
+
+def _too_long(record: StartRecord, seconds: float) -> str:
+    return (
+        f"what the findings on the {record.kind} start cost is unknown: {seconds:.1f} s were measured in a start of "
+        f"{record.seconds:.1f} s; the clock may have been set while it ran"
+    )
+
+
+def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRecord | None) -> Finding:
+    """Charge to `finding` no more than what `findings` leave of its start: compilers import modules, too."""
+    if finding.seconds is None or record is None:
+        return finding
+    return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
 
 
 def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
