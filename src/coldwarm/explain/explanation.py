@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
 from coldwarm.explain.costs import charged, without_cost
-from coldwarm.explain.finding import Finding
+from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.imported_from_source import imported_from_source_findings
 from coldwarm.explain.misses import KnownOfRun, miss_findings
@@ -17,8 +17,14 @@ from coldwarm.explain.subgraphs import SubgraphCollector
 from coldwarm.explain.tuned_again import tuned_again_findings
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.depth import Depth
-from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.trace.reader import Tally, read_trace
+
+SCHEMA_VERSION = 2
+"""Of explanations. In 1, several findings could each have the whole cost of one recompilation."""
+
+# What schema 1 measured as it is measured now.
+_RIGHT_IN_SCHEMA_1 = frozenset((FindingKind.NOT_SHARED,))
 
 
 class Explanation(BaseModel):
@@ -31,6 +37,24 @@ class Explanation(BaseModel):
     findings: list[Finding] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     """What is missing or could not be read, so that something may be left unexplained."""
+
+    @model_validator(mode="after")
+    def _leave_wrong_costs_out(self) -> Explanation:
+        """Bring an explanation of an older schema to the present one, without the costs that it has wrong."""
+        if self.schema_version >= SCHEMA_VERSION:
+            return self
+        wrong = [each.seconds is not None and each.kind not in _RIGHT_IN_SCHEMA_1 for each in self.findings]
+        self.schema_version = SCHEMA_VERSION
+        self.findings = [
+            without_cost(each) if is_wrong else each for each, is_wrong in zip(self.findings, wrong, strict=True)
+        ]
+        if any(wrong):
+            self.notes = [
+                *self.notes,
+                "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
+                "several findings; run again to measure them",
+            ]
+        return self
 
 
 def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
