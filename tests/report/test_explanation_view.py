@@ -120,6 +120,17 @@ def test_layers_are_told_as_hits_and_misses() -> None:
     ]
 
 
+def test_what_was_not_counted_or_is_off_is_not_printed_as_0() -> None:
+    layers = [
+        layer("off", LayerCounts(hits=0, misses=3, is_off=True), LayerCounts(hits=0, misses=0, is_off=True)),
+        layer("unknown", LayerCounts(hits=None, misses=None), LayerCounts(hits=2, misses=None)),
+    ]
+    assert rows(shown(Explanation(layers=layers)), "Caches, hits / misses")[1:] == [
+        ["off", "cache", "off,", "3", "needed", "cache", "off"],
+        ["unknown", "not", "counted", "2", "/", "not", "counted"],
+    ]
+
+
 @pytest.mark.parametrize(("count", "heading"), [(0, "No findings"), (1, "1 finding"), (12, "12 findings")])
 def test_findings_are_counted_and_numbered(count: int, heading: str) -> None:
     lines = shown(Explanation(findings=[finding()] * count)).splitlines()

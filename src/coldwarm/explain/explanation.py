@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
+from coldwarm.explain.cache_layers import CacheLayer, TraceCounter, cache_layers
 from coldwarm.explain.costs import charged, without_cost
 from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.frame_caches import FrameCaches
@@ -61,13 +61,13 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
     subgraphs = SubgraphCollector()
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
-    cold_kernels, warm_kernels = KernelCounter(), KernelCounter()
+    cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_kernels)
+        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_counts)
         notes += _unread(StartKind.COLD, tally)
     if warm is not None:
-        tally = read_trace(folder / "warm.trace", warm_frames, warm_kernels)
+        tally = read_trace(folder / "warm.trace", warm_frames, warm_counts)
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
@@ -96,7 +96,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings.append(_charged_the_rest(finding, findings, cold if finding.start is StartKind.COLD else warm))
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
-        layers=cache_layers(cold, warm, cold_kernels, warm_kernels),
+        layers=cache_layers(cold, warm, cold_counts, warm_counts),
         findings=findings,
         notes=notes,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coldwarm.explain.cache_layers import DISABLES_CACHE, is_cache_off
 from coldwarm.explain.costs import charge_together, seconds_of_engine
 from coldwarm.explain.damaged_files import damage_finding
 from coldwarm.explain.engine_lookups import AOT_SAVED, EngineLookups, count
@@ -16,7 +17,6 @@ from coldwarm.starts.cache_keys import CacheKeys, ChangedFactor, changed_factors
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.verdict.invariants import MISSES, SAVED
 
-_SWITCH = "VLLM_DISABLE_COMPILE_CACHE"
 _MOST_FILES = 5
 
 
@@ -104,8 +104,7 @@ def _load_failures(failures: list[LoadFailure], warm: StartRecord, changed: list
 
 def _never_saved(cold: StartRecord) -> list[Finding]:
     details = [f"{message.logger}: {(message.text.splitlines() or [''])[0]}" for message in cold.messages]
-    switch = cold.environment.get(_SWITCH, "0")
-    switched_off = [] if switch == "0" else [f"{_SWITCH}={switch}"]
+    switched_off = [f"{DISABLES_CACHE}={cold.environment[DISABLES_CACHE]}"] if is_cache_off(cold) else []
     return [
         Finding(
             kind=FindingKind.NEVER_SAVED,
