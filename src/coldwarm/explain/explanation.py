@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from coldwarm.explain.cache_layers import CacheLayer, TraceCounter, cache_layers
 from coldwarm.explain.costs import charged, without_cost
+from coldwarm.explain.crash_on_load import crash_on_load_findings
 from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.imported_from_source import imported_from_source_findings
@@ -83,8 +84,12 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             notes += (
                 [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
             )
-        findings += miss_findings(cold, warm, known)
+        missed = miss_findings(cold, warm, known)
+        # Why a start did not finish comes first.
+        findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
         findings += tuned_again_findings(cold, warm)
+    elif cold is not None and any(content.files for content in cold.caches_before.values()):
+        findings = [*crash_on_load_findings(cold, None, []), *findings]
     if cold is not None and cold.depth is not Depth.FULL:
         # What was left out would have cost most.
         findings = [without_cost(finding) for finding in findings]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from coldwarm.explain.cache_layers import DISABLES_CACHE, is_cache_off
 from coldwarm.explain.costs import charge_together, seconds_of_engine
+from coldwarm.explain.crash_on_load import crash_on_load_findings
 from coldwarm.explain.damaged_files import damage_finding
 from coldwarm.explain.engine_lookups import AOT_SAVED, EngineLookups, count
 from coldwarm.explain.finding import Evidence, Finding, FindingKind
@@ -47,7 +48,12 @@ def miss_findings(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> li
     changed = known.changed_factors()
     if cold.facts is None or warm.facts is None:
         # A start did not end: what was compiled is not known, but what it found may tell why it ended as it did.
-        return [*_damaged(warm, failures), *_new_files(warm), *_causes(warm, failures, changed)]
+        crashed = crash_on_load_findings(warm, cold, changed)
+        files = [*_damaged(warm, failures), *_new_files(warm)]
+        if crashed:
+            # What was found under its key did not fail because of the key.
+            failures, changed = [each for each in failures if each.headline() not in crashed[0].what], []
+        return [*crashed, *files, *_causes(warm, failures, changed)]
     lookups = EngineLookups.of(cold.facts, warm.facts, failures)
     if not (_compiled(warm, lookups) or failures):
         return [*_damaged(warm, failures, is_unnoticed=True), *_new_files(warm)]
