@@ -120,7 +120,7 @@ def test_a_crash_while_loading_comes_first_and_is_not_blamed_on_the_key(text: st
     ]
 
 
-def test_the_finding_says_who_wrote_the_artifact_and_what_the_reader_has_otherwise() -> None:
+def test_the_finding_names_the_writer_and_the_settings_that_differ() -> None:
     warm = crashed(BAD_INDEX, caches_changed=[damaged(INDEX)], options={"additional_config": {"x": 1}})
     finding, damage = findings(warm)
     assert damage.kind is FindingKind.CACHE_DAMAGED
@@ -147,7 +147,7 @@ def test_all_that_lies_under_the_same_key_is_to_be_deleted(path: str, folder: st
     assert finding.next is not None and finding.next.startswith(f"delete {folder} and start cold again")
 
 
-def test_the_same_settings_are_said_to_be_the_same() -> None:
+def test_equal_settings_are_reported_as_equal() -> None:
     [finding] = miss_findings(cold(), crashed(BAD_INDEX), evidences())
     assert finding.details[-1] == "it was read with the settings that it was written with"
 
@@ -187,7 +187,7 @@ def test_a_new_file_was_written_by_no_start() -> None:
     ],
     ids=["compiling", "a module just compiled", "elsewhere", "a file of its own"],
 )
-def test_a_crash_elsewhere_is_none_while_loading(text: str) -> None:
+def test_a_crash_elsewhere_is_not_a_crash_while_loading(text: str) -> None:
     own = [f"{AOT}/inductor_cache/own/own.py", *([MODULE] if "compile_fx" in text else [])]
     found = findings(crashed(text, files_written=own))
     assert [each.kind for each in found] == [FindingKind.KEY_CHANGED]
@@ -213,16 +213,14 @@ def test_loading_within_a_compilation_is_loading() -> None:
         (Outcome.TIMED_OUT, "still running after 300 s, killed", "the warm start was still loading"),
     ],
 )
-def test_a_start_that_was_killed_in_its_cache_load_names_the_saved_function(
-    outcome: Outcome, what: str, words: str
-) -> None:
+def test_a_start_killed_during_its_cache_load_names_the_saved_function(outcome: Outcome, what: str, words: str) -> None:
     [finding] = findings(crashed(None, what, phase="cache load", outcome=outcome))
     assert finding.what == f"{words} {FUNCTION} from its cache: {what}"
     assert [each.record for each in finding.evidence] == ["failure.phase: cache load", what]
     assert findings(crashed(None, what, phase="compile", outcome=outcome))[0].kind is FindingKind.KEY_CHANGED
 
 
-def test_the_stack_that_a_killed_process_left_in_its_log_is_read_the_other_way_round() -> None:
+def test_a_faulthandler_stack_in_the_log_is_read_newest_first() -> None:
     log = [
         "Fatal Python error: Segmentation fault",
         "",

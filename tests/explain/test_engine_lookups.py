@@ -83,7 +83,11 @@ def test_a_version_without_aot_compilation_looks_for_artifacts_only() -> None:
         ({SAVED: 0, LOADED: 2, INDUCTOR: 6}, True),
         ({SAVED: 0, LOADED: 3, ENTRIES: 1}, True),
     ],
-    ids=["those that share an artifact are compiled anew", "one was not loaded", "one is new in the index"],
+    ids=[
+        "subgraphs that share an artifact are handed to the compiler",
+        "one was not loaded",
+        "one is new in the index",
+    ],
 )
 def test_artifacts_that_are_not_loaded_were_missed(counters: dict[str, int], is_missed: bool) -> None:
     warm = warm_facts(counters={AOT_LOADED: 1, **counters}, aot_artifact="separate")

@@ -142,7 +142,7 @@ def moved_cache(*, before: str = "vllm/aot/111", after: str = "vllm/aot/222") ->
     return [cold_record(files_written=cold), compiled_again(files_written=warm)]
 
 
-def test_a_changed_key_that_moves_the_compilers_cache_explains_what_was_compiled_elsewhere() -> None:
+def test_a_changed_key_that_moves_the_compilers_cache_explains_a_nested_compile() -> None:
     known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("miss", "k1"), seconds=1.5)])
     cold, warm = moved_cache()
     [finding] = found(warm, known, cold)
@@ -154,7 +154,7 @@ def test_a_changed_key_that_moves_the_compilers_cache_explains_what_was_compiled
 
 
 @pytest.mark.parametrize("after", ["vllm/aot/111", "vllm/aot/222"], ids=["same cache", "never saved cold"])
-def test_what_was_compiled_elsewhere_for_a_reason_of_its_own_has_its_own_cost(after: str) -> None:
+def test_a_nested_compile_that_missed_by_itself_has_its_own_cost(after: str) -> None:
     known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("miss", "k1"), seconds=1.5)])
     cold, warm = moved_cache(after=after)
     if after == "vllm/aot/222":
@@ -164,7 +164,7 @@ def test_what_was_compiled_elsewhere_for_a_reason_of_its_own_has_its_own_cost(af
     assert (outside.kind, outside.seconds) == (FindingKind.COMPILED_OUTSIDE, 1.5)
 
 
-def test_what_was_loaded_elsewhere_is_not_in_the_cost_of_a_changed_key() -> None:
+def test_a_nested_compile_that_hit_is_not_in_the_cost_of_a_changed_key() -> None:
     known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("hit"), seconds=0.5)])
     [finding] = found(known=known)
     assert finding.seconds == 13.0
@@ -182,14 +182,14 @@ def test_two_changed_variables_have_one_cost() -> None:
     ]
 
 
-def test_damage_a_load_failure_and_a_changed_key_have_one_cost() -> None:
+def test_two_damaged_files_and_a_changed_key_have_one_cost() -> None:
     changes = [damaged(), damaged("altered", "vllm/b")]
     findings = found(compiled_again(caches_changed=changes), evidences(keys(), ENVIRONMENT))
     assert [each.seconds for each in findings] == [13.5, None, None]
     assert [each.shares_cost for each in findings] == [False, True, True]
 
 
-def test_two_functions_compiled_elsewhere_have_the_cost_of_their_own_frames() -> None:
+def test_two_nested_compiles_have_the_cost_of_their_own_frames() -> None:
     frames = [frame(cache_event(), seconds=2.0), frame(cache_event(), function="other", seconds=0.5)]
     findings = found(warm_record(counters={MISSES: 2}, phases=STAGES), evidences(warm_frames=frames))
     assert [(each.kind, each.seconds) for each in findings] == [
@@ -203,7 +203,7 @@ def test_a_cost_that_is_unknown_is_not_shared() -> None:
     assert not any(each.shares_cost for each in found(compiled_again(caches_changed=changes, phases=[])))
 
 
-def test_what_the_engine_recompiles_without_a_reason_is_told_beside_what_was_compiled_elsewhere() -> None:
+def test_an_unexplained_recompilation_is_reported_next_to_a_nested_compile() -> None:
     findings = found(known=evidences(warm_frames=[frame(cache_event(), seconds=1.5)]))
     assert [(each.kind, each.seconds) for each in findings] == [
         (FindingKind.UNEXPLAINED, 12.0),
@@ -362,7 +362,7 @@ def test_where_nothing_was_saved_a_changed_key_is_not_the_reason() -> None:
     assert kinds(warm_record(counters=NOTHING), evidences(keys(), ENVIRONMENT), cold=cold) == [FindingKind.NEVER_SAVED]
 
 
-def test_a_cache_that_is_off_is_told_though_the_compilers_own_cache_hit() -> None:
+def test_a_disabled_cache_is_reported_even_if_the_compilers_own_cache_hit() -> None:
     # As measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): Dynamo ran again, and AOTAutograd's cache had the rest.
     off = {"environment": {"VLLM_DISABLE_COMPILE_CACHE": "1"}, "phases": STAGES}
     compiles = {SAVED: 0, LOADED: 0, "vllm.num_inductor_compiles": 9, "vllm.num_aot_compiles": 0}

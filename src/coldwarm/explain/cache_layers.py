@@ -46,9 +46,9 @@ class CacheLayer(BaseModel):
 
 
 class TraceCounter:
-    """Counts what only the trace tells of the layers, as a consumer of it.
+    """Counts what only the trace shows of the layers, as a consumer of it.
 
-    These are the kernels of the modules that Inductor loads, built anew or not, of all ranks, since each loads its own;
+    These are the kernels of the modules that Inductor loads, whether built in this start or before, of all ranks;
     and the artifacts that vLLM did not have, so that it asked the compiler's cache for them.
     """
 

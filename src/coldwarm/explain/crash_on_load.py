@@ -81,7 +81,7 @@ class _Crash:
     """Where a start failed inside something that it had loaded."""
 
     frame: _Frame | None
-    """None: only the phase tells."""
+    """None: only the phase of the start shows it."""
     pattern: str | None = None
     """How the file that it reads is named."""
     is_run: bool = False
@@ -224,14 +224,14 @@ def _written_by(path: str | None, start: StartRecord, writer: StartRecord | None
         return "no start that coldwarm made wrote it"
     facts = writer.facts
     versions = facts.versions if facts is not None else {}
-    told = [f"{name} {versions[name]}" for name in ("vllm", "torch", "python") if name in versions]
+    named = [f"{name} {versions[name]}" for name in ("vllm", "torch", "python") if name in versions]
     hardware = facts.hardware if facts is not None else {}
     device = next(
         (hardware[name] for name in (("gpu",) if writer.device == "cuda" else ("cpu",)) if name in hardware), None
     )
     return (
         f"written by the {writer.kind} start of {writer.began:%Y-%m-%d %H:%M:%S %Z}"
-        + (f" with {', '.join(told)}" if told else "")
+        + (f" with {', '.join(named)}" if named else "")
         + f" on {writer.device}"
         + (f" ({device})" if device else "")
     )
