@@ -34,8 +34,8 @@ def test_what_became_of_a_file_is_told_in_words_and_as_evidence(
     found: FileState | None, how: str, words: str, failures: list[LoadFailure]
 ) -> None:
     [one] = changes({ARTIFACT: FileState(100, "a")}, {} if found is None else {ARTIFACT: found})
-    told = damage_finding(one, failures, 1.5)
-    assert (told.kind, told.start, told.seconds) == (FindingKind.CACHE_DAMAGED, StartKind.WARM, 1.5)
+    told = damage_finding(one, failures)
+    assert (told.kind, told.start) == (FindingKind.CACHE_DAMAGED, StartKind.WARM)
     assert told.what.startswith(f"a file of the cache {words}: {ARTIFACT}")
     assert told.evidence[0].file == "warm.json"
     assert told.evidence[0].record == f"caches_changed: {ARTIFACT}: {how}"
@@ -43,20 +43,20 @@ def test_what_became_of_a_file_is_told_in_words_and_as_evidence(
 
 
 def test_a_failure_to_load_the_file_is_told_with_its_exception() -> None:
-    told = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no"), FAILURE], None)
+    told = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no"), FAILURE])
     assert told.what.endswith("; the engine could not load it: pickle data was truncated")
     assert [each.file for each in told.evidence] == ["warm.json", "warm.log"]
 
 
 def test_a_failure_to_load_another_file_is_told_for_what_is_loaded_may_lie_in_several() -> None:
-    told = damage_finding(change(path="vllm/modelinfos/a.json"), [FAILURE], None)
+    told = damage_finding(change(path="vllm/modelinfos/a.json"), [FAILURE])
     assert told.what.endswith("a.json; the engine could not load it: pickle data was truncated")
     assert [each.file for each in told.evidence] == ["warm.json", "warm.log"]
 
 
 def test_a_new_file_is_told_with_who_may_have_written_it() -> None:
     [new] = changes({}, {"vllm/x": FileState(7, "a")})
-    told = damage_finding(new, [], None)
+    told = damage_finding(new, [])
     assert told.what == "a file of the cache is new (7 bytes): vllm/x"
     assert told.next is not None and "what else writes to the cache" in told.next
 
@@ -71,16 +71,16 @@ def test_a_new_file_is_told_with_who_may_have_written_it() -> None:
     ids=["unnoticed", "noticed", "not loaded"],
 )
 def test_that_nothing_came_of_it_is_told(failures: list[LoadFailure], is_unnoticed: bool, words: str) -> None:
-    assert damage_finding(change(), failures, None, is_unnoticed=is_unnoticed).what.endswith(words)
-    assert "notice" not in damage_finding(change(), failures, None).what
+    assert damage_finding(change(), failures, is_unnoticed=is_unnoticed).what.endswith(words)
+    assert "notice" not in damage_finding(change(), failures).what
 
 
 def test_the_advice_for_a_file_that_is_gone_is_another_one() -> None:
-    advice = {how: damage_finding(change(how), [], None).next for how in ("missing", "truncated", "altered", "grown")}
+    advice = {how: damage_finding(change(how), []).next for how in ("missing", "truncated", "altered", "grown")}
     assert advice["missing"] is not None and "removes files" in advice["missing"]
     assert {advice["truncated"], advice["altered"], advice["grown"]} == {advice["truncated"]}
     assert advice["truncated"] is not None and "delete the cache" in advice["truncated"]
 
 
 def test_a_path_with_markup_is_told_as_it_is() -> None:
-    assert "[/x][bold].so" in damage_finding(change(path="vllm/[/x][bold].so"), [], None).what
+    assert "[/x][bold].so" in damage_finding(change(path="vllm/[/x][bold].so"), []).what

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.starts.bytecode import MissingBytecode
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import Outcome, StartKind
 from tests.support.explanations import (
     asked,
@@ -50,9 +52,29 @@ def test_a_healthy_run_has_layers_and_nothing_to_tell(run: Path) -> None:
 @pytest.mark.parametrize("depth", Depth)
 def test_what_is_imported_from_source_costs_the_same_at_every_depth(run: Path, depth: Depth) -> None:
     missing = MissingBytecode(modules=9, seconds=12.5, modules_again=9, seconds_again=12.5)
-    cold, warm = (make(depth=depth, missing_bytecode=missing) for make in (cold_record, warm_record))
+    spawned: dict[str, Any] = {"depth": depth, "missing_bytecode": missing, "isolation": IsolationKind.SPAWN}
+    cold, warm = (make(**spawned) for make in (cold_record, warm_record))
     for found in (only(explain(run, cold, warm)), only(explain(run, cold, None))):
         assert (found.kind, found.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, 12.5)
+
+
+def test_an_import_while_compiling_is_not_charged_twice(run: Path) -> None:
+    missing = MissingBytecode(modules=9, seconds=9.0, modules_again=9, seconds_again=9.0)
+    write_keys(run, keys(), OTHER)
+    warm = compiled_again(missing_bytecode=missing, isolation=IsolationKind.SPAWN)
+    key, imported = explain(run, cold_record(), warm).findings
+    assert (key.seconds, imported.seconds) == (13.5, 8.0)
+
+
+def test_costs_that_exceed_the_start_are_dropped_with_a_note(run: Path) -> None:
+    # The wall clock, which PyTorch's spans have, may be set while a start runs.
+    write_trace(run / "warm.trace", span("dynamo", "B", 1.0, frame_id=1), asked("miss"), span("dynamo", "E", 3601.0))
+    explained = explain(run, cold_record(), warm_record(counters={MISSES: 1}))
+    assert (only(explained).kind, only(explained).seconds) == (FindingKind.COMPILED_OUTSIDE, None)
+    assert explained.notes == [
+        "what the findings on the warm start cost is unknown: 3600.0 s were measured in a start of 12.5 s; "
+        "the clock may have been set while it ran"
+    ]
 
 
 def test_keys_that_differ_are_read_from_the_folder(run: Path) -> None:

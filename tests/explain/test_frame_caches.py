@@ -62,6 +62,28 @@ def test_a_frame_whose_metrics_are_missing_has_no_name(tmp_path: Path) -> None:
     assert found.named() == "a function without a name (its source is not in the trace)"
 
 
+def test_a_frame_has_the_time_of_its_own_spans_without_loading(tmp_path: Path) -> None:
+    [outer, inner] = frames(
+        tmp_path,
+        span("vllm_backend", "B", 0.0),
+        span("dynamo", "B", 1.0, frame_id=1),
+        asked("miss", "a", frame_id=1),
+        span("CompiledArtifact.load", "B", 2.0, frame_id=1),
+        span("CompiledArtifact.load", "E", 2.5, frame_id=1),
+        span("create_aot_dispatcher_function", "B", 3.0, frame_id=2),
+        asked("miss", "b", frame_id=2),
+        span("create_aot_dispatcher_function", "E", 7.0, frame_id=2),
+        span("dynamo", "E", 8.0, frame_id=1),
+        span("vllm_backend", "E", 16.0),
+    )
+    assert (outer.seconds, inner.seconds) == (2.5, 4.0)
+
+
+def test_a_frame_without_spans_has_no_time(tmp_path: Path) -> None:
+    [found] = frames(tmp_path, asked("miss"))
+    assert found.seconds is None
+
+
 def test_only_the_first_rank_is_followed(tmp_path: Path) -> None:
     write_trace(tmp_path, asked("miss", "r1"), name="t_rank_1_a.log")
     write_trace(tmp_path, asked("miss", "r0"), name="t_rank_0_a.log")

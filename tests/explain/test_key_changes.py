@@ -19,7 +19,7 @@ def factor(group: str, name: str = "x", **fields: Any) -> ChangedFactor:
 
 
 def only(changed: ChangedFactor, *failures: LoadFailure) -> Finding:
-    [finding] = key_findings([changed], list(failures), 18.9)
+    [finding] = key_findings([changed], list(failures))
     return finding
 
 
@@ -51,7 +51,7 @@ def only(changed: ChangedFactor, *failures: LoadFailure) -> Finding:
 )
 def test_a_factor_is_told_by_its_group_with_both_values(group: str, words: str, advice: str) -> None:
     found = only(factor(group))
-    assert (found.kind, found.start, found.seconds) == (FindingKind.KEY_CHANGED, StartKind.WARM, 18.9)
+    assert (found.kind, found.start) == (FindingKind.KEY_CHANGED, StartKind.WARM)
     assert found.what == words
     assert found.next is not None and advice in found.next
     assert [(each.file, each.record) for each in found.evidence] == [
@@ -99,7 +99,7 @@ def test_the_refusal_is_no_evidence_for_anything_but_a_source() -> None:
 @pytest.mark.parametrize("failures", [[], [REFUSED]])
 def test_where_forward_stands_is_not_told_beside_a_source_that_changed(failures: list[LoadFailure]) -> None:
     changed = [factor("environment"), factor("model", "forward"), factor("source", "/v/llama.py")]
-    told = [found.what for found in key_findings(changed, failures, None)]
+    told = [found.what for found in key_findings(changed, failures)]
     assert [("variable x" in what, "/v/llama.py" in what) for what in told] == [(True, False), (False, True)]
 
 
@@ -109,16 +109,16 @@ def test_where_forward_stands_is_told_alone() -> None:
 
 def test_twelve_factors_are_told_and_the_rest_counted() -> None:
     changed = [factor("environment", f"X{number}") for number in range(12)]
-    assert [found.details for found in key_findings(changed, [], None)] == [[]] * 12
+    assert [found.details for found in key_findings(changed, [])] == [[]] * 12
     changed += [factor("environment", "X12", hints=["h"]), factor("environment", "X13")]
-    found = key_findings(changed, [], None)
+    found = key_findings(changed, [])
     assert len(found) == 12
     assert found[-1].details == ["and 2 more factors of the key differ"]
 
 
 def test_counting_the_rest_leaves_the_factors_as_they_are() -> None:
     changed = [factor("environment", f"X{number}", hints=["h"]) for number in range(13)]
-    assert key_findings(changed, [], None)[-1].details == ["h", "and 1 more factors of the key differ"]
+    assert key_findings(changed, [])[-1].details == ["h", "and 1 more factors of the key differ"]
     assert all(each.hints == ["h"] for each in changed)
 
 
@@ -128,16 +128,16 @@ def test_another_version_is_told_however_many_factors_it_changes(group: str) -> 
         keys(**{group: {"version": value}, "inductor config": {f"option_{n}": value for n in range(20)}})
         for value in ("1", "2")
     )
-    told = [found.what for found in key_findings(changed_factors(cold, warm), [], None)]
+    told = [found.what for found in key_findings(changed_factors(cold, warm), [])]
     assert any(f"another {group}" in what for what in told)
 
 
 @pytest.mark.parametrize(("cold", "warm"), [(None, "sha256 a"), ("sha256 a", None)])
 def test_a_source_that_one_start_did_not_trace_is_not_said_to_have_changed(cold: str | None, warm: str | None) -> None:
     # A setting that has the model take another path has Dynamo trace another file.
-    told = [found.what for found in key_findings([factor("source", "/v/a.py", cold=cold, warm=warm)], [], None)]
+    told = [found.what for found in key_findings([factor("source", "/v/a.py", cold=cold, warm=warm)], [])]
     assert not any("changed" in what for what in told)
 
 
 def test_nothing_changed_is_nothing_found() -> None:
-    assert key_findings([], [REFUSED], 1.0) == []
+    assert key_findings([], [REFUSED]) == []

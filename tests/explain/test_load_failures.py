@@ -43,12 +43,12 @@ def test_a_reason_of_several_lines_is_kept_whole_and_told_by_its_first() -> None
     assert failure.reason == reason
     assert failure.headline() == "Failed to load artifact:"
     assert "\n" not in failure.evidence().record
-    assert "\n" not in load_failure_finding(failure, None).what
+    assert "\n" not in load_failure_finding(failure).what
 
 
 def test_a_finding_has_the_whole_reason() -> None:
     [failure] = load_failures([load_failure("Failed to load artifact:\nKeyError: 'y'")])
-    told = load_failure_finding(failure, None)
+    told = load_failure_finding(failure)
     assert "KeyError: 'y'" in "\n".join([told.what, *told.details])
 
 
@@ -64,8 +64,8 @@ def test_only_vllms_own_words_tell_of_a_changed_source() -> None:
 
 
 def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
-    found = load_failure_finding(LoadFailure("/c/model", "KeyError: [bold]"), 2.5)
-    assert (found.kind, found.start, found.seconds) == (FindingKind.LOAD_FAILED, StartKind.WARM, 2.5)
+    found = load_failure_finding(LoadFailure("/c/model", "KeyError: [bold]"))
+    assert (found.kind, found.start) == (FindingKind.LOAD_FAILED, StartKind.WARM)
     assert found.what == "the saved function was there and failed to load: KeyError: [bold]"
     assert found.details == ["the file: /c/model"]
     assert [(each.file, "KeyError: [bold]" in each.record) for each in found.evidence] == [("warm.log", True)]
@@ -76,4 +76,4 @@ def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
 def test_whatever_is_logged_is_no_crash(texts: list[str]) -> None:
     for failure in load_failures([*map(message, texts), *map(load_failure, texts)]):
         assert failure.headline()
-        assert len(load_failure_finding(failure, None).what.splitlines()) == 1
+        assert len(load_failure_finding(failure).what.splitlines()) == 1

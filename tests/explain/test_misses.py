@@ -24,6 +24,8 @@ from tests.support.records import LOADED, MISSES, SAVED, cold_record, compiler_w
 
 ENVIRONMENT = keys(environment={"VLLM_USE_V1": "False"})
 NOTHING = {SAVED: 0, LOADED: 0, MISSES: 1}
+AOT_SAVED, AOT_LOADED = "vllm.num_aot_artifacts_saved", "vllm.num_aot_artifacts_loaded"
+AOT_COMPILES = "vllm.num_aot_compiles"
 HITS, FX_HITS = "torch.aot_autograd.autograd_cache_hit", "torch.inductor.fxgraph_cache_hit"
 
 
@@ -114,13 +116,18 @@ def test_a_changed_source_is_told_once_and_where_forward_stands_is_not(messages:
 def test_another_failure_to_load_is_told_beside_a_changed_source() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED), load_failure("KeyError: 'x'", tag="[eagle] ")])
     findings = found(warm, evidences(sources("a"), sources("b")))
-    assert [finding.kind for finding in findings] == [FindingKind.KEY_CHANGED, FindingKind.LOAD_FAILED]
-    assert "KeyError" in findings[1].what
+    assert [finding.kind for finding in findings] == [FindingKind.LOAD_FAILED, FindingKind.KEY_CHANGED]
+    assert "KeyError" in findings[0].what
 
 
-def test_a_refusal_by_source_is_told_where_another_factor_changed() -> None:
+def test_what_was_found_under_its_key_did_not_miss_for_a_changed_variable() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)])
-    assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.KEY_CHANGED, FindingKind.LOAD_FAILED]
+    assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.LOAD_FAILED]
+
+
+def test_the_engines_message_comes_before_the_key_of_another_function() -> None:
+    warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)], counters={AOT_COMPILES: 2})
+    assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.LOAD_FAILED, FindingKind.KEY_CHANGED]
 
 
 def test_a_refusal_by_source_is_no_defect_where_keys_were_not_recorded() -> None:
@@ -129,9 +136,79 @@ def test_a_refusal_by_source_is_no_defect_where_keys_were_not_recorded() -> None
     assert finding.next is not None and "defect" not in finding.next
 
 
-def test_a_changed_key_explains_what_was_compiled_elsewhere() -> None:
-    known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event())])
-    assert kinds(known=known) == [FindingKind.KEY_CHANGED]
+def moved_cache(*, before: str = "vllm/aot/111", after: str = "vllm/aot/222") -> list[StartRecord]:
+    """A cold and a warm start that each saved the result for the key k1 in an Inductor cache of these folders."""
+    cold, warm = ([f"{folder}/inductor_cache/aotautograd/k1/entry"] for folder in (before, after))
+    return [cold_record(files_written=cold), compiled_again(files_written=warm)]
+
+
+def test_a_changed_key_that_moves_the_compilers_cache_explains_a_nested_compile() -> None:
+    known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("miss", "k1"), seconds=1.5)])
+    cold, warm = moved_cache()
+    [finding] = found(warm, known, cold)
+    assert (finding.kind, finding.seconds) == (FindingKind.KEY_CHANGED, 13.5)
+    assert finding.details == [
+        "torch.compile of sample (sampler.py:10) was compiled again for the same reason: its cache was "
+        "vllm/aot/111/inductor_cache/aotautograd, and is vllm/aot/222/inductor_cache/aotautograd"
+    ]
+
+
+@pytest.mark.parametrize("after", ["vllm/aot/111", "vllm/aot/222"], ids=["same cache", "never saved cold"])
+def test_a_nested_compile_that_missed_by_itself_has_its_own_cost(after: str) -> None:
+    known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("miss", "k1"), seconds=1.5)])
+    cold, warm = moved_cache(after=after)
+    if after == "vllm/aot/222":
+        cold.files_written.clear()
+    key, outside = found(warm, known, cold)
+    assert (key.kind, key.seconds, key.details) == (FindingKind.KEY_CHANGED, 12.0, [])
+    assert (outside.kind, outside.seconds) == (FindingKind.COMPILED_OUTSIDE, 1.5)
+
+
+def test_a_nested_compile_that_hit_is_not_in_the_cost_of_a_changed_key() -> None:
+    known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("hit"), seconds=0.5)])
+    [finding] = found(known=known)
+    assert finding.seconds == 13.0
+
+
+# Causes of one recompilation.
+
+
+def test_two_changed_variables_have_one_cost() -> None:
+    both = keys(environment={"VLLM_USE_V1": "False", "VLLM_P2P_SIDE_CHANNEL_HOST": "10.0.0.2"})
+    findings = found(known=evidences(keys(), both))
+    assert [(each.kind, each.seconds, each.shares_cost) for each in findings] == [
+        (FindingKind.KEY_CHANGED, 13.5, False),
+        (FindingKind.KEY_CHANGED, None, True),
+    ]
+
+
+def test_two_damaged_files_and_a_changed_key_have_one_cost() -> None:
+    changes = [damaged(), damaged("altered", "vllm/b")]
+    findings = found(compiled_again(caches_changed=changes), evidences(keys(), ENVIRONMENT))
+    assert [each.seconds for each in findings] == [13.5, None, None]
+    assert [each.shares_cost for each in findings] == [False, True, True]
+
+
+def test_two_nested_compiles_have_the_cost_of_their_own_frames() -> None:
+    frames = [frame(cache_event(), seconds=2.0), frame(cache_event(), function="other", seconds=0.5)]
+    findings = found(warm_record(counters={MISSES: 2}, phases=STAGES), evidences(warm_frames=frames))
+    assert [(each.kind, each.seconds) for each in findings] == [
+        (FindingKind.COMPILED_OUTSIDE, 2.0),
+        (FindingKind.COMPILED_OUTSIDE, 0.5),
+    ]
+
+
+def test_a_cost_that_is_unknown_is_not_shared() -> None:
+    changes = [damaged(), damaged("altered", "vllm/b")]
+    assert not any(each.shares_cost for each in found(compiled_again(caches_changed=changes, phases=[])))
+
+
+def test_an_unexplained_recompilation_is_reported_next_to_a_nested_compile() -> None:
+    findings = found(known=evidences(warm_frames=[frame(cache_event(), seconds=1.5)]))
+    assert [(each.kind, each.seconds) for each in findings] == [
+        (FindingKind.UNEXPLAINED, 12.0),
+        (FindingKind.COMPILED_OUTSIDE, 1.5),
+    ]
 
 
 # Files.
@@ -280,12 +357,33 @@ def test_a_function_saved_whole_is_something_saved() -> None:
     assert kinds(warm_record(counters=NOTHING), cold=cold) == [FindingKind.UNEXPLAINED]
 
 
-def test_where_nothing_was_saved_a_changed_key_is_told_too() -> None:
+def test_where_nothing_was_saved_a_changed_key_is_not_the_reason() -> None:
     cold = cold_record(counters={SAVED: 0})
-    assert kinds(warm_record(counters=NOTHING), evidences(keys(), ENVIRONMENT), cold=cold) == [
-        FindingKind.KEY_CHANGED,
-        FindingKind.NEVER_SAVED,
-    ]
+    assert kinds(warm_record(counters=NOTHING), evidences(keys(), ENVIRONMENT), cold=cold) == [FindingKind.NEVER_SAVED]
+
+
+def test_a_disabled_cache_is_reported_even_if_the_compilers_own_cache_hit() -> None:
+    # As measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): Dynamo ran again, and AOTAutograd's cache had the rest.
+    off = {"environment": {"VLLM_DISABLE_COMPILE_CACHE": "1"}, "phases": STAGES}
+    compiles = {SAVED: 0, LOADED: 0, "vllm.num_inductor_compiles": 9, "vllm.num_aot_compiles": 0}
+    warm = warm_record(counters={**compiles, HITS: 3, MISSES: 0}, **off)
+    [finding] = found(warm, cold=cold_record(counters=compiles, **off))
+    assert (finding.kind, finding.seconds) == (FindingKind.NEVER_SAVED, 13.5)
+    assert finding.what.endswith(": VLLM_DISABLE_COMPILE_CACHE=1 switches the cache off")
+
+
+def test_an_engine_that_hands_nothing_to_the_compiler_has_nothing_to_save() -> None:
+    none = {SAVED: 0, LOADED: 0, "vllm.num_graphs_seen": 0, "vllm.num_inductor_compiles": 0}
+    known = evidences(warm_frames=[frame(cache_event(), seconds=0.5)])
+    [finding] = found(warm_record(counters={**none, MISSES: 1}), known, cold_record(counters=none))
+    assert (finding.kind, finding.seconds) == (FindingKind.COMPILED_OUTSIDE, 0.5)
+
+
+def test_entries_of_the_engines_index_are_something_saved() -> None:
+    # vLLM's adaptor for an older Inductor counts no saved artifacts (compiler_interface.py, `InductorAdaptor`).
+    entries = {SAVED: 0, LOADED: 0, "vllm.num_cache_entries_updated": 3, "vllm.num_inductor_compiles": 9}
+    warm = warm_record(counters={**entries, MISSES: 1})
+    assert kinds(warm, evidences(keys(), ENVIRONMENT), cold=cold_record(counters=entries)) == [FindingKind.KEY_CHANGED]
 
 
 # What was compiled beside the engine's own compilation.
@@ -381,5 +479,6 @@ def test_the_cost_is_the_time_of_the_stages_that_compile(phases: list[Phase], se
 def test_a_new_file_does_not_hide_what_could_not_be_loaded() -> None:
     change = FileChange(path="vllm/x", how="new", bytes_due=0, bytes_found=1)
     findings = found(compiled_again(caches_changed=[change], messages=[load_failure("KeyError: x")]))
-    assert [finding.kind for finding in findings] == [FindingKind.CACHE_DAMAGED, FindingKind.LOAD_FAILED]
-    assert "KeyError" not in findings[0].what
+    assert [finding.kind for finding in findings] == [FindingKind.LOAD_FAILED, FindingKind.CACHE_DAMAGED]
+    assert "KeyError" not in findings[1].what
+    assert [(finding.seconds, finding.shares_cost) for finding in findings] == [(13.5, False), (None, False)]

@@ -11,7 +11,7 @@ from tests.support.explanations import cache_event, frame, place
 
 
 def only(cold: list[Frame], warm: list[Frame]) -> Finding:
-    [finding] = outside_findings(cold, warm, 2.0)
+    [finding] = outside_findings(cold, warm)
     return finding
 
 
@@ -20,7 +20,7 @@ def fx(outcome: str) -> CacheEvent:
 
 
 def test_a_function_that_missed_is_named_with_its_line_and_what_the_trace_says() -> None:
-    found = only([], [frame(cache_event("miss", "k9", at=place(77)))])
+    found = only([], [frame(cache_event("miss", "k9", at=place(77)), seconds=2.0)])
     assert (found.kind, found.start, found.seconds) == (FindingKind.COMPILED_OUTSIDE, StartKind.WARM, 2.0)
     assert "torch.compile of sample (sampler.py:10), beside the engine's own compilation" in found.what
     assert found.where == "sampler.py:10"
@@ -64,9 +64,24 @@ def test_compilations_of_one_function_are_one_finding() -> None:
     assert [each.record for each in found.evidence] == [f"line {n}: AOTAutograd miss k{n}" for n in range(3)]
 
 
+def test_a_function_costs_the_time_of_its_own_frames_that_missed() -> None:
+    warm = [
+        frame(cache_event("miss", "a"), seconds=1.5),
+        frame(cache_event("hit", "b"), seconds=4.0),
+        frame(cache_event("bypass", None), seconds=0.25),
+        frame(cache_event("miss", "c"), seconds=None),
+        frame(cache_event("miss", "d"), function="other", seconds=8.0),
+    ]
+    assert [found.seconds for found in outside_findings([], warm)] == [1.75, 8.0]
+
+
+def test_a_cost_that_no_span_shows_is_unknown() -> None:
+    assert only([], [frame(cache_event())]).seconds is None
+
+
 def test_functions_are_told_apart_by_their_line_in_the_order_in_which_they_missed() -> None:
     warm = [frame(cache_event(), source="b.py:1"), frame(cache_event(), source="a.py:1")]
-    assert [found.where for found in outside_findings([], warm, None)] == ["b.py:1", "a.py:1"]
+    assert [found.where for found in outside_findings([], warm)] == ["b.py:1", "a.py:1"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,7 @@ def test_functions_are_told_apart_by_their_line_in_the_order_in_which_they_misse
     ids=["nothing", "hit", "not asked", "no event"],
 )
 def test_what_did_not_miss_is_not_found(warm: list[Frame]) -> None:
-    assert outside_findings([frame(cache_event())], warm, None) == []
+    assert outside_findings([frame(cache_event())], warm) == []
 
 
 def test_a_bypass_counts_and_tells_its_reason() -> None:

@@ -412,6 +412,19 @@ def test_the_same_graph_with_other_keys(find: Find, code: str | None) -> None:
     assert (finding.where, finding.next) == (None, None)
 
 
+def test_hits_of_one_key_are_one_class_and_no_finding(find: Find) -> None:
+    assert find(*apart(layer_code(0)), *(Compiled(layer_code(n), "k0", outcome="hit") for n in (1, 2))) == []
+
+
+def test_equal_keys_are_never_said_to_differ(find: Find) -> None:
+    [finding] = find(*(Compiled(layer_code(n), "k0") for n in range(3)))
+    assert finding.what.endswith(
+        " as 3: submod_4, submod_6: the compiler's key is that of submod_2, but the subgraph was compiled again: "
+        "the compiler's cache did not have the result"
+    )
+    assert "keys differ" not in " ".join([finding.what, *finding.details])
+
+
 def test_where_no_key_was_made_no_key_is_said_to_differ(find: Find) -> None:
     [finding] = find(*(Compiled(layer_code(n), bypass="no source") for n in range(3)))
     assert "the compiler made no key: no source" in finding.what

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coldwarm.explain.readable_code import read_graph
 from coldwarm.explain.subgraphs import CompiledModel
@@ -26,6 +30,7 @@ from tests.support.graphs import (
     start_record,
     timed_trace,
 )
+from tests.support.traces import compiler_work_of
 
 MIDNIGHT = 86400.0
 SMALL, LARGE = (1, 64), (65, 1024)
@@ -33,6 +38,11 @@ SMALL, LARGE = (1, 64), (65, 1024)
 
 def classes(model: CompiledModel) -> list[list[str]]:
     return [[member.start.submodule for member in one.members] for one in model.classes]
+
+
+def hits(codes: Sequence[str | None], *keys: str) -> list[Compiled]:
+    """Subgraphs whose keys the compiler's cache has."""
+    return [Compiled(code, key, outcome="hit") for code, key in zip(codes, keys, strict=True)]
 
 
 def decoder() -> list[Compiled]:
@@ -115,11 +125,35 @@ def test_a_miss_of_another_cache_is_none(tmp_path: Path, layer: str) -> None:
     assert classes(model) == [["submod_0", "submod_2"]]
 
 
-def test_a_subgraph_that_the_compilers_cache_has_is_a_class(tmp_path: Path) -> None:
-    records = model_records(Compiled(layer_code(0), "k0"), Compiled(layer_code(1)))
-    hit = (NOON, *cache_record("hit", key="k0"))
-    [model] = collect(tmp_path, rank_0_a=timed_trace([*records[:-1], hit, records[-1]]))
-    assert classes(model) == [["submod_0"], ["submod_2"]]
+def test_a_hit_puts_a_subgraph_into_the_class_of_its_key(tmp_path: Path) -> None:
+    codes = [layer_code(0), moe_code(1), layer_code(2), None]
+    model = collected(tmp_path, *map(Compiled, codes, ["k0", "k1"]), *hits(codes[2:], "k0", "k1"))
+    assert classes(model) == [["submod_0", "submod_4"], ["submod_2", "submod_6"]]
+
+
+def test_a_hit_of_a_key_that_no_subgraph_before_had_begins_a_class(tmp_path: Path) -> None:
+    model = collected(tmp_path, Compiled(layer_code(0), "k0"), *hits([layer_code(1)], "k1"))
+    assert [(one.key, len(one.members)) for one in model.classes] == [("k0", 1), ("k1", 1)]
+
+
+@given(answers=st.lists(st.sampled_from(["miss", "bypass", "hit", "none"]), max_size=12))
+def test_there_are_as_many_classes_of_a_cold_start_as_unique_subgraphs(answers: list[str]) -> None:
+    subgraphs = [Compiled(layer_code(0), "k0")]
+    for number, answer in enumerate(answers, start=1):
+        code = layer_code(number)
+        match answer:
+            case "miss":
+                subgraphs.append(Compiled(code, f"k{number}"))
+            case "bypass":
+                subgraphs.append(Compiled(code, bypass="no source"))
+            case "hit":
+                subgraphs += hits([code], "k0")
+            case _:
+                subgraphs.append(Compiled(code))
+    with TemporaryDirectory() as folder:
+        model = collected(Path(folder), *subgraphs)
+        assert len(model.classes) == compiler_work_of(Path(folder)).subgraphs_unique
+        assert sum(len(one.members) for one in model.classes) == len(subgraphs)
 
 
 def test_a_class_that_was_found_in_the_compilers_cache_has_its_key(tmp_path: Path) -> None:
@@ -327,6 +361,12 @@ def test_the_last_subgraph_costs_the_time_to_the_end_of_the_backend(tmp_path: Pa
 def test_costs_are_told_across_midnight(tmp_path: Path, before: float) -> None:
     [model] = collect(tmp_path, rank_0_a=timed_trace(model_records(*decoder(), clock=MIDNIGHT - before)))
     assert [each.seconds for each in model.subgraphs()] == pytest.approx([10.0, 4.0, 0.25, 0.25, 2.0])
+
+
+@pytest.mark.parametrize("back", [0.001, 1.0, 3600.0], ids=["clock corrected", "one second", "end of summer time"])
+def test_a_clock_that_is_set_back_costs_nothing(tmp_path: Path, back: float) -> None:
+    [model] = collect(tmp_path, rank_0_a=timed_trace(model_records(Compiled(layer_code(), "k0", seconds=-back))))
+    assert [each.seconds for each in model.subgraphs()] == [0.0]
 
 
 def test_a_class_without_a_cost(tmp_path: Path) -> None:

@@ -120,12 +120,32 @@ def test_layers_are_told_as_hits_and_misses() -> None:
     ]
 
 
+def test_what_was_not_counted_or_is_off_is_not_printed_as_0() -> None:
+    layers = [
+        layer("off", LayerCounts(hits=0, misses=3, is_off=True), LayerCounts(hits=0, misses=0, is_off=True)),
+        layer("unknown", LayerCounts(hits=None, misses=None), LayerCounts(hits=2, misses=None)),
+    ]
+    assert rows(shown(Explanation(layers=layers)), "Caches, hits / misses")[1:] == [
+        ["off", "cache", "off,", "3", "needed", "cache", "off"],
+        ["unknown", "not", "counted", "2", "/", "not", "counted"],
+    ]
+
+
 @pytest.mark.parametrize(("count", "heading"), [(0, "No findings"), (1, "1 finding"), (12, "12 findings")])
 def test_findings_are_counted_and_numbered(count: int, heading: str) -> None:
     lines = shown(Explanation(findings=[finding()] * count)).splitlines()
     assert heading in lines
     assert [line.split(".")[0] for line in lines if "key changed, warm" in line] == [
         str(number) for number in range(1, count + 1)
+    ]
+
+
+def test_a_shared_cost_is_printed_once() -> None:
+    findings = [finding(what="A"), finding(what="B", seconds=None, shares_cost=True)]
+    lines = short_lines(Explanation(findings=findings))
+    assert [line for line in lines if line.startswith("why")] == [
+        "why: A (18.9 s at each warm start)",
+        "why: B (the same recompilation as above, whose cost is counted there)",
     ]
 
 

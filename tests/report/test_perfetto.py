@@ -84,6 +84,11 @@ def test_the_first_step_never_begins_below_0(tmp_path: Path) -> None:
     assert all(each["ts"] >= 0 for each in events(tmp_path, record) if each["ph"] == "X")
 
 
+def test_no_span_has_a_negative_time_if_the_clock_is_set_back(tmp_path: Path) -> None:
+    written = (span("early", "B", -0.5), span("early", "E", 0.5), span("late", "B", 2.0), span("late", "E", 1.999))
+    assert spans(tmp_path, *written) == [("early", 0, 5e5), ("late", 2e6, 0)]
+
+
 def test_spans_have_their_times_threads_and_facts(tmp_path: Path) -> None:
     assert spans(tmp_path, *SPANS) == [
         ("inner", 2e6, 1e6),

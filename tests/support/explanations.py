@@ -57,7 +57,11 @@ def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fi
 def compiled_again(**fields: Any) -> StartRecord:
     """Return a warm start that compiled as the cold one did: 3 artifacts saved, 4 misses, none loaded."""
     counters = {SAVED: 3, LOADED: 0, MISSES: 4, **fields.pop("counters", {})}
-    values = {"compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9), "phases": STAGES}
+    values = {
+        "compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9),
+        "phases": STAGES,
+        "seconds": sum(stage.seconds for stage in STAGES),
+    }
     return warm_record(counters=counters, **{**values, **fields})
 
 
@@ -96,15 +100,22 @@ def cache_event(
     return CacheEvent(at or place(), layer, outcome, key, **{**values, **fields})
 
 
-def frame(*events: CacheEvent, function: str | None = "sample", source: str | None = "sampler.py:10") -> Frame:
+def frame(
+    *events: CacheEvent,
+    function: str | None = "sample",
+    source: str | None = "sampler.py:10",
+    seconds: float | None = None,
+) -> Frame:
     """Return one compilation of one function."""
-    return Frame(list(events), function, source)
+    return Frame(list(events), function, source, seconds)
 
 
-def span(name: str, edge: str, seconds: float, *, thread: int = 1, **facts: Any) -> Written:
-    """Return a span's edge, these seconds after the start began."""
+def span(
+    name: str, edge: str, seconds: float, *, thread: int = 1, frame_id: int | None = None, **facts: Any
+) -> Written:
+    """Return a span's edge, these seconds after the start began; in a frame or, with None, outside of all."""
     event = {"name": name, "ph": edge, "ts": (BEGAN + seconds) * 1e6, "args": facts, "pid": 0, "tid": 0}
-    return {"chromium_event": {}}, json.dumps(event), thread
+    return _in_frame({"chromium_event": {}}, frame_id), json.dumps(event), thread
 
 
 def asked(

@@ -120,7 +120,9 @@ class Compiled:
 
     code: str | None
     key: str | None = None
-    """What AOTAutograd's cache missed; None: the artifact of an earlier subgraph was taken."""
+    """What AOTAutograd's cache was asked for; None: the artifact of an earlier subgraph was taken."""
+    outcome: str = "miss"
+    """What it answered."""
     bypass: str | None = None
     lowered: str | None = None
     seconds: float = 1.0
@@ -141,7 +143,7 @@ def model_records(
         if each.code is not None:
             records.append((clock, *dump_record(f"vllm_submod_{2 * index}", each.code)))
         if each.key is not None:
-            records.append((clock, *cache_record("miss", key=each.key)))
+            records.append((clock, *cache_record(each.outcome, key=each.key)))
         if each.bypass is not None:
             records.append((clock, *cache_record("bypass", cache_bypass_reason=each.bypass)))
         if each.lowered is not None:

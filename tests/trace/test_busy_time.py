@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge]) -> None:
     time.begin(file)
     for edge in edges:
         time.take(span_edge(*edge))
+
+
+def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, float]]:
+    """Follow the edges of spans that are each in a frame, or in none; return the frame of each stretch and its time."""
+    time = BusyTime()
+    time.begin(RANK_0)
+    for name, edge, when, frame in edges:
+        record = span_edge(name, edge, when)
+        compile_id = (None, None) if frame is None else (frame, 0)
+        time.take(replace(record, place=replace(record.place, compile_id=compile_id)))
+    return [(each.frame[0], each.end - each.begin) for each in time.stretches()]
 
 
 def seconds_of(stretches: list[Busy], stage: Stage) -> float:
@@ -202,3 +214,48 @@ def test_any_edges_in_any_order_of_time_make_stretches_apart(edges: list[tuple[s
     assert_apart(stretches)
     times = [at for _, _, at in edges] or [0]
     assert sum(seconds_of(stretches, stage) for stage in Stage) <= max(times) - min(times)
+
+
+# Frames
+
+
+def test_a_stretch_is_of_the_frame_whose_spans_are_open() -> None:
+    assert frames((DYNAMO, "B", 0, 1), (AOT, "B", 1, 1), (AOT, "E", 3, 1), (DYNAMO, "E", 4, 1)) == [
+        (1, 1),
+        (1, 2),
+        (1, 1),
+    ]
+
+
+def test_a_nested_frame_has_its_own_time_and_the_outer_one_the_rest() -> None:
+    assert frames((BACKEND, "B", 0, None), (DYNAMO, "B", 1, 7), (DYNAMO, "E", 3, 7), (BACKEND, "E", 6, None)) == [
+        (None, 1),
+        (7, 2),
+        (None, 3),
+    ]
+
+
+def test_the_innermost_of_two_frames_has_the_time() -> None:
+    assert frames((DYNAMO, "B", 0, 1), (DYNAMO, "B", 1, 2), (DYNAMO, "E", 3, 2), (DYNAMO, "E", 6, 1)) == [
+        (1, 1),
+        (2, 2),
+        (1, 3),
+    ]
+
+
+def test_a_span_without_a_frame_is_of_the_frame_around_it() -> None:
+    assert frames((CODE, "B", 0, 1), (NATIVE, "B", 1, None), (NATIVE, "E", 3, None), (CODE, "E", 4, 1)) == [
+        (1, 1),
+        (1, 2),
+        (1, 1),
+    ]
+
+
+def test_a_file_that_ends_within_a_frame_leaves_the_next_file_without_it() -> None:
+    time = BusyTime()
+    time.begin(RANK_0)
+    edge = span_edge(DYNAMO, "B", 0.0)
+    time.take(replace(edge, place=replace(edge.place, compile_id=(1, 0))))
+    time.begin(RANK_1)
+    assert time.stretches() == []
+    assert time.file == "rank_0.log"

@@ -85,6 +85,10 @@ def test_a_nested_compile_is_no_subgraph(read: Read, nested: Record) -> None:
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
 
 
+def test_a_subgraph_that_hits_and_is_compiled_all_the_same_is_unique(read: Read) -> None:
+    assert read(subgraph(), miss(), subgraph(), hit(), miss()).subgraphs_unique == 2
+
+
 def test_a_subgraph_that_bypasses_the_cache_is_unique(read: Read) -> None:
     work = read(subgraph(), artifact("aotautograd_cache_bypass", 0), subgraph(), hit())
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)

@@ -16,15 +16,12 @@ _ADVICE_ON_CONTENT = (
 )
 
 
-def damage_finding(
-    change: FileChange, failures: list[LoadFailure], seconds: float | None, *, is_unnoticed: bool = False
-) -> Finding:
+def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> Finding:
     """Explain one file that is not as the cold start left it, and what came of it.
 
     Args:
         change: How the file differs.
         failures: What the engine could not load.
-        seconds: What compiling cost the warm start; None where it cannot be told.
         is_unnoticed: Whether the warm start went on as if nothing had happened.
     """
     failure = next((each for each in failures if each.path.endswith(change.path)), failures[0] if failures else None)
@@ -36,7 +33,6 @@ def damage_finding(
             Evidence(file="warm.json", record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),
         ],
-        seconds=seconds,
         next=_ADVICE.get(change.how, _ADVICE_ON_CONTENT),
     )
 

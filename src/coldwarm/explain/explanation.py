@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from coldwarm.explain.cache_layers import CacheLayer, KernelCounter, cache_layers
-from coldwarm.explain.finding import Finding
+from coldwarm.explain.cache_layers import CacheLayer, TraceCounter, cache_layers
+from coldwarm.explain.costs import charged, without_cost
+from coldwarm.explain.crash_on_load import crash_on_load_findings
+from coldwarm.explain.finding import Finding, FindingKind
 from coldwarm.explain.frame_caches import FrameCaches
 from coldwarm.explain.imported_from_source import imported_from_source_findings
 from coldwarm.explain.misses import KnownOfRun, miss_findings
@@ -16,8 +18,14 @@ from coldwarm.explain.subgraphs import SubgraphCollector
 from coldwarm.explain.tuned_again import tuned_again_findings
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.depth import Depth
-from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.trace.reader import Tally, read_trace
+
+SCHEMA_VERSION = 2
+"""Of explanations. In 1, several findings could each have the whole cost of one recompilation."""
+
+# What schema 1 measured as it is measured now.
+_RIGHT_IN_SCHEMA_1 = frozenset((FindingKind.NOT_SHARED,))
 
 
 class Explanation(BaseModel):
@@ -31,18 +39,36 @@ class Explanation(BaseModel):
     notes: list[str] = Field(default_factory=list)
     """What is missing or could not be read, so that something may be left unexplained."""
 
+    @model_validator(mode="after")
+    def _leave_wrong_costs_out(self) -> Explanation:
+        """Bring an explanation of an older schema to the present one, without the costs that it has wrong."""
+        if self.schema_version >= SCHEMA_VERSION:
+            return self
+        wrong = [each.seconds is not None and each.kind not in _RIGHT_IN_SCHEMA_1 for each in self.findings]
+        self.schema_version = SCHEMA_VERSION
+        self.findings = [
+            without_cost(each) if is_wrong else each for each, is_wrong in zip(self.findings, wrong, strict=True)
+        ]
+        if any(wrong):
+            self.notes = [
+                *self.notes,
+                "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
+                "several findings; run again to measure them",
+            ]
+        return self
+
 
 def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
     """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
     subgraphs = SubgraphCollector()
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
-    cold_kernels, warm_kernels = KernelCounter(), KernelCounter()
+    cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_kernels)
+        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_counts)
         notes += _unread(StartKind.COLD, tally)
     if warm is not None:
-        tally = read_trace(folder / "warm.trace", warm_frames, warm_kernels)
+        tally = read_trace(folder / "warm.trace", warm_frames, warm_counts)
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
@@ -58,18 +84,41 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             notes += (
                 [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
             )
-        findings += miss_findings(cold, warm, known)
+        missed = miss_findings(cold, warm, known)
+        # Why a start did not finish comes first.
+        findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
         findings += tuned_again_findings(cold, warm)
+    elif cold is not None and any(content.files for content in cold.caches_before.values()):
+        findings = [*crash_on_load_findings(cold, None, []), *findings]
     if cold is not None and cold.depth is not Depth.FULL:
         # What was left out would have cost most.
-        findings = [finding.model_copy(update={"seconds": None}) for finding in findings]
-    findings += imported_from_source_findings(cold, warm)
+        findings = [without_cost(finding) for finding in findings]
+    for record in (cold, warm):
+        if record is not None and (seconds := charged(findings, record)) > record.seconds:
+            findings = [without_cost(each) if each.start is record.kind else each for each in findings]
+            notes.append(_too_long(record, seconds))
+    for finding in imported_from_source_findings(cold, warm):
+        findings.append(_charged_the_rest(finding, findings, cold if finding.start is StartKind.COLD else warm))
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
-        layers=cache_layers(cold, warm, cold_kernels, warm_kernels),
+        layers=cache_layers(cold, warm, cold_counts, warm_counts),
         findings=findings,
         notes=notes,
     )
+
+
+def _too_long(record: StartRecord, seconds: float) -> str:
+    return (
+        f"what the findings on the {record.kind} start cost is unknown: {seconds:.1f} s were measured in a start of "
+        f"{record.seconds:.1f} s; the clock may have been set while it ran"
+    )
+
+
+def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRecord | None) -> Finding:
+    """Charge to `finding` no more than what `findings` leave of its start: compilers import modules, too."""
+    if finding.seconds is None or record is None:
+        return finding
+    return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
 
 
 def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:

@@ -57,6 +57,9 @@ class Finding(BaseModel):
     details: list[str] = Field(default_factory=list)
     evidence: list[Evidence] = Field(default_factory=list)
     seconds: float | None = None
-    """What it costs each such start, as measured in this one; None: cannot be told."""
+    """What it costs each such start, as measured in this one; None: unknown, or `shares_cost`. No second of a start is
+    in more than one finding."""
+    shares_cost: bool = False
+    """Whether it led to the recompilation whose cost a finding above has: they cannot be measured separately."""
     next: str | None = None
     """What to try."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from coldwarm.trace.busy_time import BusyTime, Stage
 from coldwarm.trace.kinds import CacheEvent, FrameCompiled, PiecewiseCompileStart, TypedRecord
 from coldwarm.trace.reader import TraceFile
 
@@ -18,6 +19,8 @@ class Frame:
     function: str | None = None
     source: str | None = None
     """``file:line``."""
+    seconds: float | None = None
+    """The time of its own spans without loading: Dynamo, AOTAutograd, Inductor; None: the trace does not show it."""
 
     def outcome(self, layer: str) -> CacheEvent | None:
         """What the cache `layer` said; None: it was not asked, or did not say."""
@@ -35,13 +38,16 @@ class FrameCaches:
         self._frames: dict[tuple[str, tuple[object, object]], Frame] = {}
         self._of_the_engine: set[tuple[str, tuple[object, object]]] = set()
         self._follow = False
+        self._busy = BusyTime()
 
     def begin(self, file: TraceFile) -> None:
         """Ranks compile the same: one tells."""
         self._follow = file.rank == 0
+        self._busy.begin(file)
 
     def take(self, record: TypedRecord) -> None:
         """Follow `record`."""
+        self._busy.take(record)
         if not self._follow or record.place.compile_id == _OUTSIDE:
             return
         match record:
@@ -56,7 +62,21 @@ class FrameCaches:
 
     def frames(self) -> list[Frame]:
         """Those for which a cache was asked, in the order in which that happened."""
-        return [frame for which, frame in self._frames.items() if frame.events and which not in self._of_the_engine]
+        seconds = self._seconds()
+        return [
+            replace(frame, seconds=seconds.get(which))
+            for which, frame in self._frames.items()
+            if frame.events and which not in self._of_the_engine
+        ]
+
+    def _seconds(self) -> dict[tuple[str, tuple[object, object]], float]:
+        """The time of each frame's spans, by file and frame."""
+        found: dict[tuple[str, tuple[object, object]], float] = {}
+        for stretch in self._busy.stretches():
+            if stretch.stage is not Stage.LOAD:
+                which = self._busy.file or "", stretch.frame
+                found[which] = found.get(which, 0.0) + stretch.end - stretch.begin
+        return found
 
     def _frame(self, record: TypedRecord) -> Frame:
         return self._frames.setdefault((record.place.file, record.place.compile_id), Frame())

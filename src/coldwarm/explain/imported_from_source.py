@@ -6,6 +6,7 @@ import shlex
 
 from coldwarm.explain.finding import Evidence, Finding, FindingKind
 from coldwarm.starts.bytecode import MissingBytecode
+from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import StartRecord
 
 _WORTH_TELLING_SECONDS = 1.0
@@ -14,30 +15,39 @@ _WORTH_TELLING_SECONDS = 1.0
 def imported_from_source_findings(cold: StartRecord | None, warm: StartRecord | None) -> list[Finding]:
     """Tell, in one finding, what that costs; empty: hardly anything.
 
-    It is the machine's, or the container image's, whatever the model.
+    It is the machine's, or the container image's, whatever the model. A spawned start pays it. For forked starts it was
+    paid once, in the process that they are forked from: it is no cost of any of them, but one of each new process.
     """
     starts = [(start, start.missing_bytecode) for start in (warm, cold) if start and start.missing_bytecode]
+    starts.sort(key=lambda each: each[0].isolation is not IsolationKind.SPAWN)
     for start, missing in starts:
         if missing.seconds_again >= _WORTH_TELLING_SECONDS:
-            return [_told(start, missing, *_at_each_start(missing), seconds=missing.seconds_again)]
+            is_spawned = start.isolation is IsolationKind.SPAWN
+            what, first = _at_each_start(missing, is_spawned=is_spawned)
+            return [_told(start, missing, what, first, seconds=missing.seconds_again if is_spawned else None)]
     for start, missing in starts:
         if missing.seconds >= _WORTH_TELLING_SECONDS:
-            return [_told(start, missing, *_once(missing), seconds=None)]
+            return [_told(start, missing, _once(missing), "", seconds=None)]
     return []
 
 
-def _at_each_start(missing: MissingBytecode) -> tuple[str, str]:
+def _at_each_start(missing: MissingBytecode, *, is_spawned: bool) -> tuple[str, str]:
     """What was found, and what to do before all else."""
-    modules = f"{missing.modules_again} modules from source"
-    what = f"Python compiled {modules}, as each new process does: it found no bytecode of them, and"
+    paid = "" if is_spawned else f" ({missing.seconds_again:.1f} s here, paid once for all forked starts)"
+    what = (
+        f"{missing.modules_again} modules have no cached bytecode (.pyc), so every new Python process recompiles them"
+        f"{paid}; "
+    )
     if missing.switched_off:
-        return f"{what} keeps none, as it was told (PYTHONDONTWRITEBYTECODE, -B)", "unset that, or "
-    return f"{what} could not write it into their folders", ""
+        return f"{what}PYTHONDONTWRITEBYTECODE or -B disables bytecode caching", "unset that, or "
+    return f"{what}the folders that they lie in cannot be written", ""
 
 
-def _once(missing: MissingBytecode) -> tuple[str, str]:
-    what = f"Python compiled {missing.modules} modules from source, in {missing.seconds:.1f} s: it found no bytecode of"
-    return f"{what} them; it has kept it now, but a new container of the same image begins without", ""
+def _once(missing: MissingBytecode) -> str:
+    return (
+        f"{missing.modules} modules had no cached bytecode (.pyc), so Python compiled them in {missing.seconds:.1f} s; "
+        "the bytecode is cached now, but every new container of the same image starts without it"
+    )
 
 
 def _told(start: StartRecord, missing: MissingBytecode, what: str, first: str, *, seconds: float | None) -> Finding:

@@ -11,7 +11,7 @@ _MOST_FINDINGS = 12
 _ORDER = ("vllm", "torch", "system", "environment", "config.additional_config", "source")
 
 
-def key_findings(changed: list[ChangedFactor], failures: list[LoadFailure], seconds: float | None) -> list[Finding]:
+def key_findings(changed: list[ChangedFactor], failures: list[LoadFailure]) -> list[Finding]:
     """A finding for each factor that `changed`, and with it what the engine said when it refused to load."""
     by_source = any(factor.group == "source" for factor in changed)
     # Where `forward` stands in its file is part of the key, and moves with any edit above it.
@@ -19,13 +19,13 @@ def key_findings(changed: list[ChangedFactor], failures: list[LoadFailure], seco
     # Where there is more than can be told, what a user can do something about comes first.
     told.sort(key=lambda factor: _ORDER.index(factor.group) if factor.group in _ORDER else len(_ORDER))
     refusal = next((failure for failure in failures if failure.is_by_source()), None)
-    findings = [_key_finding(factor, refusal, seconds) for factor in told[:_MOST_FINDINGS]]
+    findings = [_key_finding(factor, refusal) for factor in told[:_MOST_FINDINGS]]
     if len(told) > _MOST_FINDINGS:
         findings[-1].details.append(f"and {len(told) - _MOST_FINDINGS} more factors of the key differ")
     return findings
 
 
-def _key_finding(factor: ChangedFactor, refusal: LoadFailure | None, seconds: float | None) -> Finding:
+def _key_finding(factor: ChangedFactor, refusal: LoadFailure | None) -> Finding:
     evidence = [
         Evidence(file=f"{kind}.keys.json", record=f"{factor.group}: {factor.name} = {_value(value)}")
         for kind, value in ((StartKind.COLD, factor.cold), (StartKind.WARM, factor.warm))
@@ -40,7 +40,6 @@ def _key_finding(factor: ChangedFactor, refusal: LoadFailure | None, seconds: fl
         where=factor.name if factor.group == "source" else None,
         details=factor.hints,
         evidence=evidence,
-        seconds=seconds,
         next=advice,
     )
 

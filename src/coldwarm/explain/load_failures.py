@@ -41,7 +41,7 @@ def load_failures(messages: Iterable[Message]) -> list[LoadFailure]:
     return [LoadFailure(each["path"], each["reason"].strip()) for each in found if each]
 
 
-def load_failure_finding(failure: LoadFailure, seconds: float | None) -> Finding:
+def load_failure_finding(failure: LoadFailure) -> Finding:
     """Explain a failure that nothing else explains."""
     return Finding(
         kind=FindingKind.LOAD_FAILED,
@@ -49,7 +49,6 @@ def load_failure_finding(failure: LoadFailure, seconds: float | None) -> Finding
         what=f"the saved function was there and failed to load: {failure.headline()}",
         details=[f"the file: {failure.path}", *failure.reason.splitlines()[1:]],
         evidence=[failure.evidence()],
-        seconds=seconds,
         next="fill the cache anew with every change of the code; which file it was is not recorded"
         if failure.is_by_source()
         else "a defect of the engine or of torch: VLLM_FORCE_AOT_LOAD=1 shows the exception with its traceback; "

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coldwarm.explain.costs import seconds_compiling
+from coldwarm.explain.cache_layers import DISABLES_CACHE, is_cache_off
+from coldwarm.explain.costs import charge_together, seconds_of_engine
+from coldwarm.explain.crash_on_load import crash_on_load_findings
 from coldwarm.explain.damaged_files import damage_finding
+from coldwarm.explain.engine_lookups import AOT_SAVED, EngineLookups, count
 from coldwarm.explain.finding import Evidence, Finding, FindingKind
 from coldwarm.explain.frame_caches import Frame
 from coldwarm.explain.key_changes import key_findings
 from coldwarm.explain.load_failures import LoadFailure, load_failure_finding, load_failures
-from coldwarm.explain.outside_compiles import outside_findings
+from coldwarm.explain.outside_compiles import frames_by_cause, moved_details, outside_findings
 from coldwarm.starts.cache_keys import CacheKeys, ChangedFactor, changed_factors
-from coldwarm.starts.record import EngineFacts, StartKind, StartRecord
+from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.verdict.invariants import MISSES, SAVED
 
-_SWITCH = "VLLM_DISABLE_COMPILE_CACHE"
 _MOST_FILES = 5
-_AOT_SAVED = "vllm.num_aot_artifacts_saved"
 
 
 @dataclass(frozen=True)
@@ -38,62 +39,78 @@ class KnownOfRun:
 
 
 def miss_findings(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> list[Finding]:
-    """Explain everything that the warm start compiled; empty where it compiled nothing and its caches were whole."""
+    """Explain everything that the warm start compiled; empty where it compiled nothing and its caches were whole.
+
+    What the engine itself compiled again is one recompilation, whose cost the first finding on it has; a nested or
+    standalone torch.compile that missed has a finding and a cost of its own.
+    """
     failures = load_failures(warm.messages)
-    compiled = _compiled(warm) or bool(failures)
-    seconds = seconds_compiling(warm) if compiled else None
-    damaged = [
-        damage_finding(
-            change,
-            # A file that nobody wrote before is no reason why another one cannot be loaded.
-            [] if change.how == "new" else failures,
-            seconds,
-            is_unnoticed=warm.facts is not None and not compiled and change.how != "new",
-        )
-        for change in warm.caches_changed[:_MOST_FILES]
-    ]
     changed = known.changed_factors()
-    if warm.facts is None:
-        # It did not end: what it compiled is not known, but what it found may tell why it ended as it did.
-        return [*damaged, *key_findings(changed, failures, None), *_load_failures(failures, warm, changed, None)]
-    if not compiled:
-        return damaged
-    findings = [*damaged, *key_findings(changed, failures, seconds)]
-    findings += _load_failures(failures, warm, changed, seconds)
-    findings += _never_saved(cold, seconds)
-    if not findings:
-        findings += outside_findings(known.cold_frames, known.warm_frames, seconds)
-    if not findings:
-        findings.append(_unexplained(cold, warm, known, seconds))
-    findings += _loaded_unseen(warm)
-    return findings
+    if cold.facts is None or warm.facts is None:
+        # A start did not end: what was compiled is not known, but what it found may tell why it ended as it did.
+        crashed = crash_on_load_findings(warm, cold, changed)
+        files = [*_damaged(warm, failures), *_new_files(warm)]
+        if crashed:
+            # What was found under its key did not fail because of the key.
+            failures, changed = [each for each in failures if each.headline() not in crashed[0].what], []
+        return [*crashed, *files, *_causes(warm, failures, changed)]
+    lookups = EngineLookups.of(cold.facts, warm.facts, failures)
+    if not (_compiled(warm, lookups) or failures):
+        return [*_damaged(warm, failures, is_unnoticed=True), *_new_files(warm)]
+    moved, own = frames_by_cause(known.warm_frames, cold, warm) if lookups.missed else ([], known.warm_frames)
+    causes = [
+        *_damaged(warm, failures),
+        *_causes(warm, failures, [factor for factor in changed if lookups.can_explain(factor.group)]),
+        *(_never_saved(cold) if lookups.nothing_saved else []),
+    ]
+    nested = outside_findings(known.cold_frames, own)
+    if not causes and (lookups.missed or not nested):
+        causes = _new_files(warm) or [_unexplained(cold, warm, known)]
+    else:
+        nested += _new_files(warm)
+    if causes:
+        causes[0].details.extend(moved_details(moved, cold, warm))
+    seconds = seconds_of_engine(warm, own) if lookups.missed else None
+    return [*charge_together(causes, seconds), *nested, *_loaded_unseen(warm)]
 
 
-def _compiled(warm: StartRecord) -> bool:
+def _compiled(warm: StartRecord, lookups: EngineLookups) -> bool:
     work, facts = warm.compiler_work, warm.facts
-    return (work is not None and work.code_generations > 0) or (
-        facts is not None and (_count(facts, SAVED) > 0 or _count(facts, MISSES) > 0)
+    return (
+        (work is not None and work.code_generations > 0)
+        or (facts is not None and (count(facts, SAVED) > 0 or count(facts, MISSES) > 0))
+        or lookups.compiled
     )
 
 
-def _load_failures(
-    failures: list[LoadFailure], warm: StartRecord, changed: list[ChangedFactor], seconds: float | None
-) -> list[Finding]:
+def _damaged(warm: StartRecord, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> list[Finding]:
+    changes = [change for change in warm.caches_changed if change.how != "new"]
+    return [damage_finding(change, failures, is_unnoticed=is_unnoticed) for change in changes[:_MOST_FILES]]
+
+
+def _new_files(warm: StartRecord) -> list[Finding]:
+    # A file that nobody wrote before is no reason why another one cannot be loaded.
+    changes = [change for change in warm.caches_changed if change.how == "new"]
+    return [damage_finding(change, []) for change in changes[:_MOST_FILES]]
+
+
+def _causes(warm: StartRecord, failures: list[LoadFailure], changed: list[ChangedFactor]) -> list[Finding]:
+    """What the engine logged of what it could not load, and then what differs in its keys."""
+    return [*_load_failures(failures, warm, changed), *key_findings(changed, failures)]
+
+
+def _load_failures(failures: list[LoadFailure], warm: StartRecord, changed: list[ChangedFactor]) -> list[Finding]:
     """A finding for each failure that neither a damaged file nor a changed source explains."""
     if any(change.how != "new" for change in warm.caches_changed):
         # What a function is loaded from may lie in files beside its own.
         return []
     by_source = any(factor.group == "source" for factor in changed)
-    return [load_failure_finding(each, seconds) for each in failures if not (by_source and each.is_by_source())]
+    return [load_failure_finding(each) for each in failures if not (by_source and each.is_by_source())]
 
 
-def _never_saved(cold: StartRecord, seconds: float | None) -> list[Finding]:
-    facts = cold.facts
-    if facts is None or _count(facts, SAVED) or _count(facts, _AOT_SAVED):
-        return []
+def _never_saved(cold: StartRecord) -> list[Finding]:
     details = [f"{message.logger}: {(message.text.splitlines() or [''])[0]}" for message in cold.messages]
-    switch = cold.environment.get(_SWITCH, "0")
-    switched_off = [] if switch == "0" else [f"{_SWITCH}={switch}"]
+    switched_off = [f"{DISABLES_CACHE}={cold.environment[DISABLES_CACHE]}"] if is_cache_off(cold) else []
     return [
         Finding(
             kind=FindingKind.NEVER_SAVED,
@@ -101,14 +118,13 @@ def _never_saved(cold: StartRecord, seconds: float | None) -> list[Finding]:
             what="the cold start saved nothing that a warm start could load"
             + (f": {', '.join(switched_off)} switches the cache off" if switched_off else ""),
             details=details,
-            evidence=[Evidence(file="cold.json", record=f"facts.counters: {SAVED} = 0, {_AOT_SAVED} = 0")],
-            seconds=seconds,
+            evidence=[Evidence(file="cold.json", record=f"facts.counters: {SAVED} = 0, {AOT_SAVED} = 0")],
             next="unset it" if switched_off else "read cold.log for what was bypassed or could not be serialized",
         )
     ]
 
 
-def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun, seconds: float | None) -> Finding:
+def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> Finding:
     details = []
     if known.cold_keys is None or known.warm_keys is None:
         details.append("the factors of the cache keys were not recorded")
@@ -121,30 +137,25 @@ def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun, second
         what="the warm start compiled, and nothing that was recorded tells why",
         details=details,
         evidence=[Evidence(file=f"{record.kind}.json", record="facts.counters") for record in (cold, warm)],
-        seconds=seconds,
         next="VLLM_LOGGING_LEVEL=DEBUG has vLLM log what it looks for (warm.log)",
     )
 
 
 def _loaded_unseen(warm: StartRecord) -> list[Finding]:
     work, facts = warm.compiler_work, warm.facts
-    if work is None or facts is None or work.records == 0 or not _count(facts, SAVED):
+    if work is None or facts is None or work.records == 0 or not count(facts, SAVED):
         return []
-    hits = _count(facts, "torch.aot_autograd.autograd_cache_hit")
-    fx_hits = _count(facts, "torch.inductor.fxgraph_cache_hit")
-    if work.code_generations >= _count(facts, SAVED) or not (hits or fx_hits):
+    hits = count(facts, "torch.aot_autograd.autograd_cache_hit")
+    fx_hits = count(facts, "torch.inductor.fxgraph_cache_hit")
+    if work.code_generations >= count(facts, SAVED) or not (hits or fx_hits):
         return []
     return [
         Finding(
             kind=FindingKind.LOADED_UNSEEN,
             start=StartKind.WARM,
-            what=f"{_count(facts, SAVED)} artifacts were saved again with {work.code_generations} code generations: "
+            what=f"{count(facts, SAVED)} artifacts were saved again with {work.code_generations} code generations: "
             "the rest came from the compiler's own caches, which vLLM's counters do not count "
             f"(AOTAutograd {hits} hits, FX graph {fx_hits})",
             evidence=[Evidence(file="warm.json", record="facts.counters, compiler_work")],
         )
     ]
-
-
-def _count(facts: EngineFacts, name: str) -> int:
-    return facts.counters.get(name, 0)

@@ -7,18 +7,48 @@ from collections.abc import Iterable
 from coldwarm.explain.finding import Evidence, Finding, FindingKind
 from coldwarm.explain.frame_caches import Frame
 from coldwarm.explain.key_components import changed_components
-from coldwarm.starts.record import StartKind
+from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.trace.kinds import CacheEvent
 
 _MOST_COMPONENTS = 5
 
 
-def outside_findings(cold: list[Frame], warm: list[Frame], seconds: float | None) -> list[Finding]:
-    """A finding for each function that torch.compile compiled beside the engine's model, and whose cache missed."""
+def frames_by_cause(frames: list[Frame], cold: StartRecord, warm: StartRecord) -> tuple[list[Frame], list[Frame]]:
+    """Split `frames` of the warm start into those that missed since the engine's key moved their cache, and the others.
+
+    vLLM has Inductor keep its caches below the folder that is named after the function's key
+    (vllm/compilation/decorators.py, `TORCHINDUCTOR_CACHE_DIR`). If that key changes, what the cold start saved for
+    them is there, but in another folder.
+    """
+    moved = [frame for frame in frames if _folders(frame, cold, warm) is not None]
+    return moved, [frame for frame in frames if frame not in moved]
+
+
+def moved_details(moved: list[Frame], cold: StartRecord, warm: StartRecord) -> list[str]:
+    """Say of each function of `moved` where its result was saved and where it was looked for."""
+    details = []
+    for name, frames in _by_function(moved).items():
+        folders = _folders(frames[0], cold, warm)
+        if folders is not None:
+            details.append(
+                f"torch.compile of {name} was compiled again for the same reason: its cache was {folders[0]}, "
+                f"and is {folders[1]}"
+            )
+    return details
+
+
+def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
+    """A finding for each function that torch.compile compiled beside the engine's model, and whose cache missed.
+
+    Its cost is the time of its own frames that missed.
+    """
     findings = []
     for name, frames in _by_function(warm).items():
-        missed = [event for frame in frames if (event := frame.outcome("AOTAutograd")) and event.outcome != "hit"]
-        if not missed:
+        compiled = [(frame, event) for frame in frames if (event := _miss(frame))]
+        if not compiled:
             continue
+        missed = [event for _, event in compiled]
+        seconds = [frame.seconds for frame, _ in compiled if frame.seconds is not None]
         cold_keys = {event.key for frame in cold if frame.named() == name and (event := frame.outcome("AOTAutograd"))}
         same = sum(1 for event in missed if event.key is not None and event.key in cold_keys)
         again = [event for frame in frames if (event := frame.outcome("FX graph"))]
@@ -45,10 +75,30 @@ def outside_findings(cold: list[Frame], warm: list[Frame], seconds: float | None
                     )
                     for event in missed[:3]
                 ],
-                seconds=seconds,
+                seconds=sum(seconds) if seconds else None,
             )
         )
     return findings
+
+
+def _miss(frame: Frame) -> CacheEvent | None:
+    """What AOTAutograd's cache answered, if it did not have the frame."""
+    event = frame.outcome("AOTAutograd")
+    return event if event is not None and event.outcome != "hit" else None
+
+
+def _folders(frame: Frame, cold: StartRecord, warm: StartRecord) -> tuple[str, str] | None:
+    """The cache in which the cold start saved a frame that missed, and the other one in which the warm start did."""
+    event = _miss(frame)
+    if event is None or event.key is None:
+        return None
+    before, after = (_folder_of(event.key, record.files_written) for record in (cold, warm))
+    return (before, after) if before and after and before != after else None
+
+
+def _folder_of(key: str, paths: list[str]) -> str | None:
+    """The folder that has an entry for `key` (torch/_inductor/codecache.py: a folder named after the key)."""
+    return next((path.split(f"/{key}/")[0] for path in paths if f"/{key}/" in path), None)
 
 
 def _key_changes(cold: list[Frame], warm: list[Frame]) -> list[str]:

@@ -62,9 +62,12 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
     others = [one for one in group if one is not common]
     merged: dict[tuple[str, ...], _Merged] = {}
     unlike: list[str] = []
+    again: list[str] = []
     for one in sorted(others, key=lambda one: one.members[0].start.index):
         found = _compare(one, common)
-        if not found and one.key and common.key:
+        if one.key and one.key == common.key:
+            again.append(_first(one))
+        elif not found and one.key and common.key:
             unlike.append(_first(one))
         for difference in found:
             entry = merged.setdefault(difference.site, _Merged(difference, {}))
@@ -77,6 +80,11 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
         details.append(
             f"{', '.join(unlike)}: the graph is that of {_first(common)}; the compiler's keys differ by something that "
             "is not in the graph (its inputs' strides, or the compiler's config)"
+        )
+    if again:
+        details.append(
+            f"{', '.join(again)}: the compiler's key is that of {_first(common)}, but the subgraph was compiled again: "
+            "the compiler's cache did not have the result"
         )
     bypassed = sorted({one.bypass for one in group if one.bypass})
     details += [f"the compiler made no key: {reason}" for reason in bypassed]

@@ -9,8 +9,7 @@ from coldwarm.explain.graph import Graph, Value
 from coldwarm.explain.readable_code import outline, read_graph, read_inputs
 from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile
-
-_SECONDS_A_DAY = 86400
+from coldwarm.trace.unique import answers, is_unique
 
 
 @dataclass
@@ -80,6 +79,7 @@ class SubgraphCollector:
 
     vLLM compiles one subgraph after another (vllm/compilation/backends.py, `CompilerManager.compile`): where the
     compiler's key is that of an earlier one, it stops before AOTAutograd's cache is asked, and takes that artifact.
+    Which subgraphs are unique is defined in coldwarm/trace/unique.py.
     """
 
     def __init__(self) -> None:
@@ -104,10 +104,10 @@ class SubgraphCollector:
             return
         match record:
             case PiecewiseCompileStart():
-                self._close(record.place.clock)
+                self._close(record.place)
                 self._open(record)
             case SpanEdge(name="vllm_backend"):
-                self._close(record.place.clock)
+                self._close(record.place)
                 self._begins_model = True
             case _ if self._current is None or record.place.compile_id != self._current.start.place.compile_id:
                 pass
@@ -115,8 +115,11 @@ class SubgraphCollector:
                 self._dumps[self._current.start.submodule] = record.place, record.code
             case GraphDump(name="aot_inference_graph"):
                 self._lowered = record.code
-            case CacheEvent(layer="AOTAutograd") if self._asked is None:
+            case CacheEvent() if answers(record, self._current.start) and not self._is_decided():
                 self._asked = record
+
+    def _is_decided(self) -> bool:
+        return self._asked is not None and is_unique(self._asked)
 
     def _open(self, start: PiecewiseCompileStart) -> None:
         if self._begins_model or start.index < self._last:
@@ -127,12 +130,12 @@ class SubgraphCollector:
         self._current = Subgraph(start)
         self._lowered, self._asked = "", None
 
-    def _close(self, clock: float) -> None:
+    def _close(self, end: Place) -> None:
         subgraph = self._current
         if subgraph is None:
             return
         self._current = None
-        subgraph.seconds = (clock - subgraph.start.place.clock) % _SECONDS_A_DAY
+        subgraph.seconds = end.seconds_since(subgraph.start.place)
         # vLLM dumps a subgraph once, for the first of its ranges of sizes.
         subgraph.dump, code = self._dumps.get(subgraph.start.submodule, (None, ""))
         asked = self._asked
@@ -140,7 +143,7 @@ class SubgraphCollector:
             [subgraph], code, self._lowered, asked.key if asked else None, asked.reason if asked else None
         )
         classes = self.models[-1].classes
-        known = _class_of(one, classes) if asked is None else None
+        known = None if asked is not None and is_unique(asked) else _class_of(one, classes)
         if known is None:
             classes.append(one)
         else:
@@ -148,7 +151,9 @@ class SubgraphCollector:
 
 
 def _class_of(one: SubgraphClass, classes: list[SubgraphClass]) -> SubgraphClass | None:
-    """The class whose artifact the subgraph was given: the one with the same graph and range of sizes."""
+    """The class whose artifact the subgraph was given: that of its key; without a key, of its graph and range."""
+    if one.key is not None:
+        return next((each for each in classes if each.key == one.key), None)
     same_range = [each for each in classes if each.members[0].start.compile_range == one.members[0].start.compile_range]
     # Reading a graph takes long; layers that share an artifact are mostly alike to the letter.
     alike = (each for each in same_range if each.outline == one.outline)

@@ -91,6 +91,8 @@ def as_one_line(text: str) -> str:
 
 
 def _cost(finding: Finding) -> str:
+    if finding.shares_cost:
+        return " (the same recompilation as above, whose cost is counted there)"
     return "" if finding.seconds is None else f" ({finding.seconds:.1f} s at each {finding.start} start)"
 
 
@@ -141,4 +143,8 @@ def _layers(explanation: Explanation) -> Table:
 def _counts(counts: LayerCounts | None) -> str:
     if counts is None:
         return ""
-    return f"{counts.hits} / {counts.misses}" + (f", {counts.bypasses} bypassed" if counts.bypasses else "")
+    if counts.is_off:
+        return "cache off" + (f", {counts.misses} needed" if counts.misses else "")
+    hits, misses = ("not counted" if count is None else str(count) for count in (counts.hits, counts.misses))
+    text = hits if counts.hits is None and counts.misses is None else f"{hits} / {misses}"
+    return text + (f", {counts.bypasses} bypassed" if counts.bypasses else "")

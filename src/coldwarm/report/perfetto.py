@@ -82,6 +82,9 @@ class _Spans:
             open_.append(record)
         elif open_:
             begin = open_.pop()
+            # The wall clock may have been set back in between, and Perfetto shows no span of negative time.
+            begins = max(0.0, begin.seconds - self._zero)
+            ends = max(begins, record.seconds - self._zero)
             self.events.append(
                 {
                     "ph": "X",
@@ -89,8 +92,8 @@ class _Spans:
                     "cat": f"compiler, rank {self._rank}",
                     "pid": self._process,
                     "tid": record.place.thread,
-                    "ts": _microseconds(begin.seconds - self._zero),
-                    "dur": _microseconds(record.seconds - begin.seconds),
+                    "ts": _microseconds(begins),
+                    "dur": _microseconds(ends - begins),
                     "args": begin.facts,
                 }
             )

@@ -138,10 +138,9 @@ def _read_run(folder: Path) -> StoredRun:
 def _read(path: Path, record: type[_Record]) -> _Record | None:
     try:
         content = record.model_validate_json(path.read_bytes())
-        if (schema := getattr(content, "schema_version", SCHEMA_VERSION)) > SCHEMA_VERSION:
-            raise UsageError(
-                f"{path} is a record of a later version of coldwarm (schema {schema}, known is {SCHEMA_VERSION})"
-            )
+        known = getattr(record.model_fields.get("schema_version"), "default", SCHEMA_VERSION)
+        if (schema := getattr(content, "schema_version", known)) > known:
+            raise UsageError(f"{path} is a record of a later version of coldwarm (schema {schema}, known is {known})")
         return content
     except FileNotFoundError:
         return None

@@ -29,6 +29,8 @@ class Busy:
     """Seconds since the epoch."""
     end: float
     stage: Stage
+    frame: tuple[object, object] = (None, None)
+    """The innermost frame of Dynamo's whose spans were open, and its compilation; (None, None): of none."""
 
 
 # Names of spans in torch 2.11 to 2.13 (`dynamo_timed` in their sources) and in vLLM 0.26 to 0.32. Spans that are
@@ -64,6 +66,9 @@ _STAGES: dict[str, Stage] = {
 }
 
 
+_NO_FRAME = (None, None)
+
+
 class BusyTime:
     """Follows the spans of a start's first rank, as a consumer of the trace.
 
@@ -73,7 +78,9 @@ class BusyTime:
     def __init__(self) -> None:
         self._stretches: list[Busy] = []
         self._open: Counter[Stage] = Counter()
-        self._now: tuple[Stage, float] | None = None
+        self._frames: list[tuple[str, tuple[object, object]]] = []
+        """Of the open spans, the outermost first: their names and frames."""
+        self._now: tuple[Stage, tuple[object, object], float] | None = None
         self._latest = 0.0
         self._follow = False
         self._followed: str | None = None
@@ -82,6 +89,7 @@ class BusyTime:
         """Ranks and processes work at the same time: the first tells where a start's time goes."""
         self._close(None)
         self._open.clear()
+        self._frames.clear()
         self._follow = self._followed is None
         self._followed = self._followed or file.path.name
 
@@ -94,19 +102,33 @@ class BusyTime:
         now = self._latest = max(self._latest, record.seconds)
         if record.begins:
             self._open[stage] += 1
+            self._frames.append((record.name, record.place.compile_id))
         elif self._open[stage]:
             self._open[stage] -= 1
+            self._end_frame(record.name)
         top = next((each for each in Stage if self._open[each]), None)
-        if self._now is None or self._now[0] is not top:
+        frame = next((each for _, each in reversed(self._frames) if each != _NO_FRAME), _NO_FRAME)
+        if self._now is None or self._now[:2] != (top, frame):
             self._close(now)
-            self._now = None if top is None else (top, now)
+            self._now = None if top is None else (top, frame, now)
+
+    @property
+    def file(self) -> str | None:
+        """The name of the trace file that is followed; None before the first."""
+        return self._followed
 
     def stretches(self) -> list[Busy]:
         """What lay on top, in the order of time, without overlap; a span that never ended has no time."""
         return list(self._stretches)
 
+    def _end_frame(self, name: str) -> None:
+        """Forget the latest open span of this name."""
+        latest = next((n for n in range(len(self._frames) - 1, -1, -1) if self._frames[n][0] == name), None)
+        if latest is not None:
+            del self._frames[latest]
+
     def _close(self, end: float | None) -> None:
         if self._now is not None and end is not None:
-            stage, begin = self._now
-            self._stretches.append(Busy(begin, end, stage))
+            stage, frame, begin = self._now
+            self._stretches.append(Busy(begin, end, stage, frame))
         self._now = None

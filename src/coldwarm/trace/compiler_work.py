@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart, SpanEdge, TypedRecord
 from coldwarm.trace.reader import Tally, TraceFile
+from coldwarm.trace.unique import answers, is_unique
 
 # The span that Inductor opens around lowering a graph to code (torch/_inductor/graph.py, `codegen`); the spans of
 # loading a saved artifact have other names.
@@ -36,7 +37,7 @@ class CompilerWorkCounter:
         self._code_generations = 0
         self._compiled = 0
         self._unique = 0
-        self._subgraph: tuple[object, object] | None = None
+        self._subgraph: PiecewiseCompileStart | None = None
 
     def begin(self, file: TraceFile) -> None:
         """A subgraph's records are all in one file."""
@@ -49,10 +50,9 @@ class CompilerWorkCounter:
                 self._code_generations += 1
             case PiecewiseCompileStart():
                 self._compiled += 1
-                self._subgraph = record.place.compile_id
-            case CacheEvent(layer="AOTAutograd", outcome="miss" | "bypass") if self._subgraph is not None:
-                # A torch.compile nested elsewhere (a sampler, an expert kernel) misses under an id of its own.
-                if record.place.compile_id == self._subgraph:
+                self._subgraph = record
+            case CacheEvent() if self._subgraph is not None:
+                if answers(record, self._subgraph) and is_unique(record):
                     self._unique += 1
                     self._subgraph = None
 

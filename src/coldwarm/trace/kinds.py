@@ -13,6 +13,8 @@ from typing import Any
 
 from coldwarm.trace.records import TraceRecord, read_json
 
+_SECONDS_A_DAY = 86400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -29,6 +31,12 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
+
+    def seconds_since(self, earlier: Place) -> float:
+        """Return the seconds from `earlier` to here, across midnight too; 0.0 if the clock was set back in between."""
+        seconds = self.clock - earlier.clock
+        # A clock that went back by most of a day has passed midnight; nothing else sets it back that far.
+        return max(0.0, seconds if seconds > -_SECONDS_A_DAY / 2 else seconds + _SECONDS_A_DAY)
 
 
 @dataclass(frozen=True, slots=True)

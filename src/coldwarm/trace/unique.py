@@ -1,0 +1,22 @@
+"""What makes a subgraph unique; the one definition, for counts and for explanations alike."""
+
+from __future__ import annotations
+
+from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart
+
+
+def answers(event: CacheEvent, subgraph: PiecewiseCompileStart) -> bool:
+    """Return whether `event` is AOTAutograd's answer for `subgraph`, which vLLM is compiling.
+
+    A torch.compile nested in it (a sampler, an expert kernel) is asked for under a compile id of its own.
+    """
+    return event.layer == "AOTAutograd" and event.place.compile_id == subgraph.place.compile_id
+
+
+def is_unique(event: CacheEvent) -> bool:
+    """Return whether a subgraph with this answer is one that the compiler had not compiled before.
+
+    A hit in a start with empty caches is on the key of an earlier subgraph. vLLM does not ask at all if it still has
+    the artifact of that key (vllm/compilation/backends.py, `CompilerManager.compile`).
+    """
+    return event.outcome != "hit"
