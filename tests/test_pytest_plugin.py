@@ -192,6 +192,21 @@ def test_the_engine_is_imported_once_for_all_tests(
     assert made_by(pytester.path / "out" / "a") == made_by(pytester.path / "out" / "b") == {"fork"}
 
 
+def test_logs_of_fork_servers_hold_no_secrets(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LEAKS", str(pytester.path / "seen.json"))
+    monkeypatch.setenv("HF_TOKEN", "hunter2-0a1b2c")
+    entries = [case_of(model_entry(id=name), engine="fake", config=tiny_config(), aot_artifact=name) for name in "ab"]
+    monkeypatch.setattr(pytest_suite, "plan", lambda *_, **__: entries)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
+    # Each case needs a server of its own; the second one's log is beside the first one's.
+    logs = sorted((pytester.path / "out" / "a+a").glob("fork-server-*.log"))
+    assert [log.name for log in logs] == ["fork-server-0.log", "fork-server-1.log"]
+    for log in logs:
+        assert "'HF_TOKEN': '**************'" in log.read_text()
+
+
 def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,19 @@ def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("fake_engine")
+def test_an_interrupted_start_leaves_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_LEAKS", str(tmp_path / "seen.json"))
+    monkeypatch.setenv("HF_TOKEN", "hunter2-0a1b2c")
+    runs = runner(tmp_path, Told(interrupt_at="a cold: exit"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run([case("a")])
+    for name in ("cold.log", "cold.trace/trace.log"):
+        text = (tmp_path / "suite" / "a" / name).read_text()
+        assert "'HF_TOKEN': '**************'" in text
+        assert "hunter2" not in text
+
+
 class Shared(NewProcesses):
     """What makes processes for several suites."""
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 
@@ -75,7 +74,12 @@ class Runner:
         """
         at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
         self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
-        with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
+        with (
+            temporary_root() as root,
+            self._logs_without_secrets(cases),
+            self._isolated(root),
+            ThreadPoolExecutor(self._jobs) as pool,
+        ):
             numbered = sorted(enumerate(cases), key=lambda numbered: seconds_of(numbered[1]), reverse=True)
             runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
             try:
@@ -99,6 +103,15 @@ class Runner:
             yield
         finally:
             self._isolation.close()
+
+    @contextmanager
+    def _logs_without_secrets(self, cases: list[Case]) -> Iterator[None]:
+        """Remove secrets from what fork servers printed while they imported the engine."""
+        try:
+            yield
+        finally:
+            for case in cases:
+                case.secrets().remove_from_files(self._store.folder.glob("fork-server-*.log"))
 
     def _make(self, number: int, case: Case, scratch: Path) -> None:
         if self._stop.is_set():
@@ -147,12 +160,21 @@ class Runner:
     def _start(self, case: Case, starter: Starter, kind: StartKind) -> StartRecord:
         self._tell(self._watcher.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
+        secrets = case.secrets()
         running = self._running.begin()
         try:
-            record = start(partial(self._tell, self._watcher.phase_began, case, kind))
+            # A phase may hold an exception's text.
+            record = start(lambda phase: self._tell(self._watcher.phase_began, case, kind, secrets.text(phase)))
+        except BaseException:
+            # It was interrupted before it removed them itself.
+            folder = self._store.folder_of(case)
+            secrets.remove_from_files(folder.glob("*.log"))
+            secrets.remove_from_traces(folder.glob("*.trace"))
+            raise
         finally:
             side_by_side = self._running.end(running)
-        record = record.model_copy(update={"side_by_side": side_by_side})
+        shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
+        record = record.model_copy(update={"side_by_side": side_by_side, **shown})
         self._store.keep_start(case, record)
         self._tell(self._watcher.start_ended, case, record)
         return record

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_serializer
 
 from coldwarm import __version__
 from coldwarm.errors import UsageError
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.starts.secrets import Secrets, masked_argv
 from coldwarm.verdict.verdict import Verdict
 
 DEFAULT_PARENT = Path("coldwarm-runs")
@@ -35,6 +36,10 @@ class SuiteRecord(BaseModel):
     command: list[str]
     models: list[str]
     """In the order in which they run."""
+
+    @field_serializer("command")
+    def _command_without_secrets(self, command: list[str]) -> list[str]:
+        return [Secrets.of_command(command).text(word) for word in masked_argv(command)]
 
 
 class StoredRun(BaseModel):
