@@ -234,7 +234,8 @@ def judge(
 ) -> None:
     """Judge stored records again, without an engine or torch.
 
-    The catalog as it is now decides; a model that is no longer in it is judged by the entry that was stored with it.
+    The catalog as it is now decides: give the --catalog that the models were run from. A model that is no longer in
+    it, or that was named by a path, is judged by the entry that was stored with it.
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.suite.judging import judge_again

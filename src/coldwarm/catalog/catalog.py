@@ -26,6 +26,11 @@ class CatalogModel:
     """The TOML file, or the bare config.json."""
     config_path: Path
 
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it comes with coldwarm, and not from a user's folder."""
+        return self.path.parent == PACKAGED
+
 
 class Catalog:
     """The models of one or more folders, by id, in the order of their ids."""

@@ -18,6 +18,8 @@ from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.options import flatten
 from coldwarm.starts.secrets import Secrets, to_set_again
 
+DEFAULT_ENGINE = "vllm"
+
 
 class Changes(BaseModel):
     """What a warm start has otherwise than its cold start."""
@@ -41,6 +43,11 @@ class Case(BaseModel):
     entry: ModelEntry
     argument: str
     """What names the model on a command line: its id, or a path."""
+    named_by_id: bool | None = None
+    """Whether `argument` is an id of a catalog; None: not recorded, and `argument` is the id of a packaged model, or a
+    path, also if the model of a user's catalog was named by its id."""
+    catalog: str | None = None
+    """The user's folder whose model `argument` is the id of; None: it is a packaged model's, or a path."""
     engine: str
     device: str
     compilation: str
@@ -116,7 +123,12 @@ class Case(BaseModel):
         variables = recorded(os.environ) if environment is None else environment
         variables = to_set_again(secrets.environment(variables))
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
+        words += ["coldwarm", "run", shlex.quote(self.argument)]
+        if self.catalog is not None:
+            words += ["--catalog", shlex.quote(self.catalog)]
+        if self.engine != DEFAULT_ENGINE:
+            words += ["--engine", shlex.quote(self.engine)]
+        words += ["--device", self.device]
         if self.compilation != "piecewise":
             words += ["--compilation", self.compilation]
         if self.aot_artifact is not None:
