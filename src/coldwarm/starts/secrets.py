@@ -459,7 +459,8 @@ def _secret_values(name: str, value: Any) -> Iterator[str]:
                 yield from _secret_values("", item)
         case str():
             if (assignment := _ASSIGNMENT.fullmatch(value)) is not None:
-                yield from _secret_values(assignment[2].rpartition(".")[2], assignment[3])
+                parts = assignment[2].split(".")
+                yield from _secret_values(next(filter(is_secret_name, parts), ""), assignment[3])
             elif (content := _json_of(value)) is not None:
                 yield from _secret_values("", content)
             for found in _USER_INFO.finditer(value):

@@ -117,14 +117,29 @@ class Runner:
         if self._stop.is_set():
             raise StoppedError
         try:
-            result = self._run(case, scratch)
-            self._finished[number] = result
+            result = self._run(number, case, scratch)
             self._tell(self._watcher.run_ended, result)
         except BaseException:
             self._stop.set()
             raise
 
-    def _run(self, case: Case, scratch: Path) -> RunResult:
+    def _run(self, number: int, case: Case, scratch: Path) -> RunResult:
+        records: dict[StartKind, StartRecord] = {}
+        try:
+            explanation = self._start_both(case, scratch, records)
+        except StoppedError:
+            raise
+        except Exception:
+            # What was measured is reported, also if it could not be stored.
+            if records:
+                self._finished[number] = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM))
+            raise
+        result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
+        self._finished[number] = result
+        self._store.keep_verdict(case, result.verdict)
+        return result
+
+    def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
         self._store.keep_case(case)
         cold = warm = None
         if _runs(case):
@@ -138,17 +153,15 @@ class Runner:
                 cores=self._share,
                 stop=self._stop,
             )
-            cold = self._start(case, starter, StartKind.COLD)
+            cold = self._start(case, starter, StartKind.COLD, records)
             if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
-                warm = self._start(case, starter, StartKind.WARM)
+                warm = self._start(case, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
-        explanation = None
-        if cold is not None:
-            explanation = self._explain(case, cold, warm)
-            self._store.keep_explanation(case, explanation)
-        result = RunResult.of(case, cold, warm, explanation)
-        self._store.keep_verdict(case, result.verdict)
-        return result
+        if cold is None:
+            return None
+        explanation = self._explain(case, cold, warm)
+        self._store.keep_explanation(case, explanation)
+        return explanation
 
     def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
         try:
@@ -157,7 +170,9 @@ class Runner:
             # What was measured stands, explained or not; `coldwarm explain` shows the traceback.
             return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"])
 
-    def _start(self, case: Case, starter: Starter, kind: StartKind) -> StartRecord:
+    def _start(
+        self, case: Case, starter: Starter, kind: StartKind, records: dict[StartKind, StartRecord]
+    ) -> StartRecord:
         self._tell(self._watcher.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
         secrets = case.secrets()
@@ -175,6 +190,7 @@ class Runner:
             side_by_side = self._running.end(running)
         shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
         record = record.model_copy(update={"side_by_side": side_by_side, **shown})
+        records[kind] = record
         self._store.keep_start(case, record)
         self._tell(self._watcher.start_ended, case, record)
         return record

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError, field_serializer
 
 from coldwarm import __version__
-from coldwarm.errors import UsageError
+from coldwarm.errors import UsageError, unreadable_as_usage_error
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
@@ -102,9 +102,13 @@ class Store:
         path = self.folder_of(case) / f"{name}.json"
         unfinished = path.with_suffix(".part")
         text = json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
-        unfinished.write_bytes(text.encode("utf-8", "replace"))
-        unfinished.replace(path)
+        try:
+            # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
+            unfinished.write_bytes(text.encode("utf-8", "replace"))
+            unfinished.replace(path)
+        except OSError as error:
+            # A write alone does not say to which file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_runs(folder: Path) -> list[StoredRun]:
@@ -113,18 +117,20 @@ def read_runs(folder: Path) -> list[StoredRun]:
     Raises:
         UsageError: There is none, or a record cannot be read.
     """
-    if (folder / "case.json").is_file():
-        return [_read_run(folder)]
-    suite = _read(folder / "suite.json", SuiteRecord)
-    if suite is None:
-        raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
-    return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
+    with unreadable_as_usage_error():
+        if (folder / "case.json").is_file():
+            return [_read_run(folder)]
+        suite = _read(folder / "suite.json", SuiteRecord)
+        if suite is None:
+            raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
+        return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
 
 
 def never_started(folder: Path) -> list[str]:
     """The models of the suite in `folder` that it was ended before; empty for a single run."""
     suite = _read(folder / "suite.json", SuiteRecord)
-    return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
+    with unreadable_as_usage_error():
+        return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
 
 
 def _read_run(folder: Path) -> StoredRun:
