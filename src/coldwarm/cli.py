@@ -51,6 +51,9 @@ app = typer.Typer(
 )
 
 
+_EXIT_CODES_WITHOUT_VERDICT = "Exit codes: 0; 2 usage or catalog error; 4 internal error."
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         from coldwarm import __version__
@@ -169,7 +172,7 @@ def run(
     exit_with(runner.results)
 
 
-@app.command("list")
+@app.command("list", epilog=_EXIT_CODES_WITHOUT_VERDICT)
 def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None:
     """List the catalog: each model, its layers, and where it can run."""
     from coldwarm.catalog.catalog import Catalog
@@ -182,7 +185,7 @@ def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None
         stdout().print(models_as_table(models))
 
 
-@app.command()
+@app.command(epilog=_EXIT_CODES_WITHOUT_VERDICT)
 def show(
     what: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's id or path, or the folder of a run.")],
     catalog: CatalogOption = None,
@@ -266,7 +269,7 @@ def judge(
     exit_with(results)
 
 
-app.command("ci")(ci)
+app.command("ci", epilog=_EXIT_CODES_WITHOUT_VERDICT)(ci)
 
 
 def main() -> None:

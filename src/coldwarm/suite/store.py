@@ -7,10 +7,11 @@ A suite's folder holds ``suite.json`` and a folder for each model with ``case.js
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError, field_serializer
 
@@ -36,6 +37,8 @@ class SuiteRecord(BaseModel):
     command: list[str]
     models: list[str]
     """In the order in which they run."""
+    written_by: Literal["run", "pytest"] = "run"
+    """``pytest``: a later call of pytest may replace it."""
 
     @field_serializer("command")
     def _command_without_secrets(self, command: list[str]) -> list[str]:
@@ -59,8 +62,13 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def create(cls, folder: Path | None, models: list[str]) -> Store:
+    def create(cls, folder: Path | None, models: list[str], *, written_by: Literal["run", "pytest"] = "run") -> Store:
         """Make the folder of a new suite; ``coldwarm-runs/`` and the time unless given.
+
+        Args:
+            folder: Where it is kept.
+            models: Names of its cases, in the order in which they run.
+            written_by: What makes it, so that `replace` knows its own.
 
         Raises:
             UsageError: The folder holds a suite already, or cannot be made.
@@ -69,13 +77,32 @@ class Store:
             store = cls(_new_default_folder() if folder is None else folder)
             store.folder.mkdir(parents=True, exist_ok=True)
             with (store.folder / "suite.json").open("x") as file:
-                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models)
+                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by)
                 file.write(suite.model_dump_json(indent=2))
         except FileExistsError as error:
             raise UsageError(f"{error.filename} is there already; --output wants a folder without a suite") from error
         except OSError as error:
             raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
         return store
+
+    @classmethod
+    def replace(cls, folder: Path, models: list[str]) -> Store:
+        """Make the folder of a new suite of pytest's, in place of one that an earlier call of pytest left there.
+
+        Raises:
+            UsageError: The folder holds something else, or cannot be replaced.
+        """
+        with unreadable_as_usage_error():
+            holds_something = folder.exists() and any(folder.iterdir())
+        if holds_something:
+            suite = _read(folder / "suite.json", SuiteRecord)
+            if suite is None or suite.written_by != "pytest":
+                raise UsageError(f"{folder} was not written by pytest; choose another --coldwarm-output, or remove it")
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise UsageError(f"cannot replace {folder}: {error.filename}: {error.strerror}") from error
+        return cls.create(folder, models, written_by="pytest")
 
     def folder_of(self, case: Case) -> Path:
         """Where the run of `case` is kept."""
