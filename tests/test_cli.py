@@ -24,7 +24,7 @@ from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, read_runs
 from tests.support.commands import Commands
 from tests.support.processes import goes
-from tests.support.records import SAVED, cold_record, model_entry, warm_record
+from tests.support.records import SAVED, cold_record, expectation, model_entry, warm_record
 from tests.support.runs import case_of, crashed, failed, known, passed, unsupported
 
 
@@ -224,6 +224,21 @@ def test_judge_of_an_older_run_goes_by_the_catalog_that_is_given(
     (my_catalog / "mine.toml").write_text(MINE)
     assert ask("judge", suite, "--catalog", my_catalog).code == 0
     assert ask("judge", suite).code == 1
+
+
+def test_judge_of_an_older_run_follows_its_file_to_another_id(ask: Ask, tmp_path: Path, my_catalog: Path) -> None:
+    case = case_of(model_entry(id="before", expect=[expectation(cold={SAVED: 2})]), argument=f"{my_catalog}/mine.toml")
+    suite = stored(tmp_path / "suite", RunResult.of(case, cold_record(), warm_record()))
+    (my_catalog / "mine.toml").write_text(MINE)
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
+
+
+def test_judge_of_a_users_config_does_not_take_a_users_model_of_that_name_for_it(
+    ask: Ask, tmp_path: Path, my_catalog: Path
+) -> None:
+    case = case_of(model_entry(id="mine"), argument="mine/config.json")
+    suite = stored(tmp_path / "suite", RunResult.of(case, cold_record(), warm_record()))
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
 
 
 def test_judge_does_not_take_a_packaged_model_for_one_of_a_users_catalog(

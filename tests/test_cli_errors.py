@@ -214,31 +214,59 @@ def test_the_table_is_printed_although_a_report_could_not_be_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "junit.xml", "out", "suite"]
 
 
-@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("judge", "suite", "--json"), ("--help",)])
-def test_a_stdout_that_cannot_be_written_is_no_verdict(tmp_path: Path, command: tuple[str, ...]) -> None:
-    stored(tmp_path / "suite", failed("a"))
-    here = Commands(tmp_path, [])
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            here.line(*command), cwd=tmp_path, env=here.environment(), stdout=full, stderr=subprocess.PIPE, timeout=60
-        )
-    assert done.returncode == 4, done.stderr
-    assert done.stderr.decode() == "coldwarm: No space left on device\n"
+def with_stdout(folder: Path, command: tuple[str, ...], stdout: int) -> tuple[int, str]:
+    """Run a command in a process of its own with this file as its stdout; return its exit code and its stderr."""
+    here = Commands(folder, [])
+    # Buffered, as Python's stdout is by default.
+    environment = here.environment(PYTHONUNBUFFERED="")
+    line = here.line(*command)
+    done = subprocess.run(
+        line, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize(
-    "command", [("list", "--json"), ("judge", "suite", "--json"), ("--help",), ("run", "--help"), ("--version",)]
+    "command",
+    [("list",), ("list", "--json"), ("ci", "github"), ("judge", "suite", "--json"), ("--help",)],
+    ids=" ".join,
+)
+def test_a_stdout_that_cannot_be_written_is_no_verdict(tmp_path: Path, command: tuple[str, ...]) -> None:
+    stored(tmp_path / "suite", failed("a"))
+    with Path("/dev/full").open("w") as full:
+        assert with_stdout(tmp_path, command, full.fileno()) == (4, "coldwarm: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list", "--json"),
+        ("ci", "github"),
+        ("judge", "suite", "--json"),
+        ("--help",),
+        ("run", "--help"),
+        ("--version",),
+    ],
+    ids=" ".join,
 )
 def test_a_reader_that_is_gone_is_no_verdict(tmp_path: Path, command: tuple[str, ...]) -> None:
     stored(tmp_path / "suite", *(passed(f"model-{number}") for number in range(20)))
-    here = Commands(tmp_path, [])
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = subprocess.run(
-        here.line(*command), cwd=tmp_path, env=here.environment(), stdout=write_end, stderr=subprocess.PIPE, timeout=60
-    )
+    answer = with_stdout(tmp_path, command, write_end)
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert answer == (0, "")
+
+
+@pytest.mark.parametrize("command", ["list", "list --json", "ci github", "judge suite --json", "--help"])
+def test_a_process_without_a_stdout_is_no_verdict(tmp_path: Path, command: str) -> None:
+    stored(tmp_path / "suite", passed("a"))
+    here = Commands(tmp_path, [])
+    line = ["bash", "-c", f"{sys.executable} -m coldwarm {command} >&-"]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=here.environment(), stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 OLD = "the report of an earlier run"

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from coldwarm.cli_ci import ci
-from coldwarm.cli_errors import Commands, end_with
+from coldwarm.cli_errors import Commands, end_with, open_missing_streams
 from coldwarm.cli_options import (
     AotArtifactOption,
     CatalogOption,
@@ -274,13 +274,12 @@ app.command("ci", epilog=_EXIT_CODES_WITHOUT_VERDICT)(ci)
 
 def main() -> None:
     """Run the command line; every exception ends as a message and an exit code (`coldwarm.exit_codes`)."""
+    open_missing_streams()
     try:
         try:
             app(prog_name="coldwarm")
         finally:
             # Here, where an error can still be reported; Python's own flush at its exit would end with 120.
             sys.stdout.flush()
-    except Exception as error:
-        end_with(error)
-    except KeyboardInterrupt as error:
+    except (Exception, KeyboardInterrupt) as error:
         end_with(error)

@@ -61,18 +61,24 @@ def end_with(error: BaseException) -> NoReturn:
         case ColdwarmError():
             _print(f"coldwarm: {error}")
             sys.exit(ExitCode.USAGE)
-        case OSError(errno=number, strerror=str(reason)) if number in _OF_THE_MACHINE:
-            _drop_stdout()
-            where = f"{error.filename}: " if error.filename else ""
-            _print(f"coldwarm: {where}{reason}")
-            sys.exit(ExitCode.INTERNAL_ERROR)
+    _drop_stdout()
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        _print(f"coldwarm: {where}{error.strerror}")
+        sys.exit(ExitCode.INTERNAL_ERROR)
     import traceback
 
-    _drop_stdout()
     _print("".join(traceback.format_exception(error)).rstrip())
     _print(f"coldwarm: internal error: {''.join(traceback.format_exception_only(error)).strip()}")
     _print("  This is a defect of coldwarm, and says nothing about a model. Please report it with all of the above.")
     sys.exit(ExitCode.INTERNAL_ERROR)
+
+
+def open_missing_streams() -> None:
+    """Have a stdout and a stderr, also in a process that was begun without (``coldwarm list >&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _print(text: str) -> None:

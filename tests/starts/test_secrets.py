@@ -188,6 +188,19 @@ def test_a_file_of_any_size_is_overwritten_as_a_text_in_memory_is(
     assert left.decode().replace("*" * len(TOKEN), "#").replace("111111", "#") == expected
 
 
+@pytest.mark.parametrize("block", range(1, 20))
+def test_the_end_of_a_longer_number_is_no_number_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(secrets_module, "_BLOCK_BYTES", block)
+    path = tmp_path / "a.log"
+    for before in range(20):
+        content = "x" * before + "7123456 123456 1234567"
+        path.write_text(content)
+        Secrets({"pin_password": 123456}).remove_from_files([path])
+        assert path.read_text() == content.replace(" 123456 ", " 111111 ")
+
+
 def test_a_file_without_secrets_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("nothing")

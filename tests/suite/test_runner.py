@@ -10,6 +10,7 @@ import pytest
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.isolation import NewProcesses
+from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
@@ -142,6 +143,19 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             return warm_record()
 
     monkeypatch.setattr("coldwarm.suite.runner.Starter", Recorded)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_was_stopped_between_its_starts_has_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> StartRecord:
+        raise StoppedError
+
+    monkeypatch.setattr("coldwarm.suite.runner.Starter.warm", stopped)
+    runs = Runner(Store.create(tmp_path / "suite", ["a"]), Told(), time_limit=30)
+    runs.run([case("a")])
+    assert runs.results == []
 
 
 @pytest.mark.usefixtures("recorded")
