@@ -167,7 +167,6 @@ def to_set_again(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _masked_option(name: str, value: Any) -> Any:
-    # ``compilation_config.x`` may be one name in a mapping that was never nested.
     if _is_password(name):
         return _masked_leaves(value, numbers=True)
     if _is_token(name):
