@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from junitparser import JUnitXml
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.cli import main
+from coldwarm.cli import app, main
 from coldwarm.starts.record import Failure, StartKind
+from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, read_runs
 from tests.support.commands import Commands
@@ -174,17 +176,95 @@ def test_a_report_that_could_not_be_written_is_refused_before_anything_starts(as
     assert not (tmp_path / "out").exists()
 
 
-def test_judge_goes_by_the_catalog_as_it_is_now(ask: Ask, tmp_path: Path) -> None:
-    then = model_entry(id="mine", expect=[expectation(cold={SAVED: 2})])
-    suite = stored(tmp_path / "suite", RunResult.of(case_of(then), cold_record(), warm_record()))
-    assert ask("judge", suite).code == 1
-    folder = tmp_path / "catalog"
+MINE = 'id = "mine"\nname = "Mine"\nconfig = "mine.json"\nsource = "here"\nlayer_kinds = ["dense"]\n'
+EXPECTS_TWO = f'[[expect]]\nwhen = {{ device = "cpu" }}\nmeasured = "then"\ncold."{SAVED}" = 2\n'
+
+
+@pytest.fixture
+def my_catalog(tmp_path: Path) -> Path:
+    """A user's catalog with the model ``mine``, whose expectation healthy records do not meet."""
+    folder = tmp_path / "my catalog"
     folder.mkdir()
     (folder / "mine.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    (folder / "mine.toml").write_text(
-        'id = "mine"\nname = "Mine"\nconfig = "mine.json"\nsource = "here"\nlayer_kinds = ["dense"]\n'
-    )
-    assert ask("judge", suite, "--catalog", folder).code == 0
+    (folder / "mine.toml").write_text(MINE + EXPECTS_TWO)
+    return folder
+
+
+def run_of_mine(folder: Path, catalog: Path, word: str, **fields: object) -> Path:
+    """Store a healthy run of the model that `word` names, as `plan` makes its case; `fields` are put over those."""
+    [case] = plan(Catalog.read([catalog]), [word], device="cpu")
+    return stored(folder, RunResult.of(case.model_copy(update=fields), cold_record(), warm_record()))
+
+
+def test_judge_goes_by_the_catalog_as_it_is_now(ask: Ask, tmp_path: Path, my_catalog: Path) -> None:
+    suite = run_of_mine(tmp_path / "suite", my_catalog, "mine")
+    for catalog in ((), ("--catalog", my_catalog)):
+        assert ask("judge", suite, *catalog).code == 1
+    (my_catalog / "mine.toml").write_text(MINE)
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
+    assert ask("explain", suite, "--catalog", my_catalog).stdout.startswith("mine on vllm, cpu, piecewise: passed\n")
+    assert ask("judge", suite).code == 1, "without the catalog, the stored entry decides"
+
+
+def test_judge_of_a_model_named_by_a_path_goes_by_the_stored_entry(ask: Ask, tmp_path: Path, my_catalog: Path) -> None:
+    suite = run_of_mine(tmp_path / "suite", my_catalog, str(my_catalog / "mine.toml"))
+    (my_catalog / "mine.toml").write_text(MINE)
+    assert ask("judge", suite, "--catalog", my_catalog).code == 1
+
+
+@pytest.mark.parametrize("named", ["mine.toml", "moved.toml"])
+def test_judge_of_an_older_run_goes_by_the_catalog_that_is_given(
+    ask: Ask, tmp_path: Path, my_catalog: Path, named: str
+) -> None:
+    # Such a run has the TOML file's path, whether the model was named by that or by its id.
+    suite = run_of_mine(tmp_path / "suite", my_catalog, "mine", argument=str(my_catalog / named))
+    path = suite / "mine" / "case.json"
+    content = json.loads(path.read_bytes())
+    path.write_text(json.dumps({name: content[name] for name in content if name not in ("named_by_id", "catalog")}))
+    (my_catalog / "mine.toml").write_text(MINE)
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
+    assert ask("judge", suite).code == 1
+
+
+def test_judge_of_an_older_run_follows_its_file_to_another_id(ask: Ask, tmp_path: Path, my_catalog: Path) -> None:
+    case = case_of(model_entry(id="before", expect=[expectation(cold={SAVED: 2})]), argument=f"{my_catalog}/mine.toml")
+    suite = stored(tmp_path / "suite", RunResult.of(case, cold_record(), warm_record()))
+    (my_catalog / "mine.toml").write_text(MINE)
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
+
+
+def test_judge_of_a_users_config_does_not_take_a_users_model_of_that_name_for_it(
+    ask: Ask, tmp_path: Path, my_catalog: Path
+) -> None:
+    case = case_of(model_entry(id="mine"), argument="mine/config.json")
+    suite = stored(tmp_path / "suite", RunResult.of(case, cold_record(), warm_record()))
+    assert ask("judge", suite, "--catalog", my_catalog).code == 0
+
+
+def test_judge_does_not_take_a_packaged_model_for_one_of_a_users_catalog(
+    ask: Ask, tmp_path: Path, my_catalog: Path
+) -> None:
+    (my_catalog / "mine.toml").write_text(MINE)
+    entry = model_entry(id="glm-4.5")
+    for name, fields in (("a", {"named_by_id": True}), ("b", {"argument": f"{my_catalog}/glm-4.5.toml"})):
+        case = case_of(entry, **{"catalog": str(my_catalog) if name == "a" else None, **fields})
+        result = RunResult.of(case, cold_record(), warm_record())
+        assert ask("judge", stored(tmp_path / name, result), "--catalog", my_catalog).code == 0
+
+
+@pytest.mark.usefixtures("instant_launch")
+def test_the_command_that_runs_a_model_of_a_users_catalog_again_works(
+    ask: Ask, tmp_path: Path, my_catalog: Path
+) -> None:
+    ask("run", "mine", "--catalog", my_catalog, "--engine", "fake", "--output", "out")
+    [run] = read_runs(tmp_path / "out")
+    variables = [word for word in shlex.split(run.case.reproduce({})) if "=" in word]
+    words = shlex.split(run.case.reproduce({}))[2:]
+    assert variables == []
+    assert words[:3] == ["mine", "--catalog", str(my_catalog)]
+    ask("run", *words, "--output", "again")
+    [again] = read_runs(tmp_path / "again")
+    assert again.case == run.case
 
 
 def test_judge_of_a_users_config_does_not_take_a_packaged_model_of_that_name_for_it(ask: Ask, tmp_path: Path) -> None:
@@ -343,6 +423,45 @@ def test_run_sets_options_and_changes_those_of_the_warm_start(ask: Ask, tmp_path
     [run] = read_runs(tmp_path / "out")
     words = shlex.split(RunResult.of(run.case, run.cold, run.warm).again)
     assert words[-len(settings) :] == [word.replace("=bfloat16", '="bfloat16"') for word in settings]
+
+
+# Each option of `coldwarm run` that changes what is started, with a value that is not its default.
+REPRODUCED = {
+    "models": ["a.json"],
+    "engine": ["--engine", "fake"],
+    "device": ["--device", "cuda"],
+    "compilation": ["--compilation", "shipped"],
+    "aot_artifact": ["--aot-artifact", "bundled"],
+    "depth": ["--depth", "count"],
+    "isolation": ["--isolation", "spawn"],
+    "set_": ["--set", "a=1"],
+    "warm_set": ["--warm-set", "b=1"],
+    "warm_env": ["--warm-env", "VLLM_FAKE_X=1"],
+    "catalog": ["--catalog", "catalog"],
+}
+# Where results go, and when and how many starts are made at a time; what that changes is in their environment.
+CHANGES_NO_START = {"jobs", "timeout", "output", "json", "junit", "markdown"}
+
+
+def test_every_option_of_run_is_reproduced_or_changes_no_start() -> None:
+    command = typer.main.get_command(app)
+    options = {parameter.name for parameter in command.commands["run"].params}  # type: ignore[attr-defined]
+    assert options == REPRODUCED.keys() | CHANGES_NO_START
+
+
+@pytest.mark.usefixtures("instant_launch")
+@pytest.mark.parametrize("option", REPRODUCED)
+def test_the_command_that_runs_a_case_again_has_every_option(ask: Ask, tmp_path: Path, option: str) -> None:
+    model(tmp_path, "a")
+    (tmp_path / "catalog").mkdir()
+    model(tmp_path / "catalog", "mine")
+    (tmp_path / "catalog" / "mine.toml").write_text(MINE)
+    chosen = [] if option in ("models", "engine") else REPRODUCED[option]
+    ask("run", "mine" if option == "catalog" else "a.json", "--engine", "fake", *chosen, "--output", "out", "--json")
+    [run] = read_runs(tmp_path / "out")
+    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).again)
+    asked = REPRODUCED[option]
+    assert any(words[at : at + len(asked)] == asked for at in range(len(words))), words
 
 
 @pytest.mark.usefixtures("instant_launch")

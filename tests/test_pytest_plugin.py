@@ -138,14 +138,69 @@ def test_each_verdict_is_the_outcome_that_pytest_has_for_it(pytester: pytest.Pyt
     result.stdout.no_fnmatch_line("*def runtest*")
 
 
+def test_a_second_call_replaces_what_the_first_one_wrote(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]]
+) -> None:
+    options = ("--coldwarm", "--coldwarm-output", "out")
+    run(pytester, *options).assert_outcomes(passed=2)
+    [first] = read_runs(pytester.path / "out" / "a")
+    (pytester.path / "out" / "a" / "left.log").touch()
+    (pytester.path / "out" / "mine.txt").write_text("kept")
+    run(pytester, *options, "--deselect", "coldwarm::b").assert_outcomes(passed=1, deselected=1)
+    [second] = read_runs(pytester.path / "out" / "a")
+    assert first.cold is not None and second.cold is not None
+    assert second.cold.began > first.cold.began
+    assert not (pytester.path / "out" / "a" / "left.log").exists()
+    assert (pytester.path / "out" / "mine.txt").read_text() == "kept"
+    assert read_runs(pytester.path / "out" / "b"), "of a test that did not run again, the results stay"
+
+
 @pytest.mark.usefixtures("suite")
-def test_an_output_folder_of_a_former_suite_is_refused_in_words(pytester: pytest.Pytester) -> None:
-    options = ("--coldwarm", "--coldwarm-output", "out", "-k", "passes")
-    run(pytester, *options).assert_outcomes(passed=1, deselected=5)
-    assert (pytester.path / "out" / "passes" / "suite.json").is_file()
-    again = run(pytester, *options)
-    again.stdout.fnmatch_lines(["*suite.json is there already*"])
+@pytest.mark.parametrize("of", ["coldwarm run", "a suite of coldwarm run", "something else"])
+def test_an_output_folder_that_pytest_did_not_write_is_never_replaced(pytester: pytest.Pytester, of: str) -> None:
+    folder = pytester.path / "out" / "passes"
+    match of:
+        case "coldwarm run":
+            Store.create(folder, ["passes"])
+        case "a suite of coldwarm run":
+            # `coldwarm run --output out` has a folder of that name, too.
+            Store.create(pytester.path / "out", ["passes"]).keep_case(passed().case)
+        case _:
+            folder.mkdir(parents=True)
+            (folder / "mine.txt").touch()
+    before = sorted(folder.rglob("*"))
+    again = run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes")
+    again.assert_outcomes(failed=1, deselected=5)
+    again.stdout.fnmatch_lines(["*/out/passes was not written by pytest; choose another --coldwarm-output*"])
     again.stdout.no_fnmatch_line("*def runtest*")
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize("kind", ["file", "damaged", "link"])
+def test_an_output_folder_that_cannot_be_replaced_is_named(pytester: pytest.Pytester, kind: str) -> None:
+    folder = pytester.path / "out" / "passes"
+    folder.parent.mkdir()
+    if kind == "file":
+        folder.touch()
+    elif kind == "damaged":
+        folder.mkdir()
+        (folder / "suite.json").write_text("{")
+    else:
+        Store.create(pytester.path / "elsewhere", ["passes"], written_by="pytest")
+        folder.symlink_to(pytester.path / "elsewhere")
+    again = run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes")
+    again.assert_outcomes(failed=1, deselected=5)
+    again.stdout.fnmatch_lines(["*out/passes*"])
+    again.stdout.no_fnmatch_line("*def runtest*")
+    assert folder.exists()
+    assert kind != "link" or (pytester.path / "elsewhere" / "suite.json").is_file()
+
+
+@pytest.mark.usefixtures("suite")
+def test_an_empty_output_folder_is_taken(pytester: pytest.Pytester) -> None:
+    (pytester.path / "out" / "passes").mkdir(parents=True)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes").assert_outcomes(passed=1, deselected=5)
 
 
 @pytest.fixture
@@ -190,6 +245,21 @@ def test_the_engine_is_imported_once_for_all_tests(
     assert (pytester.path / "out" / "a" / "fork-server-0.log").is_file()
     assert not (pytester.path / "out" / "b" / "fork-server-0.log").exists()
     assert made_by(pytester.path / "out" / "a") == made_by(pytester.path / "out" / "b") == {"fork"}
+
+
+def test_logs_of_fork_servers_hold_no_secrets(
+    pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LEAKS", str(pytester.path / "seen.json"))
+    monkeypatch.setenv("HF_TOKEN", "hunter2-0a1b2c")
+    entries = [case_of(model_entry(id=name), engine="fake", config=tiny_config(), aot_artifact=name) for name in "ab"]
+    monkeypatch.setattr(pytest_suite, "plan", lambda *_, **__: entries)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
+    # Each case needs a server of its own; the second one's log is beside the first one's.
+    logs = sorted((pytester.path / "out" / "a+a").glob("fork-server-*.log"))
+    assert [log.name for log in logs] == ["fork-server-0.log", "fork-server-1.log"]
+    for log in logs:
+        assert "'HF_TOKEN': '**************'" in log.read_text()
 
 
 def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(

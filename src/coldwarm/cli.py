@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from coldwarm.cli_ci import ci
+from coldwarm.cli_errors import Commands, end_with, open_missing_streams
 from coldwarm.cli_options import (
     AotArtifactOption,
     CatalogOption,
@@ -33,12 +34,13 @@ from coldwarm.cli_options import (
     WarmSetOption,
 )
 from coldwarm.cli_results import exit_with, stdout, write_results
-from coldwarm.errors import ColdwarmError, UsageError
+from coldwarm.errors import UsageError
 from coldwarm.exit_codes import ExitCode
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.isolation import IsolationKind
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +49,9 @@ app = typer.Typer(
     A cold start (every compile cache empty) must compile only what is unique; a warm start (exactly the caches
     that the cold one left) must compile nothing. coldwarm says whether that holds, and if not, what broke.""",
 )
+
+
+_EXIT_CODES_WITHOUT_VERDICT = "Exit codes: 0; 2 usage or catalog error; 4 internal error."
 
 
 def _print_version(asked: bool) -> None:
@@ -67,7 +72,7 @@ def _of_all_commands(
 
 @app.command(
     epilog="Exit codes: 0 all passed or known, 1 a model failed, 2 usage or catalog error (nothing was started), "
-    "3 a start crashed or timed out, 130 interrupted."
+    "3 a start crashed or timed out, 4 internal error or full disk (no verdict), 130 interrupted."
 )
 def run(
     models: ModelsArgument = None,
@@ -108,7 +113,7 @@ def run(
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.console import PlainConsole
-    from coldwarm.report.junit import check_writable
+    from coldwarm.report.files import check_writable, remove_stale
     from coldwarm.report.live import live_view
     from coldwarm.starts.case import Changes
     from coldwarm.starts.options import parse_options, parse_variables
@@ -132,12 +137,15 @@ def run(
             options=parse_options(warm_set or [], flag="--warm-set"),
         ),
     )
-    for report in (junit, markdown):
-        if report is not None:
-            check_writable(report)
+    reports = [report for report in (junit, markdown) if report is not None]
+    for report in reports:
+        check_writable(report)
     store = Store.create(output, [case.name for case in cases])
+    for report in reports:
+        remove_stale(report)
     progress = PlainConsole(stderr=True)
     interrupted = False
+    broken: Exception | None = None
     with orderly_interrupt():
         view = live_view(progress, len(cases))
         runner = Runner(store, view, time_limit=timeout, jobs=jobs or chosen_jobs(cases), isolation=isolation)
@@ -146,15 +154,25 @@ def run(
                 runner.run(cases)
         except KeyboardInterrupt:
             interrupted = True
-    write_results(runner.results, json=json, junit=junit, markdown=markdown)
+        except Exception as error:
+            broken = error
+    # What was measured is reported, also if the suite could not be finished.
+    try:
+        write_results(runner.results, json=json, junit=junit, markdown=markdown)
+    except UsageError as error:
+        progress.print(f"coldwarm: {error}", soft_wrap=True)
+        # Exit code 2 would say that nothing was started.
+        broken = broken or typer.Exit(ExitCode.INTERNAL_ERROR)
     progress.print(f"records: {store.folder}", soft_wrap=True)
     if interrupted:
         progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
+    if broken is not None:
+        raise broken
     exit_with(runner.results)
 
 
-@app.command("list")
+@app.command("list", epilog=_EXIT_CODES_WITHOUT_VERDICT)
 def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None:
     """List the catalog: each model, its layers, and where it can run."""
     from coldwarm.catalog.catalog import Catalog
@@ -167,26 +185,26 @@ def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None
         stdout().print(models_as_table(models))
 
 
-@app.command()
+@app.command(epilog=_EXIT_CODES_WITHOUT_VERDICT)
 def show(
     what: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's id or path, or the folder of a run.")],
     catalog: CatalogOption = None,
 ) -> None:
     """Show one model of the catalog (what is started, why it deviates, what is expected), or the checks of a run."""
-    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.catalog.catalog import Catalog, is_file
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
     from coldwarm.suite.judging import judge_again
 
     folder = Path(what)
-    if (folder / "suite.json").is_file() or (folder / "case.json").is_file():
+    if is_file(folder / "suite.json") or is_file(folder / "case.json"):
         for result in judge_again(folder, Catalog.read(catalog or [])):
             print_run(stdout(), result)
     else:
         print_model(stdout(), Catalog.read(catalog or []).resolve(what))
 
 
-@app.command(epilog="Exit codes: 0 explained, whatever was found; 2 usage error.")
+@app.command(epilog="Exit codes: 0 explained, whatever was found; 2 usage error; 4 internal error.")
 def explain(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a suite, or of one run in it.")],
     model: Annotated[str | None, typer.Argument(help="One model of the suite.", show_default="all")] = None,
@@ -234,7 +252,8 @@ def judge(
 ) -> None:
     """Judge stored records again, without an engine or torch.
 
-    The catalog as it is now decides; a model that is no longer in it is judged by the entry that was stored with it.
+    The catalog as it is now decides: give the --catalog that the models were run from. A model that is no longer in
+    it, or that was named by a path, is judged by the entry that was stored with it.
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.suite.judging import judge_again
@@ -250,17 +269,17 @@ def judge(
     exit_with(results)
 
 
-app.command("ci")(ci)
+app.command("ci", epilog=_EXIT_CODES_WITHOUT_VERDICT)(ci)
 
 
 def main() -> None:
-    """Run the command line; errors that the user can mend are printed as one message, exit code 2."""
+    """Run the command line; every exception ends as a message and an exit code (`coldwarm.exit_codes`)."""
+    open_missing_streams()
     try:
-        app(prog_name="coldwarm")
-    except ColdwarmError as error:
-        sys.stderr.write(f"coldwarm: {error}\n")
-        sys.exit(ExitCode.USAGE)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(ExitCode.HEALTHY)
+        try:
+            app(prog_name="coldwarm")
+        finally:
+            # Here, where an error can still be reported; Python's own flush at its exit would end with 120.
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        end_with(error)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 class ColdwarmError(Exception):
-    """Something the user can mend; the command line prints it as one message and exits with 2."""
+    """Something the user can mend; the command line prints it as one message and exits with 2.
+
+    Any other exception is an internal error, with exit code 4 (`coldwarm.exit_codes`).
+    """
 
 
 class UsageError(ColdwarmError):
@@ -32,6 +36,15 @@ class CatalogError(ColdwarmError):
         self.line = line
         where = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{where}: {f'{key}: ' if key else ''}{problem}")
+
+
+@contextmanager
+def unreadable_as_usage_error() -> Iterator[None]:
+    """Raise `UsageError`, with file and reason, if a file that a user named cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename or 'a file'}: {error.strerror or error}") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

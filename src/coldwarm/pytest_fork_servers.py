@@ -10,6 +10,7 @@ import pytest
 
 from coldwarm.starts.caches import temporary_root
 from coldwarm.starts.fork_servers import ForkServers
+from coldwarm.starts.secrets import Secrets
 
 _SHARED = pytest.StashKey[ForkServers]()
 
@@ -36,6 +37,12 @@ def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> For
         config.add_cleanup(ended_with_pytest.close)
         scratch = ended_with_pytest.enter_context(temporary_root())
         servers = ForkServers(scratch, logs, time_limit=time_limit)
+        # Called in the reverse order: first the servers end.
+        ended_with_pytest.callback(_remove_secrets, logs)
         ended_with_pytest.callback(servers.close)
         config.stash[_SHARED] = servers
     return servers
+
+
+def _remove_secrets(logs: Path) -> None:
+    Secrets(os.environ).remove_from_files(logs.glob("fork-server-*.log"))

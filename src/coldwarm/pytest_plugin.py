@@ -54,7 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--coldwarm-timeout", metavar="S", type=float, default=600.0, help="Seconds that one start may take."
     )
-    group.addoption("--coldwarm-output", metavar="DIR", help="Where records, logs and traces are kept, a folder each.")
+    group.addoption(
+        "--coldwarm-output",
+        metavar="DIR",
+        help="Where records, logs and traces are kept, a folder for each test. A test that runs again replaces its "
+        "folder; one that pytest did not write is never replaced, and fails the test "
+        "(default: a new folder below coldwarm-runs each time).",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

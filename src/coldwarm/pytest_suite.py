@@ -89,9 +89,10 @@ class ModelTest(pytest.Item):
 
     def _new_store(self) -> Store:
         output = self.config.getoption("--coldwarm-output")
+        if not output:
+            return Store.create(None, [self.case.name])
         # Absolute: fork servers keep what they print there, also when a later test has gone elsewhere.
-        folder = Path(output).absolute() / self.case.name if output else None
-        return Store.create(folder, [self.case.name])
+        return Store.replace(Path(output).absolute() / self.case.name, [self.case.name])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Tell the verdict in words, without a traceback."""

@@ -66,6 +66,11 @@ def test_reproduce_never_sets_a_variable_to_a_mask(monkeypatch: pytest.MonkeyPat
     assert "not recorded" not in command
 
 
+def test_reproduce_leaves_out_secrets_that_an_older_version_recorded() -> None:
+    command = case_of(options={"hf_token": "hunter2"}).reproduce({"VLLM_HOST_PASSWD": "hunter2", "VLLM_X": "1"})
+    assert command == "VLLM_X=1 coldwarm run tiny --device cpu"
+
+
 def test_a_case_with_a_mode_of_its_own_has_a_name_of_its_own_and_says_so() -> None:
     case = of("cpu")
     assert case.name == case.model_id

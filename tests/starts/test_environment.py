@@ -100,7 +100,9 @@ def test_what_changes_compilation_is_recorded_in_order() -> None:
     assert list(recorded(user)) == ["CXX", "OMP_NUM_THREADS", "TORCH_LOGS", "VLLM_USE_AOT_COMPILE"]
 
 
-@pytest.mark.parametrize("name", ["VLLM_API_KEY", "TORCH_HUB_TOKEN", "VLLM_S3_SECRET", "TORCH_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["VLLM_API_KEY", "TORCH_HUB_TOKEN", "VLLM_S3_SECRET", "TORCH_PASSWORD", "VLLM_HOST_PASSWD"]
+)
 def test_secrets_are_masked(name: str) -> None:
     assert "hunter2" not in str(recorded({name: "hunter2"}))
     assert name in recorded({name: "hunter2"})

@@ -200,6 +200,17 @@ class TestWithAFakeEngine:
         starter(tmp_path, options={"a": 1}, behaves="raises").cold()
         assert kept_keys(tmp_path, "cold").factors == {"options": {"a": "1"}}
 
+    def test_its_request_and_result_are_private_and_without_secrets_at_the_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_LEAKS", str(tmp_path / "seen.json"))
+        starter(tmp_path, options={"hf_token": "hunter2-0a1b2c"}, behaves="raises").cold()
+        assert "hunter2-0a1b2c" in (tmp_path / "seen.json").read_text()
+        for name in ("cold.request.json", "cold.result.json"):
+            path = tmp_path / "scratch" / name
+            assert "hunter2" not in path.read_text()
+            assert path.stat().st_mode & 0o077 == 0
+
     def test_a_crash_is_told_with_its_phase_and_traceback(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="raises").cold()
         assert record.outcome is Outcome.CRASHED

@@ -10,6 +10,7 @@ import pytest
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.isolation import NewProcesses
+from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
@@ -91,6 +92,19 @@ def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("fake_engine")
+def test_an_interrupted_start_leaves_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_LEAKS", str(tmp_path / "seen.json"))
+    monkeypatch.setenv("HF_TOKEN", "hunter2-0a1b2c")
+    runs = runner(tmp_path, Told(interrupt_at="a cold: exit"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run([case("a")])
+    for name in ("cold.log", "cold.trace/trace.log"):
+        text = (tmp_path / "suite" / "a" / name).read_text()
+        assert "'HF_TOKEN': '**************'" in text
+        assert "hunter2" not in text
+
+
 class Shared(NewProcesses):
     """What makes processes for several suites."""
 
@@ -129,6 +143,19 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             return warm_record()
 
     monkeypatch.setattr("coldwarm.suite.runner.Starter", Recorded)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_was_stopped_between_its_starts_has_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> StartRecord:
+        raise StoppedError
+
+    monkeypatch.setattr("coldwarm.suite.runner.Starter.warm", stopped)
+    runs = Runner(Store.create(tmp_path / "suite", ["a"]), Told(), time_limit=30)
+    runs.run([case("a")])
+    assert runs.results == []
 
 
 @pytest.mark.usefixtures("recorded")

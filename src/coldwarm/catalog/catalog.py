@@ -26,6 +26,11 @@ class CatalogModel:
     """The TOML file, or the bare config.json."""
     config_path: Path
 
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it comes with coldwarm, and not from a user's folder."""
+        return self.path.parent == PACKAGED
+
 
 class Catalog:
     """The models of one or more folders, by id, in the order of their ids."""
@@ -66,7 +71,7 @@ class Catalog:
         if (model := self.get(word)) is not None:
             return model
         path = Path(word)
-        if word and _is_file(path / "config.json"):
+        if word and is_file(path / "config.json"):
             path = path / "config.json"
         if path.suffix == ".toml":
             return read_model(path)
@@ -83,13 +88,13 @@ def read_model(path: Path) -> CatalogModel:
     """Read a model's TOML file and the config beside it."""
     entry = read_entry(path)
     config_path = path.parent / entry.config
-    if not _is_file(config_path):
+    if not is_file(config_path):
         raise CatalogError(path, f"no such file: {config_path}", key="config")
     config_path = config_path.resolve()
     return CatalogModel(entry, read_config(config_path), path, config_path)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether `path` is a file; what cannot be a path at all (too long, a NUL, a loop of links) is none."""
     try:
         return path.is_file()
@@ -98,9 +103,13 @@ def _is_file(path: Path) -> bool:
 
 
 def _models_in(folder: Path) -> list[CatalogModel]:
-    if not folder.is_dir():
-        raise UsageError(f"no such catalog folder: {folder}")
-    files = sorted(folder.glob("*.toml"))
+    try:
+        # `Path.glob` finds nothing in a folder that cannot be read.
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(".toml"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"no such catalog folder: {folder}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the catalog folder {folder}: {error.strerror}") from error
     if not files:
         raise UsageError(f"no *.toml file in the catalog folder {folder}")
     return [read_model(path) for path in files]

@@ -7,28 +7,14 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from coldwarm.errors import UsageError
 from coldwarm.explain.finding import Finding
 from coldwarm.report.explanation_view import finding_lines
+from coldwarm.report.files import remove_stale, write_report
 from coldwarm.suite.result import RunResult
 from coldwarm.verdict.verdict import Status
 
 # What XML 1.0 cannot hold, and the colours of a terminal.
 _NOT_XML = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def check_writable(path: Path) -> None:
-    """Find out now whether a report can be written to `path`, and not after minutes of work.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_junit(path: Path, results: list[RunResult]) -> None:
@@ -39,15 +25,12 @@ def write_junit(path: Path, results: list[RunResult]) -> None:
     Raises:
         UsageError: The file cannot be written.
     """
+    remove_stale(path)
     suite = TestSuite("coldwarm")
     suite.add_testcases([_case(result) for result in results])
     xml = JUnitXml()
     xml.add_testsuite(suite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        xml.write(str(path), pretty=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    write_report(path, lambda file: xml.write(str(file), pretty=True))
 
 
 def _case(result: RunResult) -> TestCase:

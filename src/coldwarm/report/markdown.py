@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from coldwarm.errors import UsageError
 from coldwarm.report.explanation_view import short_lines
+from coldwarm.report.files import remove_stale, write_report
 from coldwarm.report.footnotes import footnotes
 from coldwarm.report.table import HEADINGS, row
 from coldwarm.starts.phases import in_order
@@ -20,11 +20,9 @@ def write_markdown(path: Path, results: list[RunResult]) -> None:
     Raises:
         UsageError: The file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_markdown(results), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    remove_stale(path)
+    text = to_markdown(results)
+    write_report(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def to_markdown(results: list[RunResult]) -> str:

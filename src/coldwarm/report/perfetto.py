@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from coldwarm.errors import UsageError
+from coldwarm.errors import unreadable_as_usage_error
+from coldwarm.report.files import remove_stale, write_report
 from coldwarm.starts.record import StartRecord
 from coldwarm.trace.kinds import SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile, read_trace
@@ -22,19 +23,18 @@ def write_perfetto(path: Path, folder: Path, records: list[StartRecord]) -> None
     """Write `records`, whose traces lie in `folder`, to `path`; every start begins at 0.
 
     Raises:
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, or a trace cannot be read.
     """
+    remove_stale(path)
     events: list[dict[str, Any]] = []
     for process, record in enumerate(records, start=1):
         events += _start_events(process, record)
         spans = _Spans(process, record)
-        read_trace(folder / f"{record.kind}.trace", spans)
+        with unreadable_as_usage_error():
+            read_trace(folder / f"{record.kind}.trace", spans)
         events += spans.events
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    content = orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
+    write_report(path, lambda file: file.write_bytes(content))
 
 
 def _start_events(process: int, record: StartRecord) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from coldwarm.starts.options import flatten
 from coldwarm.starts.record import StartRecord
+from coldwarm.starts.secrets import Secrets
 from coldwarm.suite.result import RunResult
 
 
@@ -46,7 +48,11 @@ def _start_lines(record: StartRecord) -> list[str]:
         versions = (f"{name} {version}" for name, version in sorted(record.facts.versions.items()))
         lines.append("    versions  " + ", ".join(versions))
     if record.environment:
-        lines.append("    environment  " + ", ".join(f"{name}={value}" for name, value in record.environment.items()))
+        variables = Secrets(record.environment).environment(record.environment)
+        lines.append("    environment  " + ", ".join(f"{name}={value}" for name, value in variables.items()))
+    if record.options:
+        options = flatten(Secrets(record.options).options(record.options))
+        lines.append("    options  " + ", ".join(f"{name}={value}" for name, value in options.items()))
     if record.overridden:
         lines.append("    replaced to isolate the start  " + ", ".join(record.overridden))
     lines += [f"    {message.level} {message.logger}: {message.text}" for message in record.messages]

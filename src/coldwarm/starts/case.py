@@ -13,9 +13,12 @@ from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
 from coldwarm.starts.depth import Depth
-from coldwarm.starts.environment import masked, recorded, to_set_again
+from coldwarm.starts.environment import recorded
 from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.options import flatten
+from coldwarm.starts.secrets import Secrets, to_set_again
+
+DEFAULT_ENGINE = "vllm"
 
 
 class Changes(BaseModel):
@@ -27,7 +30,11 @@ class Changes(BaseModel):
 
     @field_serializer("environment")
     def _without_secrets(self, environment: dict[str, str]) -> dict[str, str]:
-        return {name: masked(name, value) for name, value in environment.items()}
+        return Secrets(environment).environment(environment)
+
+    @field_serializer("options")
+    def _options_without_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
+        return Secrets(options).options(options)
 
 
 class Case(BaseModel):
@@ -36,6 +43,11 @@ class Case(BaseModel):
     entry: ModelEntry
     argument: str
     """What names the model on a command line: its id, or a path."""
+    named_by_id: bool | None = None
+    """Whether `argument` is an id of a catalog; None: not recorded, and `argument` is the id of a packaged model, or a
+    path, also if the model of a user's catalog was named by its id."""
+    catalog: str | None = None
+    """The user's folder whose model `argument` is the id of; None: it is a packaged model's, or a path."""
     engine: str
     device: str
     compilation: str
@@ -49,6 +61,15 @@ class Case(BaseModel):
     """``bundled`` or ``separate``; None: as the engine has it by default, or by the user's environment."""
     depth: Depth = Depth.FULL
     warm_changes: Changes = Field(default_factory=Changes)
+
+    @field_serializer("options")
+    def _options_without_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self.secrets().options(options)
+
+    @field_serializer("warm_changes")
+    def _changes_without_secrets(self, changes: Changes) -> dict[str, Any]:
+        content: dict[str, Any] = self.secrets().tree(changes.model_dump())
+        return content
 
     @classmethod
     def of(cls, model: CatalogModel, argument: str, *, engine: str, device: str, compilation: str) -> Case:
@@ -79,14 +100,35 @@ class Case(BaseModel):
         """What tells the case from others of its suite; names its folder."""
         return self.model_id if self.aot_artifact is None else f"{self.model_id}+{self.aot_artifact}"
 
+    def secrets(self, *changes: Changes) -> Secrets:
+        """The values of the secrets that a start of this case may print.
+
+        Args:
+            changes: What a start has otherwise than the case says.
+        """
+        settings: list[Mapping[str, Any]] = [os.environ, self.options]
+        for each in (self.warm_changes, *changes):
+            settings += [each.environment, each.options]
+        return Secrets(*settings)
+
     def reproduce(
         self, environment: dict[str, str] | None = None, isolation: IsolationKind = IsolationKind.FORK
     ) -> str:
         """The shell command that runs this case alone, with the user's variables that change compilation, in processes
-        that are made alike."""
-        variables = to_set_again(recorded(os.environ) if environment is None else environment)
+        that are made alike.
+
+        Secrets are left out, whether variables or options: they are not recorded, and have to be set again by hand.
+        """
+        secrets = self.secrets()
+        variables = recorded(os.environ) if environment is None else environment
+        variables = to_set_again(secrets.environment(variables))
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        words += ["coldwarm", "run", shlex.quote(self.argument), "--device", self.device]
+        words += ["coldwarm", "run", shlex.quote(self.argument)]
+        if self.catalog is not None:
+            words += ["--catalog", shlex.quote(self.catalog)]
+        if self.engine != DEFAULT_ENGINE:
+            words += ["--engine", shlex.quote(self.engine)]
+        words += ["--device", self.device]
         if self.compilation != "piecewise":
             words += ["--compilation", self.compilation]
         if self.aot_artifact is not None:
@@ -95,11 +137,11 @@ class Case(BaseModel):
             words += ["--depth", self.depth]
         if isolation is not IsolationKind.FORK:
             words += ["--isolation", isolation]
-        words += _as_words("--set", flatten(self.options))
-        words += _as_words("--warm-set", flatten(self.warm_changes.options))
-        words += _as_words("--warm-env", to_set_again(self.warm_changes.model_dump()["environment"]))
+        words += _as_words("--set", flatten(secrets.options(self.options)))
+        words += _as_words("--warm-set", flatten(secrets.options(self.warm_changes.options)))
+        words += _as_words("--warm-env", secrets.environment(self.warm_changes.environment))
         return " ".join(words)
 
 
 def _as_words(flag: str, values: Mapping[str, str]) -> list[str]:
-    return [word for name, value in values.items() for word in (flag, shlex.quote(f"{name}={value}"))]
+    return [word for name, value in to_set_again(values).items() for word in (flag, shlex.quote(f"{name}={value}"))]

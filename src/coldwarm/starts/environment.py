@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coldwarm.starts.caches import CACHE_VARIABLES, Caches
+from coldwarm.starts.secrets import Secrets
+from coldwarm.starts.secrets import masked as masked
 
 # Variables that change what is compiled, how, or with which key.
 _CHANGES_COMPILATION = re.compile(
     r"^((VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
     r"|CUDA_HOME|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|LD_PRELOAD|PYTHONHASHSEED)$"
 )
-_SECRET = re.compile(r"_(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY|CREDENTIALS?)$")
-_MASK = "(set, not recorded)"
 
 TOKEN_VARIABLE = "COLDWARM_START"
 """Marks every process of a start."""
@@ -68,21 +68,13 @@ def environment_of_start(
 
 def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
-    return {
-        name: masked(name, value.encode("utf-8", "backslashreplace").decode())
+    changing = {
+        name: value
         for name, value in sorted(user.items())
         if _CHANGES_COMPILATION.match(name) and name not in _SET_BY_COLDWARM
     }
-
-
-def masked(name: str, value: str) -> str:
-    """`value`, or a mask where the variable's name tells that it is a secret."""
-    return _MASK if _SECRET.search(name) else value
-
-
-def to_set_again(recorded_environment: Mapping[str, str]) -> dict[str, str]:
-    """Those of the recorded variables that can be set again: all but the masked ones."""
-    return {name: value for name, value in recorded_environment.items() if value != _MASK}
+    shown = Secrets(user).environment(changing)
+    return {name: value.encode("utf-8", "backslashreplace").decode() for name, value in shown.items()}
 
 
 def overridden(user: Mapping[str, str] = os.environ) -> list[str]:

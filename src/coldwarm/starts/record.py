@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from coldwarm.starts.bytecode import MissingBytecode
 from coldwarm.starts.cache_files import CacheContent, FileChange
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.phases import Phase, Step
+from coldwarm.starts.secrets import Secrets
 from coldwarm.trace.compiler_work import CompilerWork
 
 SCHEMA_VERSION = 1
@@ -140,3 +141,11 @@ class StartRecord(BaseModel):
     """What Python compiled from source until the start's end, in the process that it was forked from too; None: not
     recorded."""
     failure: Failure | None = None
+
+    @field_serializer("environment")
+    def _environment_without_secrets(self, environment: dict[str, str]) -> dict[str, str]:
+        return Secrets(environment).environment(environment)
+
+    @field_serializer("options")
+    def _options_without_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
+        return Secrets(options).options(options)

@@ -108,6 +108,7 @@ class Starter:
         result = self._scratch / f"{name}.result.json"
         read_end, write_end = os.pipe()
         request = self._scratch / f"{name}.request.json"
+        request.touch(mode=0o600)  # its options may hold secrets
         request.write_text(
             StartRequest(
                 engine=case.engine,
@@ -152,6 +153,7 @@ class Starter:
             on_phase=on_phase,
             stop=self._stop,
         )
+        case.secrets(changed).remove_from_start(log=log, trace=trace, request=request, result=result)
         worker = _read_result(result)
         failure = _failure(worker, ended, self._time_limit, log)
         after = self._caches.manifest()

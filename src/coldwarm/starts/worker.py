@@ -68,6 +68,7 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
     # Linux counts ru_maxrss in KiB.
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unfinished = request.result.with_suffix(".part")
+    unfinished.touch(mode=0o600)  # it is written before secrets are removed from it
     unfinished.write_text(result.model_dump_json())
     unfinished.replace(request.result)
     progress.enter("exit")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.errors import UsageError, nearest
+from coldwarm.errors import UsageError, nearest, unreadable_as_usage_error
 from coldwarm.explain.explanation import explain
 from coldwarm.suite.judging import judge_run
 from coldwarm.suite.result import RunResult
@@ -17,7 +17,8 @@ def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tup
     """Explain the runs in `folder` that were made, or the one of `model`; each with its folder.
 
     Raises:
-        UsageError: `folder` holds no run that can be read, none of `model`, or none that was made.
+        UsageError: `folder` holds no run that can be read, none of `model`, or none that was made; or a trace cannot be
+            read.
     """
     runs = [run for run in read_runs(folder) if run.cold is not None]
     if model is not None:
@@ -34,4 +35,5 @@ def _explain(run: StoredRun, result: RunResult) -> RunResult:
     # Traces are large, and records are often kept without them.
     if run.explanation is not None and not any((run.folder / "cold.trace").glob("*.log")):
         return result
-    return replace(result, explanation=explain(run.folder, run.cold, run.warm))
+    with unreadable_as_usage_error():
+        return replace(result, explanation=explain(run.folder, run.cold, run.warm))

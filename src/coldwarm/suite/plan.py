@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coldwarm.catalog.catalog import PACKAGED, Catalog, CatalogModel
+from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.catalog.conditions import DEVICES, Circumstances
 from coldwarm.catalog.entry import Expectation, KnownIssue
 from coldwarm.engines.engine import Installation, load_installation
@@ -49,7 +49,8 @@ def plan(
         raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
     _check_depth(depth, compilation, warm_changes or Changes())
-    models = [catalog.resolve(word) for word in words] or catalog.models()
+    models = [(catalog.resolve(word), catalog.get(word) is not None) for word in words]
+    models = models or [(model, True) for model in catalog.models()]
     cases = [
         prepared.model_copy(
             update={
@@ -59,7 +60,7 @@ def plan(
                 "warm_changes": warm_changes or Changes(),
             }
         )
-        for prepared in (_prepare(model, installation, device, compilation) for model in models)
+        for prepared in (_prepare(model, by_id, installation, device, compilation) for model, by_id in models)
         for kept in (dict.fromkeys(aot_artifacts) or (None,))
     ]
     _check_ids(cases)
@@ -77,9 +78,11 @@ def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
         raise UsageError("--depth trace makes no warm start, so that nothing can be changed for it")
 
 
-def _prepare(model: CatalogModel, installation: Installation, device: str, compilation: str) -> Case:
-    argument = model.entry.id if model.path.parent == PACKAGED else str(model.path)
+def _prepare(model: CatalogModel, by_id: bool, installation: Installation, device: str, compilation: str) -> Case:
+    argument = model.entry.id if by_id else str(model.path)
     case = Case.of(model, argument, engine=installation.name, device=device, compilation=compilation)
+    folder = str(model.path.parent) if by_id and not model.is_packaged else None
+    case = case.model_copy(update={"named_by_id": by_id, "catalog": folder})
     if case.entry.unsupported_on(device, compilation) is None:
         installation.check_config(case.config, model.config_path)
         _check_counter_names(model, installation)

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 
@@ -75,7 +74,12 @@ class Runner:
         """
         at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
         self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
-        with temporary_root() as root, self._isolated(root), ThreadPoolExecutor(self._jobs) as pool:
+        with (
+            temporary_root() as root,
+            self._logs_without_secrets(cases),
+            self._isolated(root),
+            ThreadPoolExecutor(self._jobs) as pool,
+        ):
             numbered = sorted(enumerate(cases), key=lambda numbered: seconds_of(numbered[1]), reverse=True)
             runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
             try:
@@ -100,18 +104,42 @@ class Runner:
         finally:
             self._isolation.close()
 
+    @contextmanager
+    def _logs_without_secrets(self, cases: list[Case]) -> Iterator[None]:
+        """Remove secrets from what fork servers printed while they imported the engine."""
+        try:
+            yield
+        finally:
+            for case in cases:
+                case.secrets().remove_from_files(self._store.folder.glob("fork-server-*.log"))
+
     def _make(self, number: int, case: Case, scratch: Path) -> None:
         if self._stop.is_set():
             raise StoppedError
         try:
-            result = self._run(case, scratch)
-            self._finished[number] = result
+            result = self._run(number, case, scratch)
             self._tell(self._watcher.run_ended, result)
         except BaseException:
             self._stop.set()
             raise
 
-    def _run(self, case: Case, scratch: Path) -> RunResult:
+    def _run(self, number: int, case: Case, scratch: Path) -> RunResult:
+        records: dict[StartKind, StartRecord] = {}
+        try:
+            explanation = self._start_both(case, scratch, records)
+        except StoppedError:
+            raise
+        except Exception:
+            # What was measured is reported, also if it could not be stored.
+            if records:
+                self._finished[number] = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM))
+            raise
+        result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
+        self._finished[number] = result
+        self._store.keep_verdict(case, result.verdict)
+        return result
+
+    def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
         self._store.keep_case(case)
         cold = warm = None
         if _runs(case):
@@ -125,17 +153,15 @@ class Runner:
                 cores=self._share,
                 stop=self._stop,
             )
-            cold = self._start(case, starter, StartKind.COLD)
+            cold = self._start(case, starter, StartKind.COLD, records)
             if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
-                warm = self._start(case, starter, StartKind.WARM)
+                warm = self._start(case, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
-        explanation = None
-        if cold is not None:
-            explanation = self._explain(case, cold, warm)
-            self._store.keep_explanation(case, explanation)
-        result = RunResult.of(case, cold, warm, explanation)
-        self._store.keep_verdict(case, result.verdict)
-        return result
+        if cold is None:
+            return None
+        explanation = self._explain(case, cold, warm)
+        self._store.keep_explanation(case, explanation)
+        return explanation
 
     def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
         try:
@@ -144,15 +170,27 @@ class Runner:
             # What was measured stands, explained or not; `coldwarm explain` shows the traceback.
             return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"])
 
-    def _start(self, case: Case, starter: Starter, kind: StartKind) -> StartRecord:
+    def _start(
+        self, case: Case, starter: Starter, kind: StartKind, records: dict[StartKind, StartRecord]
+    ) -> StartRecord:
         self._tell(self._watcher.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
+        secrets = case.secrets()
         running = self._running.begin()
         try:
-            record = start(partial(self._tell, self._watcher.phase_began, case, kind))
+            # A phase may hold an exception's text.
+            record = start(lambda phase: self._tell(self._watcher.phase_began, case, kind, secrets.text(phase)))
+        except BaseException:
+            # It was interrupted before it removed them itself.
+            folder = self._store.folder_of(case)
+            secrets.remove_from_files(folder.glob("*.log"))
+            secrets.remove_from_traces(folder.glob("*.trace"))
+            raise
         finally:
             side_by_side = self._running.end(running)
-        record = record.model_copy(update={"side_by_side": side_by_side})
+        shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
+        record = record.model_copy(update={"side_by_side": side_by_side, **shown})
+        records[kind] = record
         self._store.keep_start(case, record)
         self._tell(self._watcher.start_ended, case, record)
         return record

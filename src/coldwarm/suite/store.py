@@ -7,18 +7,20 @@ A suite's folder holds ``suite.json`` and a folder for each model with ``case.js
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_serializer
 
 from coldwarm import __version__
-from coldwarm.errors import UsageError
+from coldwarm.errors import UsageError, unreadable_as_usage_error
 from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.case import Case
 from coldwarm.starts.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.starts.secrets import Secrets, masked_argv
 from coldwarm.verdict.verdict import Verdict
 
 DEFAULT_PARENT = Path("coldwarm-runs")
@@ -35,6 +37,12 @@ class SuiteRecord(BaseModel):
     command: list[str]
     models: list[str]
     """In the order in which they run."""
+    written_by: Literal["run", "pytest"] = "run"
+    """``pytest``: a later call of pytest may replace it."""
+
+    @field_serializer("command")
+    def _command_without_secrets(self, command: list[str]) -> list[str]:
+        return [Secrets.of_command(command).text(word) for word in masked_argv(command)]
 
 
 class StoredRun(BaseModel):
@@ -54,8 +62,13 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def create(cls, folder: Path | None, models: list[str]) -> Store:
+    def create(cls, folder: Path | None, models: list[str], *, written_by: Literal["run", "pytest"] = "run") -> Store:
         """Make the folder of a new suite; ``coldwarm-runs/`` and the time unless given.
+
+        Args:
+            folder: Where it is kept.
+            models: Names of its cases, in the order in which they run.
+            written_by: What makes it, so that `replace` knows its own.
 
         Raises:
             UsageError: The folder holds a suite already, or cannot be made.
@@ -64,13 +77,32 @@ class Store:
             store = cls(_new_default_folder() if folder is None else folder)
             store.folder.mkdir(parents=True, exist_ok=True)
             with (store.folder / "suite.json").open("x") as file:
-                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models)
+                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by)
                 file.write(suite.model_dump_json(indent=2))
         except FileExistsError as error:
             raise UsageError(f"{error.filename} is there already; --output wants a folder without a suite") from error
         except OSError as error:
             raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
         return store
+
+    @classmethod
+    def replace(cls, folder: Path, models: list[str]) -> Store:
+        """Make the folder of a new suite of pytest's, in place of one that an earlier call of pytest left there.
+
+        Raises:
+            UsageError: The folder holds something else, or cannot be replaced.
+        """
+        with unreadable_as_usage_error():
+            holds_something = folder.exists() and any(folder.iterdir())
+        if holds_something:
+            suite = _read(folder / "suite.json", SuiteRecord)
+            if suite is None or suite.written_by != "pytest":
+                raise UsageError(f"{folder} was not written by pytest; choose another --coldwarm-output, or remove it")
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise UsageError(f"cannot replace {folder}: {error.filename}: {error.strerror}") from error
+        return cls.create(folder, models, written_by="pytest")
 
     def folder_of(self, case: Case) -> Path:
         """Where the run of `case` is kept."""
@@ -97,9 +129,13 @@ class Store:
         path = self.folder_of(case) / f"{name}.json"
         unfinished = path.with_suffix(".part")
         text = json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
-        unfinished.write_bytes(text.encode("utf-8", "replace"))
-        unfinished.replace(path)
+        try:
+            # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
+            unfinished.write_bytes(text.encode("utf-8", "replace"))
+            unfinished.replace(path)
+        except OSError as error:
+            # A write alone does not say to which file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_runs(folder: Path) -> list[StoredRun]:
@@ -108,18 +144,20 @@ def read_runs(folder: Path) -> list[StoredRun]:
     Raises:
         UsageError: There is none, or a record cannot be read.
     """
-    if (folder / "case.json").is_file():
-        return [_read_run(folder)]
-    suite = _read(folder / "suite.json", SuiteRecord)
-    if suite is None:
-        raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
-    return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
+    with unreadable_as_usage_error():
+        if (folder / "case.json").is_file():
+            return [_read_run(folder)]
+        suite = _read(folder / "suite.json", SuiteRecord)
+        if suite is None:
+            raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
+        return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
 
 
 def never_started(folder: Path) -> list[str]:
     """The models of the suite in `folder` that it was ended before; empty for a single run."""
     suite = _read(folder / "suite.json", SuiteRecord)
-    return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
+    with unreadable_as_usage_error():
+        return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
 
 
 def _read_run(folder: Path) -> StoredRun:

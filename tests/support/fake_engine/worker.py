@@ -20,7 +20,7 @@ from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts
 from coldwarm.starts.request import StartRequest
 from tests.support.records import SAVED, cold_facts, warm_facts
-from tests.support.traces import span_event, trace_text
+from tests.support.traces import digested, span_event, trace_text
 
 # Carries the start's token, and leaves the worker's session and process group.
 SLEEPER = "import os, time; os.setsid(); open({ready!r}, 'w').write(str(os.getpid())); time.sleep(60)"
@@ -47,6 +47,8 @@ class FakeWorker:
 
     def preload(self, depth: Depth) -> None:
         """Fail where the environment says so; else note that it was done, and where the caches were."""
+        if "FAKE_LEAKS" in os.environ:
+            sys.stdout.write(f"preloading with {dict(os.environ)}\n")
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
         self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
@@ -70,6 +72,8 @@ class FakeWorker:
         logging.getLogger("fake.compiler.cache").warning("cannot load %s", "it")
         logging.getLogger("fake.other").warning("not watched")
         progress.enter("compile")
+        if "FAKE_LEAKS" in os.environ:
+            self._leak(request, raises=behaves == "raises")
         match behaves:
             case "raises":
                 raise ValueError("no such weights\nsecond line")
@@ -92,8 +96,31 @@ class FakeWorker:
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
         spans = span_event("dynamo", "B", began), span_event("dynamo", "E", time.time())
         trace = trace_text(({"str": ["a", 1]}, None), *spans)
-        Path(os.environ["TORCH_TRACE"], "trace.log").write_text(trace)
+        with Path(os.environ["TORCH_TRACE"], "trace.log").open("a") as file:
+            file.write(trace)
         if artifact.exists():
             return warm_facts()
         artifact.write_text("compiled")
         return cold_facts(counters={SAVED: 4} if behaves == "compiles too much" else None)
+
+    def _leak(self, request: StartRequest, *, raises: bool) -> None:
+        """Write all variables and options wherever an engine may; as they are, to the file that FAKE_LEAKS names."""
+        known = {"environment": dict(os.environ), "options": request.options}
+        seen = Path(os.environ["FAKE_LEAKS"])
+        seen.write_text(json.dumps([*json.loads(seen.read_text() if seen.exists() else "[]"), known]))
+        sys.stdout.write(f"config: {known}\nas JSON: {json.dumps(known)}\n")
+        for value in [*os.environ.values(), *flatten(request.options).values()]:
+            sys.stdout.write(f"one value: {value}\n")
+        logging.getLogger("fake.compiler.cache").warning("cannot load it with %s", known)
+        for name, value in os.environ.items():
+            if not name.startswith("VLLM_FAKE_"):
+                self._keys.add("environment", name, value)
+        self._keys.add("config.model", "options", repr(request.options))
+        self._keys.hints["config.model"] = {"environment": str(known)}
+        self._keys.problems.append(f"cannot hash {known}")
+        records = digested({"artifact": {"name": "vllm_compilation_config", "encoding": "json"}}, json.dumps(known))
+        dumped = digested({"graph_dump": {"name": "vllm_submod_0"}}, "\n".join(map(str, known["environment"].values())))
+        text = trace_text(({"str": [str(known), 1]}, None), records, dumped)
+        Path(os.environ["TORCH_TRACE"], "trace.log").write_text(text)
+        if raises:
+            raise ValueError(f"no such weights with {known}")
