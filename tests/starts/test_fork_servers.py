@@ -59,7 +59,7 @@ def test_one_import_serves_many_starts_each_with_caches_of_its_own(
     for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
         [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
         [_, parents, own, remembered] = told.split()
-        assert parents.startswith(str(tmp_path / "servers"))
+        assert parents.startswith(f"from:{tmp_path / 'servers'}")
         assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
         assert remembered == str(tmp_path / "scratch" / name / "caches" / "tmp")
 

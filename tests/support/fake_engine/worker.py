@@ -49,7 +49,8 @@ class FakeWorker:
         """Fail where the environment says so; else note that it was done, and where the caches were."""
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
-        self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
+        # Not as a path, which would be moved in a forked process.
+        self._preloaded.append(f"from:{os.environ['VLLM_CACHE_ROOT']}")
         # Remembered from now on.
         tempfile.gettempdir()
 
