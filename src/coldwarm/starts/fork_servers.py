@@ -18,6 +18,7 @@ from threading import Lock
 
 import psutil
 
+from coldwarm.starts.cache_variables import replaced_where_set
 from coldwarm.starts.caches import CACHE_VARIABLES, Caches
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import OF_ONE_START, TOKEN_VARIABLE
@@ -72,7 +73,9 @@ class ForkServers:
             server.end()
 
     def _server_of(self, order: WorkerOrder) -> _Server:
-        key = order.engine, order.depth, frozenset(_shared(order.environment).items())
+        # What is replaced differs for each start, but not which variables are there.
+        variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
+        key = order.engine, order.depth, frozenset(variables.items())
         with self._lock:
             if self.closed:
                 raise StoppedError
@@ -110,7 +113,7 @@ class _Server:
         self._token = uuid.uuid4().hex
         environment = {
             **_shared(self.like.environment),
-            **caches.environment(),
+            **caches.environment(self.like.environment),
             "TORCH_TRACE": str(trace),
             TOKEN_VARIABLE: self._token,
         }

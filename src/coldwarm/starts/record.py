@@ -118,7 +118,9 @@ class StartRecord(BaseModel):
     """The variables that change compilation, as the start saw them: the user's, and those that gave it its share of the
     machine beside other starts."""
     overridden: list[str]
-    """The user's variables that coldwarm replaced to isolate the start."""
+    """The user's variables, and options by their dotted names, that coldwarm replaced to isolate the start."""
+    unknown_cache_variables: list[str] = Field(default_factory=list)
+    """The user's variables that look as if they named a cache, and that coldwarm does not know: the start has them."""
     caches_before: dict[str, CacheContent]
     caches_after: dict[str, CacheContent]
     caches_as_left: bool

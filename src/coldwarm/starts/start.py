@@ -17,8 +17,10 @@ from threading import Event
 from pydantic import ValidationError
 
 from coldwarm.engines.engine import load_installation
+from coldwarm.starts import cache_variables
 from coldwarm.starts import environment as env
 from coldwarm.starts.cache_files import Manifest, changes, content
+from coldwarm.starts.cache_options import isolated_options
 from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Case, Changes
 from coldwarm.starts.isolation import Isolation, NewProcesses, WorkerOrder
@@ -103,6 +105,7 @@ class Starter:
         self._made[kind] += 1
         name = str(kind) if self._made[kind] == 1 else f"{kind}-{self._made[kind]}"
         log = self._output / f"{name}.log"
+        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
         trace = self._output / f"{name}.trace"
         trace.mkdir()
         result = self._scratch / f"{name}.result.json"
@@ -116,7 +119,7 @@ class Starter:
                 depth=case.depth,
                 model_folder=self._model,
                 overrides=case.overrides,
-                options=options,
+                options=options_of_start,
                 result=result,
                 launcher_pid=os.getpid(),
                 events_fd=write_end,
@@ -173,7 +176,8 @@ class Starter:
             device=case.device,
             compilation=case.compilation,
             environment=env.recorded({**share, **user}),
-            overridden=env.overridden(user),
+            overridden=[*env.overridden(user), *sorted(options_replaced)],
+            unknown_cache_variables=cache_variables.unknown(user),
             options=options,
             caches_before=content(before),
             caches_after=content(after),

@@ -88,6 +88,20 @@ class FakeWorker:
                     os._exit(0)
                 while not Path(os.environ["FAKE_SLEEPER"]).exists():
                     time.sleep(0.01)
+            case "writes elsewhere":
+                Path(os.environ["FAKE_FILE"]).write_text("x")
+            case "reads elsewhere":
+                Path(os.environ["FAKE_FILE"]).read_text()
+            case "has a child write elsewhere":
+                write = "import sys; open(sys.argv[1], 'w').write('x')"
+                subprocess.run([sys.executable, "-S", "-c", write, os.environ["FAKE_FILE"]], check=True)
+            case "tells its variables":
+                sys.stdout.writelines(f"{name}={value}\n" for name, value in os.environ.items())
+            case "keeps to its parents caches":
+                parents = Path(self._preloaded[0].removeprefix("from:")).parent
+                file = parents / os.environ["FAKE_FILE"]
+                file.parent.mkdir(exist_ok=True)
+                file.write_text("x")
         began = time.time()
         time.sleep(0.01)
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
