@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import coldwarm
 from coldwarm.starts.cache_variables import ALWAYS, ISOLATED, REMOTE, places, replaced_where_set, unknown
 from coldwarm.starts.caches import Caches
 from coldwarm.starts.environment import environment_of_start, overridden
@@ -81,7 +82,18 @@ def test_what_is_replaced_because_it_is_set_is_known_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["MYLIB_CACHE_DIR", "MYLIB_CACHE_PATH", "mylib_cache_root", "X_CACHE_HOME", "X_WORKSPACE_BASE", "X_JIT_DIR"]
+    "name",
+    [
+        "MYLIB_CACHE_DIR",
+        "MYLIB_CACHE_PATH",
+        "mylib_cache_root",
+        "X_CACHE_HOME",
+        "X_WORKSPACE_BASE",
+        "X_JIT_DIR",
+        "BLACKWELL_CACHE_DIR",
+        "CIRCUIT_CACHE_DIR",
+        "GOOGLE_CACHE_DIR",
+    ],
 )
 def test_what_looks_like_a_cache_and_is_not_known_is_named(name: str) -> None:
     assert unknown({name: "/anywhere"}) == [name]
@@ -99,7 +111,15 @@ def test_a_variable_with_cache_in_its_name_that_is_no_folder_is_not(value: str) 
 @pytest.mark.parametrize(
     "name",
     [
-        *("PIP_CACHE_DIR", "npm_config_cache_dir", "UV_CACHE_DIR", "CARGO_CACHE_DIR", "RUFF_CACHE_DIR"),
+        *(
+            "PIP_CACHE_DIR",
+            "npm_config_cache",
+            "GOCACHE",
+            "GOMODCACHE",
+            "UV_CACHE_DIR",
+            "CARGO_CACHE_DIR",
+            "RUFF_CACHE_DIR",
+        ),
         *("VLLM_LORA_RESOLVER_CACHE_DIR", "TIKTOKEN_CACHE_DIR", "PYTHONPYCACHEPREFIX", "RUNNER_TOOL_CACHE_DIR"),
         *("VLLM_CACHE_ROOT", "HELION_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE", "TRITON_CACHE_MANAGER", "PATH"),
     ],
@@ -123,6 +143,16 @@ def test_the_users_caches_are_the_folders_that_he_named_and_the_defaults() -> No
     assert {"/scratch/torchinductor_me", "/tmp/torchinductor_me", "/home/me/.cache/flashinfer"} <= found
     assert not {"/home/me", "/scratch", "/models", "relative"} & found
     assert "/xdg/vllm" in {str(place) for place in places({**user, "XDG_CACHE_HOME": "/xdg"})}
+
+
+def test_a_folder_that_holds_a_package_which_is_developed_there_is_no_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = Path(coldwarm.__file__).parents[2]
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.chdir(tmp_path)
+    assert root not in places({"DG_JIT_CACHE_DIR": str(root)})
+    assert root / "cache" in places({"DG_JIT_CACHE_DIR": str(root / "cache")})
 
 
 @pytest.mark.parametrize("folder", ["/", "/root-of-python"])

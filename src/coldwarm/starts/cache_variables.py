@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 ALWAYS = {
@@ -130,8 +131,8 @@ ISOLATED = ALWAYS.keys() | _WHERE_SET.keys() | _FILES_WHERE_SET.keys() | REMOTE
 # Variables whose names look like that of a cache, and that a start may see.
 _NO_CACHE_OF_A_START = re.compile(
     # What package managers and development tools keep; no start runs one.
-    r"(PIP|PIPENV|PIPX|UV|POETRY|PDM|CONDA|MAMBA|NPM_CONFIG|YARN|PNPM|CARGO|GO|GRADLE|BAZEL|HOMEBREW|COMPOSER|NUGET"
-    r"|RUFF|MYPY|BLACK|PYTEST|PRE_COMMIT|CYPRESS|RUNNER_TOOL|ACTIONS|CI|DOCKER|BUILDKITE|GITHUB|GITLAB)_?.*"
+    r"(PIP|PIPENV|PIPX|UV|POETRY|PDM|CONDA|MAMBA|NPM_CONFIG|YARN|PNPM|CARGO|GRADLE|BAZEL|HOMEBREW|COMPOSER|NUGET"
+    r"|RUFF|MYPY|BLACK|PYTEST|PRE_COMMIT|CYPRESS|RUNNER_TOOL|ACTIONS|CI|DOCKER|BUILDKITE|GITHUB|GITLAB)_.*|GO(MOD)?CACHE"
     r"|PYTHONPYCACHEPREFIX"  # bytecode; see coldwarm.starts.bytecode
     # Downloads, which an offline start cannot make: FlashInfer's published cubins (flashinfer/jit/env.py), vocabularies
     # (tiktoken/load.py).
@@ -183,8 +184,10 @@ def places(user: Mapping[str, str]) -> list[Path]:
 
 def is_own(folder: Path) -> bool:
     """Whether `folder` can be one of a cache alone: it holds neither Python, nor what is imported, nor a home."""
-    others = [Path.home(), Path.cwd(), *map(Path, (tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sys.path))]
-    return not any(other.is_relative_to(folder) for other in others)
+    # A package that is installed where it is developed need not lie below `sys.path`.
+    packages = [spec.origin for name in ("coldwarm", "torch", "triton", "vllm") if (spec := find_spec(name))]
+    others = [tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sys.path, *filter(None, packages)]
+    return not any(other.is_relative_to(folder) for other in (Path.home(), Path.cwd(), *map(Path, others)))
 
 
 _OF_CACHES_ALONE = (ALWAYS.keys() | _WHERE_SET.keys()) - {
