@@ -100,7 +100,7 @@ def _architectures_of_vllm() -> frozenset[str]:
         raise SystemExit("vLLM is not installed in this environment")
     source = Path(spec.origin).parent / "model_executor" / "models" / "registry.py"
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else None
+        target: ast.expr | None = node.target if isinstance(node, ast.AnnAssign) else None
         if isinstance(node, ast.Assign):
             target = node.targets[0]
         if isinstance(target, ast.Name) and target.id == "_TEXT_GENERATION_MODELS":

@@ -308,7 +308,9 @@ def test_how_starts_are_made_and_how_far_they_go_can_be_asked_for(
     assert [asked["depth"] for asked in fake_suite] == [Depth.COUNT, Depth.FULL]
 
 
-def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester) -> None:
+def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
+    monkeypatch.setenv("TRITON_CACHE_MANAGER", "mine:Remote")
     pytester.makepyfile(
         """
         import os
@@ -318,6 +320,8 @@ def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester) -
             assert fresh_caches.manifest() == {}
             assert os.environ["VLLM_CACHE_ROOT"] == str(fresh_caches.root / "vllm")
             assert fresh_caches.root.is_relative_to(tmp_path)
+            assert os.environ["HELION_CACHE_DIR"] == str(fresh_caches.root / "helion")
+            assert "TRITON_CACHE_MANAGER" not in os.environ
 
         def test_caches_are_gone():
             assert "coldwarm" not in os.environ.get("VLLM_CACHE_ROOT", "")

@@ -5,6 +5,7 @@ Loaded by every pytest beside which coldwarm is installed, so it imports what it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -91,11 +92,14 @@ def fresh_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Caches:
     What the test's own process has imported already may have read the environment before: start the model in a
     process of its own, or use `cold_start` and `warm_start`, which do.
     """
+    from coldwarm.starts.cache_variables import REMOTE
     from coldwarm.starts.caches import Caches
 
     caches = Caches.fresh(tmp_path / "caches")
-    for name, value in caches.environment().items():
+    for name, value in caches.environment(os.environ).items():
         monkeypatch.setenv(name, value)
+    for name in REMOTE:
+        monkeypatch.delenv(name, raising=False)
     return caches
 
 

@@ -43,7 +43,7 @@ class Shared:
     traced: Future[Finished]
     """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
-    """Two models, each start a new interpreter."""
+    """Two models, each start a new interpreter, with an option that names a cache folder."""
     shipped: Future[Finished]
     bare: Future[Finished]
     killed: Future[Finished]
@@ -67,7 +67,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 "--json",
                 "--junit",
                 str(folder / "junit.xml"),
-                environment={"VLLM_CACHE_ROOT": str(folder / "never"), "VLLM_RPC_TIMEOUT": "10001"},
+                environment={
+                    "VLLM_CACHE_ROOT": str(folder / "never"),
+                    "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": str(_users_cache(folder / "users-autotune")),
+                    "TORCHINDUCTOR_FX_GRAPH_REMOTE_CACHE": "1",
+                    "VLLM_RPC_TIMEOUT": "10001",
+                },
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
@@ -76,7 +81,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"
             ),
             spawned=pool.submit(
-                run, folder / "spawned", "glm-4.5", "llama-3.1-8b", "--isolation=spawn", "--depth=count", "--json"
+                run,
+                folder / "spawned",
+                "glm-4.5",
+                "llama-3.1-8b",
+                "--isolation=spawn",
+                "--depth=count",
+                "--json",
+                "--set",
+                f"compilation_config.cache_dir={_users_cache(folder / 'users-compiled')}",
             ),
             scales=pool.submit(
                 run,
@@ -106,6 +119,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             killed=pool.submit(_kill_in_mid_compile, folder / "killed"),
             interrupted=pool.submit(_interrupt_in_mid_compile, folder / "interrupted"),
         )
+
+
+def _users_cache(folder: Path) -> Path:
+    """Make a folder with a file in it, as an earlier start of the user's would have."""
+    folder.mkdir()
+    (folder / "marker").write_text("the user's")
+    return folder
 
 
 def _start_in_all_variants(folder: Path) -> Path:

@@ -115,6 +115,22 @@ def test_nothing_of_the_users_is_read_or_written(halves: list[Finished]) -> None
         assert not (half.home.parent.parent / "never").exists()
 
 
+def test_a_cache_that_a_variable_of_the_users_names_is_neither_read_nor_written(
+    halves: list[Finished], runs: dict[str, Any]
+) -> None:
+    folder = halves[0].home.parent.parent / "users-autotune"
+    assert {file: file.read_text() for file in folder.rglob("*")} == {folder / "marker": "the user's"}
+    for model in MEASURED:
+        for kind in ("cold", "warm"):
+            start = runs[model][kind]
+            assert start["outside"] == {"caches_written": [], "caches_read": [], "written": []}
+            assert start["shared_caches_changed"] == []
+            # Others on this machine may use the default places.
+            assert not [file for file in start["changed_outside"] if str(folder.parent) in file]
+    replaced = {"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR", "TORCHINDUCTOR_FX_GRAPH_REMOTE_CACHE"}
+    assert replaced <= set(runs["llama-3.1-8b"]["cold"]["overridden"])
+
+
 def test_the_users_variables_are_passed_on_and_recorded(runs: dict[str, Any]) -> None:
     cold = runs["llama-3.1-8b"]["cold"]
     assert cold["environment"]["VLLM_RPC_TIMEOUT"] == "10001"

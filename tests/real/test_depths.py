@@ -128,6 +128,19 @@ def test_what_is_imported_without_bytecode_is_told_of_every_start(
         assert FindingKind.IMPORTED_FROM_SOURCE not in kinds
 
 
+def test_a_cache_folder_that_an_option_names_is_replaced_and_left_as_it_was(shared: Shared) -> None:
+    finished = shared.spawned.result()
+    folder = finished.home.parent.parent / "users-compiled"
+    assert {file: file.read_text() for file in folder.rglob("*")} == {folder / "marker": "the user's"}
+    for run in finished.runs().values():
+        for kind in ("cold", "warm"):
+            assert "compilation_config.cache_dir" in run[kind]["overridden"]
+            assert run[kind]["outside"] == {"caches_written": [], "caches_read": [], "written": []}
+            # What vLLM keeps in the folder that it names is kept, in one of the run's own.
+            assert run[kind]["caches_after"]["options"]["files"] > 0
+        assert run["cold"]["caches_before"] == {}
+
+
 def test_a_new_interpreter_counts_what_a_forked_process_counts(shared: Shared, counted: dict[str, Any]) -> None:
     finished = shared.spawned.result()
     assert finished.exit_code == 0, finished.stderr

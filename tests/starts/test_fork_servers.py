@@ -59,7 +59,7 @@ def test_one_import_serves_many_starts_each_with_caches_of_its_own(
     for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
         [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
         [_, parents, own, remembered] = told.split()
-        assert parents.startswith(str(tmp_path / "servers"))
+        assert parents.startswith(f"from:{tmp_path / 'servers'}")
         assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
         assert remembered == str(tmp_path / "scratch" / name / "caches" / "tmp")
 
@@ -100,6 +100,58 @@ def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Cal
         # At least the engine, which the server alone imports.
         assert str(ROOT) in record.missing_bytecode.roots
         assert record.missing_bytecode.modules_again == record.missing_bytecode.modules
+
+
+def test_what_a_start_writes_to_its_servers_caches_is_recorded_of_it_and_of_those_that_follow(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "triton/kernel")
+    before, writes, after = starter("a").cold(), starter("b", "keeps to its parents caches").cold(), starter("c").cold()
+    assert [made_by(each) for each in (before, writes, after)] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
+    assert [each.shared_caches_changed for each in (before, writes, after)] == [
+        [],
+        ["triton/kernel"],
+        ["triton/kernel"],
+    ]
+
+
+def test_what_the_engine_has_starts_share_is_not(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "shared/header")
+    record = starter(behaves="keeps to its parents caches").cold()
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert record.shared_caches_changed == []
+    assert record.outside.written == []
+
+
+def test_a_new_process_has_no_part_in_what_forked_ones_share(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "triton/kernel")
+    starts = starter(behaves="keeps to its parents caches")
+    assert starts.cold().shared_caches_changed == ["triton/kernel"]
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    warm = starts.warm()
+    assert (warm.isolation, warm.shared_caches_changed) == (IsolationKind.SPAWN, [])
+
+
+def test_a_cache_variable_of_the_users_is_replaced_in_a_forked_start(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
+    starts = starter(behaves="tells its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
+    cold, warm = starts.cold(), starts.warm()
+    assert made_by(cold) == made_by(warm) == (Outcome.FINISHED, IsolationKind.FORK)
+    caches = tmp_path / "scratch" / "a" / "caches"
+    told = {kind: (tmp_path / "a" / f"{kind}.log").read_text() for kind in ("cold", "warm")}
+    assert f"HELION_CACHE_DIR={caches}/helion" in told["cold"]
+    assert f"QUACK_CACHE_DIR={caches}/quack" in told["warm"]
+    assert "QUACK_CACHE_DIR" not in told["cold"]
+    # A module may look whether the variable is there while it is imported.
+    assert len(server_pids()) == 2
 
 
 def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) -> None:

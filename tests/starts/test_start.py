@@ -13,14 +13,16 @@ from coldwarm.starts import start
 from coldwarm.starts.cache_keys import CacheKeys, changed_factors
 from coldwarm.starts.case import Changes
 from coldwarm.starts.launcher import Ended
+from coldwarm.starts.outside import OutsideUse
 from coldwarm.starts.phases import Step
 from coldwarm.starts.record import Failure, Outcome, StartKind
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.start import Starter, _failure, _outcome
 from coldwarm.starts.worker import WorkerResult
+from coldwarm.verdict.verdict import Status, judge
 from tests.support.commands import ROOT
 from tests.support.processes import goes
-from tests.support.records import cold_facts, tiny_config
+from tests.support.records import cold_facts, model_entry, tiny_config, warm_record
 from tests.support.runs import case_of
 
 AtTheEnd = Callable[[Callable[[], object]], None]
@@ -264,8 +266,101 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> AtTheEnd:
     return at_the_end
 
 
+@pytest.mark.usefixtures("fake_engine")
+class TestOutsideOfItsOwnFolders:
+    @pytest.fixture
+    def theirs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A cache of the user's, with a file in it."""
+        folder = tmp_path / "theirs"
+        folder.mkdir()
+        (folder / "kernel").write_text("warm")
+        monkeypatch.setenv("HELION_CACHE_DIR", str(folder))
+        # Whatever else runs on this machine may write to the default places.
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("USER", "nobody-of-this-name")
+        return folder
+
+    def test_a_start_that_keeps_to_them_is_recorded_as_such(self, tmp_path: Path, theirs: Path) -> None:
+        starts = starter(tmp_path)
+        for record in (starts.cold(), starts.warm()):
+            assert record.outcome is Outcome.FINISHED
+            assert record.outside == OutsideUse()
+            assert (record.changed_outside, record.not_compared, record.shared_caches_changed) == ([], [], [])
+            assert "HELION_CACHE_DIR" in record.overridden
+
+    def test_what_it_writes_in_a_cache_of_the_users_is_recorded(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_FILE", str(theirs / "new"))
+        record = starter(tmp_path, behaves="writes elsewhere").cold()
+        assert record.outside == OutsideUse(caches_written=[str(theirs / "new")])
+        assert record.changed_outside == [str(theirs / "new")]
+        assert judge(model_entry(), record, warm_record(engine="fake")).status is Status.FAILED
+
+    def test_what_it_reads_in_a_cache_of_the_users_is_recorded(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_FILE", str(theirs / "kernel"))
+        record = starter(tmp_path, behaves="reads elsewhere").cold()
+        assert record.outside == OutsideUse(caches_read=[str(theirs / "kernel")])
+        assert record.changed_outside == []
+
+    def test_what_it_writes_anywhere_else_is_recorded_apart(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_FILE", str(tmp_path / "elsewhere"))
+        record = starter(tmp_path, behaves="writes elsewhere").cold()
+        assert record.outside == OutsideUse(written=[str(tmp_path / "elsewhere")])
+
+    def test_what_a_child_of_it_writes_is_seen_from_outside_alone(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_FILE", str(theirs / "kernel"))
+        record = starter(tmp_path, behaves="has a child write elsewhere").cold()
+        assert record.outside == OutsideUse()
+        assert record.changed_outside == [str(theirs / "kernel")]
+
+    def test_a_folder_that_an_option_names_is_one_of_the_users_caches(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_FILE", str(tmp_path / "compiled" / "new"))
+        (tmp_path / "compiled").mkdir()
+        options = {"compilation_config": {"cache_dir": str(tmp_path / "compiled")}}
+        record = starter(tmp_path, options, behaves="writes elsewhere").cold()
+        assert record.outside.caches_written == [str(tmp_path / "compiled" / "new")]
+
+    def test_of_a_variable_that_may_name_a_cache_the_name_alone_is_recorded(
+        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MYLIB_CACHE_DIR", "/a-value-of-its-own")
+        record = starter(tmp_path).cold()
+        assert "MYLIB_CACHE_DIR" in record.unknown_cache_variables
+        assert "a-value-of-its-own" not in record.model_dump_json()
+
+
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
 class TestWithoutAProcess:
+    def test_a_cache_folder_among_the_options_is_replaced_by_one_of_the_cases(self, tmp_path: Path) -> None:
+        options = {"compilation_config": {"cache_dir": "/mine/a", "compile_sizes": [1]}}
+        starts = starter(tmp_path, options)
+        records = [
+            starts.cold(),
+            starts.warm(),
+            starts.warm(changes=Changes(options={"compilation_config": {"cache_dir": "/mine/b"}})),
+            starts.warm(changes=Changes(options={"compilation_config": {"cache_dir": ""}})),
+        ]
+        given = [
+            request_of(tmp_path, name).options["compilation_config"] for name in ("cold", "warm", "warm-2", "warm-3")
+        ]
+        assert [each["compile_sizes"] for each in given] == [[1]] * 4
+        cold, warm, other, none = (each["cache_dir"] for each in given)
+        assert cold == warm != other
+        assert all(Path(folder).is_relative_to(starts.caches.root) for folder in (cold, warm, other))
+        assert none == ""
+        named = ["compilation_config.cache_dir" in record.overridden for record in records]
+        assert named == [True, True, True, False]
+        assert records[0].options == options
+
     def test_what_cold_left_is_what_is_due_to_warm(self, tmp_path: Path) -> None:
         starts = starter(tmp_path)
         cold = starts.cold()

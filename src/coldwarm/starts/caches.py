@@ -6,36 +6,15 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from coldwarm.starts.cache_files import FileState, Manifest
+from coldwarm.starts.cache_variables import ALWAYS, replacements
 
-# Where each program looks, and the folder (below the case's own) that it is sent to. Found by looking where files
-# appear after a start with vLLM 0.32 and torch 2.13, and in the sources named.
-_FOLDER_OF_VARIABLE = {
-    "VLLM_CACHE_ROOT": "vllm",  # vllm/envs.py: artifacts, AOT-compiled functions, model infos
-    "VLLM_CONFIG_ROOT": "vllm-config",  # vllm/envs.py
-    "TORCHINDUCTOR_CACHE_DIR": "inductor",  # torch/_inductor/runtime/cache_dir_utils.py
-    "TRITON_CACHE_DIR": "triton",  # triton/knobs.py
-    "TRITON_HOME": "triton-home",  # triton/knobs.py
-    "CUDA_CACHE_PATH": "cuda",  # the CUDA driver's cache of just-in-time compiled kernels
-    "FLASHINFER_WORKSPACE_BASE": "flashinfer",  # flashinfer/jit/env.py
-    "DG_JIT_CACHE_DIR": "deep-gemm",  # vllm/envs.py: DeepGEMM's just-in-time compiled kernels
-    "TVM_FFI_CACHE_DIR": "tvm-ffi",  # tvm_ffi/utils
-    "TORCH_EXTENSIONS_DIR": "torch-extensions",  # torch/utils/cpp_extension.py
-    "HF_HOME": "huggingface",
-    "XDG_CACHE_HOME": "xdg-cache",
-    "XDG_CONFIG_HOME": "xdg-config",
-    "XDG_DATA_HOME": "xdg-data",
-    # Inductor keeps precompiled C++ headers below the temporary folder, whatever its cache folder is.
-    "TMPDIR": "tmp",
-    # Everything that asks for nothing better goes below the home folder (~/.cache, ~/.triton, ~/.nv).
-    "HOME": "home",
-}
-
-CACHE_VARIABLES = frozenset(_FOLDER_OF_VARIABLE)
+CACHE_VARIABLES = frozenset(ALWAYS)
 """The variables that coldwarm sets for a start, whatever the user's environment says."""
 
 
@@ -50,13 +29,13 @@ class Caches:
         """Create empty caches at `root`, which must not exist."""
         root.mkdir(parents=True)
         caches = cls(root)
-        for folder in _FOLDER_OF_VARIABLE.values():
+        for folder in ALWAYS.values():
             (root / folder).mkdir()
         return caches
 
-    def environment(self) -> dict[str, str]:
-        """The variables that send every program to these caches."""
-        return {variable: str(self.root / folder) for variable, folder in _FOLDER_OF_VARIABLE.items()}
+    def environment(self, user: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """The variables that send every program to these caches, also where `user` names a cache by another one."""
+        return replacements(self.root, user)
 
     def manifest(self) -> Manifest:
         """All files as they are now."""
@@ -67,7 +46,7 @@ class Caches:
 
     def _digest(self, file: Path, status: os.stat_result) -> str:
         # Precompiled headers, hundreds of MiB, that the compiler checks by itself.
-        if file.is_relative_to(self.root / _FOLDER_OF_VARIABLE["TMPDIR"]) or not stat.S_ISREG(status.st_mode):
+        if file.is_relative_to(self.root / ALWAYS["TMPDIR"]) or not stat.S_ISREG(status.st_mode):
             return ""
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]

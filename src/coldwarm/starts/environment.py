@@ -8,7 +8,8 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
-from coldwarm.starts.caches import CACHE_VARIABLES, Caches
+from coldwarm.starts.cache_variables import ISOLATED, REMOTE
+from coldwarm.starts.caches import Caches
 from coldwarm.starts.secrets import Secrets
 from coldwarm.starts.secrets import masked as masked
 
@@ -21,7 +22,7 @@ _CHANGES_COMPILATION = re.compile(
 TOKEN_VARIABLE = "COLDWARM_START"
 """Marks every process of a start."""
 
-OF_ONE_START = CACHE_VARIABLES | {"TORCH_TRACE", TOKEN_VARIABLE}
+OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE}
 """Set by coldwarm, differently for each start."""
 
 # A value of the user's is replaced, and that is recorded.
@@ -56,7 +57,8 @@ def environment_of_start(
         # The start runs in a folder of its own, where a relative path would lead elsewhere.
         paths = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
-    environment.update(caches.environment())
+    environment = {name: value for name, value in environment.items() if name not in REMOTE}
+    environment.update(caches.environment(user))
     environment["TORCH_TRACE"] = str(trace)
     environment["COLDWARM_COMPILATION"] = compilation
     environment[TOKEN_VARIABLE] = token
@@ -79,5 +81,6 @@ def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def overridden(user: Mapping[str, str] = os.environ) -> list[str]:
     """The user's variables that a start does not see, because coldwarm sets its own value."""
-    shown = _SET_BY_COLDWARM - {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
+    everyones = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
+    shown = _SET_BY_COLDWARM - everyones
     return sorted(name for name in user if name in shown)

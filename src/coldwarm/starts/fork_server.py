@@ -5,10 +5,10 @@ touches the device: a process can be forked only as long as no lock and no GPU c
 filelock refuses it while another thread takes a lock). The standard library's forkserver shares one environment
 among all and hides an import that fails, which is why it is not used.
 
-Over the socket CONTROL the server says once, as a JSON object, that it is ready, or its problem; then come orders, a
-JSON object each, with three file descriptors: the write end of the worker's
-progress, what takes its output, and the write end of a pipe for its status. On that the server writes the worker's
-process id in a line, and once it has ended its exit status in another.
+Over the socket CONTROL the server says once, as a JSON object, that it is ready, with the names of the folders that
+starts share, or its problem; then come orders, a JSON object each, with three file descriptors: the write end of the
+worker's progress, what takes its output, and the write end of a pipe for its status. On that the server writes the
+worker's process id in a line, and once it has ended its exit status in another.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     gc.enable()
-    control.send(json.dumps({"problem": None}).encode())
-    return _Server(engine, remembered, bytecode, control).serve()
+    control.send(json.dumps({"problem": None, "shared": engine.shared_folders}).encode())
+    return _Server(engine, caches, remembered, bytecode, control).serve()
 
 
 def _check_forkable() -> None:
@@ -73,9 +73,15 @@ def _check_forkable() -> None:
 
 class _Server:
     def __init__(
-        self, engine: Worker, remembered: RememberedPaths, bytecode: BytecodeWatch, control: socket.socket
+        self,
+        engine: Worker,
+        caches: Path,
+        remembered: RememberedPaths,
+        bytecode: BytecodeWatch,
+        control: socket.socket,
     ) -> None:
         self._engine = engine
+        self._caches = caches
         self._remembered = remembered
         self._bytecode = bytecode
         self._control = control
@@ -151,7 +157,9 @@ class _Server:
             self._remembered.move(Path(order["caches"]))
             self._engine.settle()
             request = StartRequest.model_validate_json(Path(order["request"]).read_bytes())
-            request = request.model_copy(update={"launcher_pid": server, "events_fd": events})
+            # What it writes in the server's caches is seen by whoever compares them (`ForkServers`).
+            own = [*request.own_folders, self._caches]
+            request = request.model_copy(update={"launcher_pid": server, "events_fd": events, "own_folders": own})
             exit_status = worker.run(request, self._engine, self._bytecode)
         except BaseException:
             traceback.print_exc()

@@ -18,12 +18,14 @@ from threading import Lock
 
 import psutil
 
+from coldwarm.starts.cache_variables import replaced_where_set
 from coldwarm.starts.caches import CACHE_VARIABLES, Caches
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import OF_ONE_START, TOKEN_VARIABLE
 from coldwarm.starts.fork_server import LONGEST_MESSAGE
 from coldwarm.starts.isolation import IsolationKind, NewProcesses, WorkerOrder, WorkerProcess
 from coldwarm.starts.launcher import StoppedError, kill_tree
+from coldwarm.starts.outside import Look
 
 _REAPING_SECONDS = 2.0
 
@@ -65,6 +67,10 @@ class ForkServers:
         forked = self._server_of(order).fork(order, output)
         return (forked, IsolationKind.FORK) if forked else self._new_processes.begin(order, output)
 
+    def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
+        """Return the files in the caches of the order's server that are not as they were once it was ready."""
+        return self._server_of(order).changed()
+
     def close(self) -> None:
         """End all servers, and every start that was forked from one; again and again, to the same effect."""
         self.closed = True
@@ -72,7 +78,9 @@ class ForkServers:
             server.end()
 
     def _server_of(self, order: WorkerOrder) -> _Server:
-        key = order.engine, order.depth, frozenset(_shared(order.environment).items())
+        # What is replaced differs for each start, but not which variables are there.
+        variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
+        key = order.engine, order.depth, frozenset(variables.items())
         with self._lock:
             if self.closed:
                 raise StoppedError
@@ -110,7 +118,7 @@ class _Server:
         self._token = uuid.uuid4().hex
         environment = {
             **_shared(self.like.environment),
-            **caches.environment(),
+            **caches.environment(self.like.environment),
             "TORCH_TRACE": str(trace),
             TOKEN_VARIABLE: self._token,
         }
@@ -142,8 +150,11 @@ class _Server:
             self.problem = f"the engine was still being imported after {self.time_limit:g} s; see {self.log}"
             self.end()
             return
-        self.problem = json.loads(answer)["problem"] if answer else f"the process ended; see {self.log}"
+        told = json.loads(answer) if answer else {"problem": f"the process ended; see {self.log}"}
+        self.problem = told["problem"]
         self._ready = self.problem is None
+        self._shared_names = frozenset(told.get("shared", ()))
+        self._look = Look([self._caches])
 
     def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
         """Have a process forked for `order`; None: there is no server that could."""
@@ -169,6 +180,13 @@ class _Server:
         if process.pid == 0:
             self.problem = "it ended before it could fork"
         return process if process.pid else None
+
+    def changed(self) -> list[str]:
+        """Return the files in its caches that are not as they were once it was ready, by path below the caches."""
+        if not self._ready:
+            return []
+        paths = (Path(file).relative_to(self._caches.resolve()) for file in self._look.changed(Look([self._caches])))
+        return [str(path) for path in paths if self._shared_names.isdisjoint(path.parts)]
 
     def end(self) -> None:
         """Kill the process and all that it forked; whoever waits for its answer has it then. Once: a process id may be

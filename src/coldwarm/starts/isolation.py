@@ -61,6 +61,9 @@ class Isolation(Protocol):
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Make the process, and say how; whatever it prints goes to the file descriptor `output`."""
 
+    def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
+        """Return the files, of caches that forked starts have in common, that are not as before the first fork."""
+
     def close(self) -> None:
         """End whatever outlives a single start."""
 
@@ -85,6 +88,10 @@ class NewProcesses:
             start_new_session=True,
         )
         return process, IsolationKind.SPAWN
+
+    def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
+        """Nothing is shared."""
+        return []
 
     def close(self) -> None:
         """Nothing outlives a start."""

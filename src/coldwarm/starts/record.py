@@ -12,6 +12,7 @@ from coldwarm.starts.bytecode import MissingBytecode
 from coldwarm.starts.cache_files import CacheContent, FileChange
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.isolation import IsolationKind
+from coldwarm.starts.outside import OutsideUse
 from coldwarm.starts.phases import Phase, Step
 from coldwarm.starts.secrets import Secrets
 from coldwarm.trace.compiler_work import CompilerWork
@@ -119,7 +120,9 @@ class StartRecord(BaseModel):
     """The variables that change compilation, as the start saw them: the user's, and those that gave it its share of the
     machine beside other starts."""
     overridden: list[str]
-    """The user's variables that coldwarm replaced to isolate the start."""
+    """The user's variables, and options by their dotted names, that coldwarm replaced to isolate the start."""
+    unknown_cache_variables: list[str] = Field(default_factory=list)
+    """The user's variables that look as if they named a cache, and that coldwarm does not know: the start has them."""
     caches_before: dict[str, CacheContent]
     caches_after: dict[str, CacheContent]
     caches_as_left: bool
@@ -140,6 +143,16 @@ class StartRecord(BaseModel):
     missing_bytecode: MissingBytecode | None = None
     """What Python compiled from source until the start's end, in the process that it was forked from too; None: not
     recorded."""
+    outside: OutsideUse = Field(default_factory=OutsideUse)
+    """What the start's process read and wrote outside of its own folders."""
+    changed_outside: list[str] = Field(default_factory=list)
+    """Files in the folders where the user's own starts keep caches that changed while the start ran, whoever changed
+    them: its child processes are not watched, others may use the same folders. The first 100."""
+    not_compared: list[str] = Field(default_factory=list)
+    """Of these folders, those that hold too many files to tell."""
+    shared_caches_changed: list[str] = Field(default_factory=list)
+    """Files in the caches of the process that the start was forked from that are not as they were before the first
+    fork: what forked starts write there, they share. The first 100."""
     failure: Failure | None = None
 
     @field_serializer("environment")

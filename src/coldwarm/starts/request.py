@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from coldwarm.starts.depth import Depth
 
@@ -24,6 +24,10 @@ class StartRequest(BaseModel):
     options: dict[str, Any]
     """The user's options of the engine, over those that coldwarm sets."""
     seed: int = 0
+    own_folders: list[Path] = Field(default_factory=list)
+    """Where the start may write."""
+    users_caches: list[Path] = Field(default_factory=list)
+    """Where the user's own starts keep caches: nothing that the start may read or write."""
     result: Path
     """Where the worker writes its `WorkerResult`."""
     launcher_pid: int

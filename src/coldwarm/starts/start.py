@@ -17,13 +17,16 @@ from threading import Event
 from pydantic import ValidationError
 
 from coldwarm.engines.engine import load_installation
+from coldwarm.starts import cache_variables
 from coldwarm.starts import environment as env
 from coldwarm.starts.cache_files import Manifest, changes, content
+from coldwarm.starts.cache_options import folders_named, isolated_options
 from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Case, Changes
-from coldwarm.starts.isolation import Isolation, NewProcesses, WorkerOrder
+from coldwarm.starts.isolation import Isolation, IsolationKind, NewProcesses, WorkerOrder
 from coldwarm.starts.launcher import Ended, launch
 from coldwarm.starts.options import merged
+from coldwarm.starts.outside import Look
 from coldwarm.starts.phases import split
 from coldwarm.starts.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.starts.request import StartRequest
@@ -102,6 +105,8 @@ class Starter:
         changes_of_caches = changes(self._left_by_cold, before)
         self._made[kind] += 1
         name = str(kind) if self._made[kind] == 1 else f"{kind}-{self._made[kind]}"
+        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
+        users_caches = [*cache_variables.places(user), *filter(cache_variables.is_own, folders_named(options))]
         log = self._output / f"{name}.log"
         trace = self._output / f"{name}.trace"
         trace.mkdir()
@@ -117,10 +122,12 @@ class Starter:
                 depth=case.depth,
                 model_folder=self._model,
                 overrides=case.overrides,
-                options=options,
+                options=options_of_start,
                 result=result,
                 launcher_pid=os.getpid(),
                 events_fd=write_end,
+                own_folders=[self._scratch.absolute(), self._output.absolute()],
+                users_caches=users_caches,
             ).model_dump_json(indent=2)
         )
         engine_defaults = installation.environment(case.depth, self._cores)
@@ -144,6 +151,7 @@ class Starter:
             folder=self._scratch,
         )
         self._isolation.prepare(order, on_phase)
+        outside = Look(users_caches, apart=[self._scratch])
         ended = launch(
             partial(self._isolation.begin, order),
             (read_end, write_end),
@@ -157,6 +165,8 @@ class Starter:
         worker = _read_result(result)
         failure = _failure(worker, ended, self._time_limit, log)
         after = self._caches.manifest()
+        outside_after = Look(users_caches, apart=[self._scratch])
+        forked = ended.isolation is IsolationKind.FORK
         if kind is StartKind.COLD:
             self._left_by_cold = after
         (self._output / f"{name}.keys.json").write_text(worker.cache_keys.model_dump_json(indent=1))
@@ -175,7 +185,8 @@ class Starter:
             device=case.device,
             compilation=case.compilation,
             environment=env.recorded({**share, **user}),
-            overridden=env.overridden(user),
+            overridden=[*env.overridden(user), *sorted(options_replaced)],
+            unknown_cache_variables=cache_variables.unknown(user),
             options=options,
             caches_before=content(before),
             caches_after=content(after),
@@ -187,6 +198,10 @@ class Starter:
             compiler_work=None if failure else work.work(tally),
             peak_memory_bytes=worker.peak_memory_bytes or None,
             missing_bytecode=worker.missing_bytecode,
+            outside=worker.outside,
+            changed_outside=outside.changed(outside_after),
+            not_compared=outside_after.incomplete,
+            shared_caches_changed=self._isolation.shared_caches_changed(order) if forked else [],
             failure=failure,
         )
 

@@ -20,6 +20,7 @@ from coldwarm.engines.engine import Worker, load_worker
 from coldwarm.starts.bytecode import BytecodeWatch, MissingBytecode
 from coldwarm.starts.cache_keys import CacheKeys
 from coldwarm.starts.log_watch import WarningKeeper, watch_logs
+from coldwarm.starts.outside import OutsideUse, OutsideWatch
 from coldwarm.starts.progress import Progress
 from coldwarm.starts.record import EngineFacts, Failure, Message
 from coldwarm.starts.request import StartRequest
@@ -34,6 +35,7 @@ class WorkerResult(BaseModel):
     cache_keys: CacheKeys = Field(default_factory=CacheKeys)
     peak_memory_bytes: int = 0
     missing_bytecode: MissingBytecode | None = None
+    outside: OutsideUse = Field(default_factory=OutsideUse)
 
 
 def main() -> int:
@@ -51,6 +53,7 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
     result = WorkerResult()
     warnings = WarningKeeper(engine.compiler_loggers)
     watch_logs(warnings)
+    outside = OutsideWatch(request.own_folders, request.users_caches)
     try:
         result.facts = engine.start(request, progress)
     except Exception as error:
@@ -65,6 +68,7 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
     result.cache_keys = engine.cache_keys()
     with suppress(Exception):  # a start must never fail because it is watched
         result.missing_bytecode = bytecode.missing()
+    result.outside = outside.use()
     # Linux counts ru_maxrss in KiB.
     result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unfinished = request.result.with_suffix(".part")

@@ -14,6 +14,7 @@ from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import check_expectations
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.invariants import Starts, check_invariants
+from coldwarm.verdict.isolation import cold_is_cold, isolation_notes, shared_caches
 from coldwarm.verdict.known_issues import IssueSeen, accept_known_issues
 
 
@@ -49,12 +50,13 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
         return Verdict(status=Status.ERROR, reasons=["the cold start was not made"])
     if warm is None and cold.depth is not Depth.TRACE:
         return Verdict(status=Status.ERROR, reasons=["the warm start was not made"])
-    if problem := _not_of_one_run(cold, warm):
+    if problem := _not_of_one_run(cold, warm) or shared_caches(cold, warm):
         return Verdict(status=Status.ERROR, reasons=[problem])
     starts = Starts(cold, warm, entry)
     circumstances = circumstances_of(cold)
     checks = check_invariants(starts)
     issues = accept_known_issues(checks, starts, entry, circumstances)
+    checks = [cold_is_cold(check, cold) for check in checks]
     checks += check_expectations(starts, entry, circumstances)
     broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
@@ -71,7 +73,13 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
     else:
         status, reasons = Status.PASSED, []
-    return Verdict(status=status, reasons=reasons, notes=_notes(starts, circumstances), checks=checks, issues=issues)
+    return Verdict(
+        status=status,
+        reasons=reasons,
+        notes=_notes(starts, circumstances) + isolation_notes(cold, warm),
+        checks=checks,
+        issues=issues,
+    )
 
 
 def unsupported(reason: str) -> Verdict:

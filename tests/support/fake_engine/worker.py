@@ -51,7 +51,8 @@ class FakeWorker:
             sys.stdout.write(f"preloading with {dict(os.environ)}\n")
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
-        self._preloaded.append(os.environ["VLLM_CACHE_ROOT"])
+        # Not as a path, which would be moved in a forked process.
+        self._preloaded.append(f"from:{os.environ['VLLM_CACHE_ROOT']}")
         # Remembered from now on.
         tempfile.gettempdir()
 
@@ -91,13 +92,27 @@ class FakeWorker:
                     os._exit(0)
                 while not Path(os.environ["FAKE_SLEEPER"]).exists():
                     time.sleep(0.01)
+            case "writes elsewhere":
+                Path(os.environ["FAKE_FILE"]).write_text("x")
+            case "reads elsewhere":
+                Path(os.environ["FAKE_FILE"]).read_text()
+            case "has a child write elsewhere":
+                write = "import sys; open(sys.argv[1], 'w').write('x')"
+                subprocess.run([sys.executable, "-S", "-c", write, os.environ["FAKE_FILE"]], check=True)
+            case "tells its variables":
+                sys.stdout.writelines(f"{name}={value}\n" for name, value in os.environ.items())
+            case "keeps to its parents caches":
+                parents = Path(self._preloaded[0].removeprefix("from:")).parent
+                file = parents / os.environ["FAKE_FILE"]
+                file.parent.mkdir(exist_ok=True)
+                file.write_text("x")
         began = time.time()
         time.sleep(0.01)
         artifact = Path(os.environ["VLLM_CACHE_ROOT"], "artifact")
         spans = span_event("dynamo", "B", began), span_event("dynamo", "E", time.time())
         trace = trace_text(({"str": ["a", 1]}, None), *spans)
-        with Path(os.environ["TORCH_TRACE"], "trace.log").open("a") as file:
-            file.write(trace)
+        with Path(os.environ["TORCH_TRACE"], "trace.log").open("a") as trace_file:
+            trace_file.write(trace)
         if artifact.exists():
             return warm_facts()
         artifact.write_text("compiled")

@@ -1,0 +1,63 @@
+"""Options of the engine that name a cache folder or switch on a remote cache, and what a start has instead."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# vllm/config: `compilation_config.cache_dir` (no part of its hash: compilation.py, `compute_hash`),
+# `load_config.download_dir`; whatever a platform or a draft model's configuration calls alike.
+_FOLDER = re.compile(r"(.*_)?cache_(dir|path|root|folder)|download_dir")
+# torch/_inductor/config.py, in `compilation_config.inductor_compile_config`: `fx_graph_remote_cache`,
+# `autotune_remote_cache`, `bundled_autotune_remote_cache`, `cuda.use_binary_remote_cache`, ...
+_REMOTE = re.compile(r".*remote(_[a-z]+)*_cache.*")
+
+
+def isolated_options(options: Mapping[str, Any], caches: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return `options` without what lies outside of a start's own caches, and the dotted names of those replaced.
+
+    A folder is replaced by one below `caches`, the same one wherever the same folder is named, so that a cold and a
+    warm start share what the user has them share, and no more. Remote caches are left at the engine's default.
+    """
+    isolated: dict[str, Any] = {}
+    replaced: list[str] = []
+    for name, value in options.items():
+        last = name.rpartition(".")[2]
+        if isinstance(value, Mapping):
+            isolated[name], inner = isolated_options(value, caches)
+            replaced += [f"{name}.{each}" for each in inner]
+        elif _REMOTE.fullmatch(last) and value:
+            replaced.append(name)
+        elif _is_folder(last, value):
+            isolated[name] = str(own_folder(value, caches))
+            replaced.append(name)
+        else:
+            isolated[name] = value
+    return isolated, replaced
+
+
+def own_folder(folder: str, caches: Path) -> Path:
+    """Return the folder below `caches` that a start has instead of `folder`."""
+    path = _resolved(folder)
+    return caches / "options" / f"{path.name}-{hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
+
+
+def folders_named(options: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the folders that `options` name and that a start does not see."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from folders_named(value)
+        elif _is_folder(name.rpartition(".")[2], value):
+            yield _resolved(value)
+
+
+def _resolved(folder: str) -> Path:
+    return Path(folder).expanduser().resolve()
+
+
+def _is_folder(name: str, value: object) -> bool:
+    return isinstance(value, str) and value != "" and _FOLDER.fullmatch(name) is not None
