@@ -12,7 +12,8 @@ import pytest
 from coldwarm.starts import start
 from coldwarm.starts.cache_keys import CacheKeys, changed_factors
 from coldwarm.starts.case import Changes
-from coldwarm.starts.launcher import Ended
+from coldwarm.starts.isolation import NewProcesses, WorkerOrder
+from coldwarm.starts.launcher import Ended, StoppedError
 from coldwarm.starts.outside import OutsideUse
 from coldwarm.starts.phases import Step
 from coldwarm.starts.record import Failure, Outcome, StartKind
@@ -490,3 +491,18 @@ def test_what_the_warm_start_alone_has_wins_over_how_the_case_keeps_subgraphs(tm
         CacheKeys.model_validate_json((tmp_path / "output" / f"{kind}.keys.json").read_bytes()) for kind in StartKind
     ]
     assert [each.factors["environment"]["VLLM_FAKE_AOT_ARTIFACT"] for each in keys] == ["bundled", "separate"]
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_a_start_that_cannot_be_prepared_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    class Unprepared(NewProcesses):
+        def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
+            raise StoppedError
+
+    starter = Starter(
+        case_of(engine="fake"), tmp_path / "scratch", tmp_path / "output", time_limit=60, isolation=Unprepared()
+    )
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(StoppedError):
+        starter.cold()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

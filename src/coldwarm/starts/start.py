@@ -8,7 +8,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -112,45 +112,49 @@ class Starter:
         trace.mkdir()
         result = self._scratch / f"{name}.result.json"
         read_end, write_end = os.pipe()
-        request = self._scratch / f"{name}.request.json"
-        request.touch(mode=0o600)  # its options may hold secrets
-        request.write_text(
-            StartRequest(
-                engine=case.engine,
-                device=case.device,
+        with ExitStack() as unused_pipe:
+            for end in (read_end, write_end):
+                unused_pipe.callback(os.close, end)
+            request = self._scratch / f"{name}.request.json"
+            request.touch(mode=0o600)  # its options may hold secrets
+            request.write_text(
+                StartRequest(
+                    engine=case.engine,
+                    device=case.device,
+                    compilation=case.compilation,
+                    depth=case.depth,
+                    model_folder=self._model,
+                    overrides=case.overrides,
+                    options=options_of_start,
+                    result=result,
+                    launcher_pid=os.getpid(),
+                    events_fd=write_end,
+                    own_folders=[self._scratch.absolute(), self._output.absolute()],
+                    users_caches=users_caches,
+                ).model_dump_json(indent=2)
+            )
+            engine_defaults = installation.environment(case.depth, self._cores)
+            # What beside other starts is otherwise than alone.
+            of_share = engine_defaults.keys() - installation.environment(case.depth, None).keys()
+            share = {name: engine_defaults[name] for name in of_share}
+            variables = env.environment_of_start(
+                self._caches,
+                trace.resolve(),
                 compilation=case.compilation,
+                token=uuid.uuid4().hex,
+                engine_defaults=engine_defaults,
+                user={**user, **chosen},
+            )
+            order = WorkerOrder(
+                engine=case.engine,
                 depth=case.depth,
-                model_folder=self._model,
-                overrides=case.overrides,
-                options=options_of_start,
-                result=result,
-                launcher_pid=os.getpid(),
-                events_fd=write_end,
-                own_folders=[self._scratch.absolute(), self._output.absolute()],
-                users_caches=users_caches,
-            ).model_dump_json(indent=2)
-        )
-        engine_defaults = installation.environment(case.depth, self._cores)
-        # What beside other starts is otherwise than alone.
-        of_share = engine_defaults.keys() - installation.environment(case.depth, None).keys()
-        share = {name: engine_defaults[name] for name in of_share}
-        variables = env.environment_of_start(
-            self._caches,
-            trace.resolve(),
-            compilation=case.compilation,
-            token=uuid.uuid4().hex,
-            engine_defaults=engine_defaults,
-            user={**user, **chosen},
-        )
-        order = WorkerOrder(
-            engine=case.engine,
-            depth=case.depth,
-            request=request,
-            environment=variables,
-            events=write_end,
-            folder=self._scratch,
-        )
-        self._isolation.prepare(order, on_phase)
+                request=request,
+                environment=variables,
+                events=write_end,
+                folder=self._scratch,
+            )
+            self._isolation.prepare(order, on_phase)
+            unused_pipe.pop_all()  # `launch` closes both ends
         outside = Look(users_caches, apart=[self._scratch])
         ended = launch(
             partial(self._isolation.begin, order),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from coldwarm.engines.vllm.preloaded import import_if_there
+from coldwarm.engines.vllm.preloaded import import_if_there, run_in_fork
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +36,14 @@ def test_what_a_version_does_not_have_is_left_out(name: str) -> None:
 def test_a_module_that_misses_another_one_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError, match="an_engines_need"):
         import_if_there("an_engine.broken")
+
+
+def test_a_forked_process_ends_if_its_result_cannot_be_pickled() -> None:
+    parent = os.getpid()
+    try:
+        with pytest.raises(RuntimeError, match="pickle"):
+            run_in_fork(lambda: lambda: 1)
+    finally:
+        # A child that escapes would go on with the tests.
+        if os.getpid() != parent:
+            os._exit(1)

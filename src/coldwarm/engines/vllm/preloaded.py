@@ -123,14 +123,14 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(read_end)
+        # Whatever is raised here, the child must not go on as a second copy of its parent.
         try:
-            answer = True, function()
-        except BaseException as error:
-            answer = False, f"{type(error).__name__}: {error}"
-        with os.fdopen(write_end, "wb") as pipe:
-            pickle.dump(answer, pipe)
-        os._exit(0)
+            os.close(read_end)
+            content = _answer(function)
+            with os.fdopen(write_end, "wb") as pipe:
+                pipe.write(content)
+        finally:
+            os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         content = pipe.read()
@@ -141,3 +141,11 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
     if not fine:
         raise RuntimeError(f"in the forked process that looked at the model's class: {result}")
     return result
+
+
+def _answer(function: Callable[[], Any]) -> bytes:
+    """Whether `function` returned, and what; or the text of what it raised, also if its result cannot be pickled."""
+    try:
+        return pickle.dumps((True, function()))
+    except BaseException as error:
+        return pickle.dumps((False, f"{type(error).__name__}: {error}"))
