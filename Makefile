@@ -14,7 +14,7 @@ run: $(READY)  ## The main job: every model of the catalog that this CPU can run
 
 # What needs no vLLM runs on all cores, first; real starts run one after another.
 test: $(READY)  ## The whole suite, real vLLM included (minutes)
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m real
 
 lint: $(READY)  ## Linters and types

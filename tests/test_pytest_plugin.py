@@ -285,6 +285,7 @@ def test_a_process_of_one_tests_own_leaves_nothing_of_its_fork_servers(
     monkeypatch.setattr(pytest_fork_servers, "_PROCESS", 0)
     run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
     assert all((pytester.path / "out" / name / "fork-server-0.log").is_file() for name in "ab")
+    assert not fork_servers()
 
 
 def test_starts_that_could_not_be_forked_are_told(

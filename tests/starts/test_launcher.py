@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from coldwarm.starts.environment import TOKEN_VARIABLE
 from coldwarm.starts.isolation import IsolationKind, WorkerProcess
-from coldwarm.starts.launcher import Ended, StoppedError, _Steps, launch
+from coldwarm.starts.launcher import Ended, StoppedError, _Steps, identity_of, kill_tree, launch
 from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
 
@@ -185,7 +185,18 @@ def test_a_grandchild_that_holds_the_pipe_holds_nothing_up(start: Callable[..., 
 def test_other_starts_are_left_alone(start: Callable[..., Ended], tmp_path: Path) -> None:
     with psutil.Popen(["sleep", "60"], env={TOKEN_VARIABLE: "of another start", **os.environ}) as other:
         start("leave_behind()")
-        assert other.is_running()
+        assert not is_gone(other.pid)
+        other.kill()
+
+
+def test_a_process_that_has_the_workers_id_by_now_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as worker:
+        identity = identity_of(worker.pid)
+        worker.kill()
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        for known in (identity, None):
+            kill_tree(other.pid, known, "the token of nobody")
+            assert not is_gone(other.pid)
         other.kill()
 
 

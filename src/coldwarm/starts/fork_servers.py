@@ -24,7 +24,7 @@ from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import OF_ONE_START, TOKEN_VARIABLE
 from coldwarm.starts.fork_server import LONGEST_MESSAGE
 from coldwarm.starts.isolation import IsolationKind, NewProcesses, WorkerOrder, WorkerProcess
-from coldwarm.starts.launcher import StoppedError, kill_tree
+from coldwarm.starts.launcher import StoppedError, identity_of, kill_tree
 from coldwarm.starts.outside import Look
 
 _REAPING_SECONDS = 2.0
@@ -195,7 +195,8 @@ class _Server:
         if process is not None:
             if self._ready:
                 _end_children(process.pid)
-            kill_tree(process.pid, self._token)
+            # Nobody has reaped it yet, so that its id is still its own.
+            kill_tree(process.pid, identity_of(process.pid), self._token)
             process.wait()
             self._control.close()
 

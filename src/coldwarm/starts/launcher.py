@@ -75,6 +75,7 @@ def launch(
         raise
     finally:
         os.close(write_end)
+    identity = identity_of(worker.pid)
     steps = _Steps(began, on_phase)
     timed_out = False
     try:
@@ -99,23 +100,38 @@ def launch(
                 steps.take(data)
     finally:
         os.close(read_end)
-        kill_tree(worker.pid, token)
+        kill_tree(worker.pid, identity, token)
         exit_status = worker.wait()
     ended = time.monotonic()
     return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation)
 
 
-def kill_tree(pid: int, token: str) -> None:
+def identity_of(pid: int) -> psutil.Process | None:
+    """The process that has this id now, which can later be told from another one with the same id; None: it is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
     """Kill the worker, its process group, its descendants, and whatever else carries its token.
+
+    Once the worker was reaped, its id may be that of any other process, which is left alone.
 
     A forked worker has the token in no environment that others can read: that is the server's until it runs a program.
     What it forks, without running one, and lets outlive it in a session of its own is found when the server is ended.
+
+    Args:
+        pid: The worker's process id, which is also that of its process group.
+        identity: What `identity_of` returned for it when it was begun.
+        token: What the environment of the worker and of its children has as `TOKEN_VARIABLE`.
     """
     deadline = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < deadline:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        left = _processes_of(pid, token)
+        if not _is_recycled(pid, identity):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        left = _processes_of(identity, token)
         if not left:
             return
         for process in left:
@@ -125,11 +141,17 @@ def kill_tree(pid: int, token: str) -> None:
         time.sleep(0.02)
 
 
-def _processes_of(pid: int, token: str) -> list[psutil.Process]:
+def _is_recycled(pid: int, identity: psutil.Process | None) -> bool:
+    """Whether `pid` is now the id of another process; as long as a group of that id has members, it cannot be."""
+    return psutil.pid_exists(pid) and (identity is None or not identity.is_running())
+
+
+def _processes_of(worker: psutil.Process | None, token: str) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
+    # psutil raises NoSuchProcess for the children of a process whose id is another's by now.
     with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
-        found = {process.pid: process for process in [root, *root.children(recursive=True)]}
+        if worker is not None and worker.is_running():
+            found = {process.pid: process for process in [worker, *worker.children(recursive=True)]}
     me = os.getpid()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
