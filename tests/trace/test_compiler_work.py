@@ -137,13 +137,13 @@ def test_what_is_passed_over_is_told_by_kind(read: Read) -> None:
     assert list(work.passed_over.items()) == [("artifact:torch_version", 1), ("str", 2)]
 
 
-def test_all_files_of_a_trace_are_read(tmp_path: Path) -> None:
+def test_all_files_are_read_and_ranks_that_compile_the_same_are_not_added_up(tmp_path: Path) -> None:
     for rank in (0, 1):
         text = trace_text(subgraph(), miss(), BEGIN, END)
         (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text + "garbage\n")
     (tmp_path / "other.txt").write_text(trace_text(BEGIN))
     assert compiler_work_of(tmp_path) == CompilerWork(
-        files=2, records=8, garbled_lines=2, code_generations=2, subgraphs_compiled=2, subgraphs_unique=2
+        files=2, records=8, garbled_lines=2, code_generations=1, subgraphs_compiled=1, subgraphs_unique=1
     )
 
 
@@ -151,3 +151,11 @@ def test_a_subgraph_of_one_file_does_not_go_on_in_the_next(tmp_path: Path) -> No
     (tmp_path / "a.log").write_text(trace_text(subgraph()))
     (tmp_path / "b.log").write_text(trace_text(miss()))
     assert compiler_work_of(tmp_path).subgraphs_unique == 0
+
+
+def test_compile_ranges_are_counted(read: Read) -> None:
+    metadata, start = subgraph()
+    assert start is not None
+    one_token = metadata, json.dumps({**json.loads(start), "compile_range_end": 1})
+    assert read(subgraph(), miss(), one_token, miss()).compile_ranges == 2
+    assert read(subgraph(), miss(), subgraph()).compile_ranges == 1

@@ -105,13 +105,11 @@ def test_the_kinds_of_the_catalog_win_over_the_derived() -> None:
     assert the_only_failure(cold=cold, warm=warm, layer_kinds=["dense"]).id == InvariantId.ONLY_UNIQUE
 
 
-def test_without_any_layers_what_is_unique_cannot_be_told() -> None:
-    cold, warm = cold_record(counters={SAVED: 1}), warm_record(counters={LOADED: 1})
-    assert cold.facts
-    cold.facts.layer_kinds = []
-    check = the_only_failure(cold=cold, warm=warm, layer_kinds=None)
-    assert check.id == InvariantId.ONLY_UNIQUE
-    assert "cannot be told" in check.words
+@pytest.mark.parametrize(("ranges", "saved", "holds"), [(1, 3, True), (1, 6, False), (2, 6, True), (2, 7, False)])
+def test_each_compile_range_may_have_artifacts_of_its_own(ranges: int, saved: int, holds: bool) -> None:
+    work = compiler_work(compile_ranges=ranges)
+    found = checks(cold_record(counters={SAVED: saved}, compiler_work=work), warm_record(counters={LOADED: saved}))
+    assert [check.holds for check in found if check.id == InvariantId.ONLY_UNIQUE] == [holds]
 
 
 def test_warm_must_save_nothing() -> None:

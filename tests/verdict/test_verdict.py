@@ -8,11 +8,13 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.catalog.entry import Expectation, ModelEntry
 from coldwarm.starts.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.verdict.invariant_ids import InvariantId
+from coldwarm.verdict.invariants import SUBGRAPHS
 from coldwarm.verdict.verdict import Status, Verdict, circumstances_of, judge, unsupported
 from tests.support.records import (
     LOADED,
     MISSES,
     SAVED,
+    cold_facts,
     cold_record,
     compiler_work,
     expectation,
@@ -316,3 +318,23 @@ def test_a_warm_start_with_another_kind_of_artifact_is_judged() -> None:
     assert cold.facts is not None and warm.facts is not None
     cold.facts.aot_artifact, warm.facts.aot_artifact = "bundled", "separate"
     assert judge(model_entry(), cold, warm).status is Status.PASSED
+
+
+def test_expectations_do_not_judge_a_run_with_other_options() -> None:
+    entry = model_entry(expect=[expectation(cold={SUBGRAPHS: 9})])
+    options = {"hf_overrides": {"num_hidden_layers": 4}}
+    cold = cold_record(counters={SUBGRAPHS: 5}, options=options)
+    verdict = judge(entry, cold, warm_record(options=options))
+    assert verdict.status is Status.PASSED
+    assert verdict.notes == [
+        "expectations were not checked: they were measured without the option hf_overrides.num_hidden_layers"
+    ]
+    assert judge(entry, cold_record(counters={SUBGRAPHS: 5}), warm_record()).status is Status.FAILED
+
+
+def test_a_model_without_layers_is_not_failed_for_what_could_not_be_checked() -> None:
+    facts = cold_facts(layer_kinds=[], counters={SAVED: 6})
+    verdict = judge(model_entry(layer_kinds=None), cold_record(facts=facts), warm_record(counters={LOADED: 6}))
+    assert verdict.status is Status.PASSED
+    [check] = [check for check in verdict.checks if check.id == "cold-only-unique"]
+    assert "not checked, since no layers were found" in check.words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
@@ -49,6 +49,8 @@ def plan(
         raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
     _check_depth(depth, compilation, warm_changes or Changes())
+    for each in (options or {}, warm_changes.options if warm_changes else {}):
+        _check_processes(each)
     models = [(catalog.resolve(word), catalog.get(word) is not None) for word in words]
     models = models or [(model, True) for model in catalog.models()]
     cases = [
@@ -69,6 +71,13 @@ def plan(
         reasons = [f"  {name}: {why.reason}" for name, why in unsupported if why is not None]
         raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
     return cases
+
+
+def _check_processes(options: Mapping[str, Any]) -> None:
+    """Refuse options that start several workers: what they count is in processes that coldwarm does not read."""
+    for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        if options.get(name, 1) != 1:
+            raise UsageError(f"--set {name}={options[name]}: coldwarm counts one worker process only; set it to 1")
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:

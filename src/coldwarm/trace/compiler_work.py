@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from pydantic import BaseModel, Field
 
 from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart, SpanEdge, TypedRecord
@@ -14,7 +16,10 @@ _CODE_GENERATION = "GraphLowering.codegen"
 
 
 class CompilerWork(BaseModel):
-    """What the trace of one start shows."""
+    """What the trace of one start shows.
+
+    Of a start with several ranks, counts are those of the rank with the most: every rank compiles the same.
+    """
 
     files: int
     """Trace files, one a process and rank; 0: PyTorch wrote no trace, and nothing is known."""
@@ -28,42 +33,53 @@ class CompilerWork(BaseModel):
     """Subgraphs that vLLM handed to the compiler."""
     subgraphs_unique: int
     """Those of them that the compiler did not find to be one that it had compiled before."""
+    compile_ranges: int = 1
+    """For how many ranges of numbers of tokens each subgraph was compiled (vLLM's ``compile_sizes`` adds some)."""
 
 
 class CompilerWorkCounter:
     """Counts it, as a consumer of the trace."""
 
     def __init__(self) -> None:
-        self._code_generations = 0
-        self._compiled = 0
-        self._unique = 0
+        self._rank = 0
+        self._code_generations: Counter[int] = Counter()
+        self._compiled: Counter[int] = Counter()
+        self._unique: Counter[int] = Counter()
+        self._ranges: set[tuple[int, int]] = set()
         self._subgraph: PiecewiseCompileStart | None = None
 
     def begin(self, file: TraceFile) -> None:
-        """A subgraph's records are all in one file."""
+        """A subgraph's records are all in one file, and a file's records are all of one rank."""
+        self._rank = file.rank
         self._subgraph = None
 
     def take(self, record: TypedRecord) -> None:
         """Count `record`."""
         match record:
             case SpanEdge(name=name, begins=True) if name == _CODE_GENERATION:
-                self._code_generations += 1
+                self._code_generations[self._rank] += 1
             case PiecewiseCompileStart():
-                self._compiled += 1
+                self._compiled[self._rank] += 1
+                self._ranges.add(record.compile_range)
                 self._subgraph = record
             case CacheEvent() if self._subgraph is not None:
                 if answers(record, self._subgraph) and is_unique(record):
-                    self._unique += 1
+                    self._unique[self._rank] += 1
                     self._subgraph = None
 
     def work(self, tally: Tally) -> CompilerWork:
-        """The sum, of the whole trace that `tally` is of."""
+        """The counts of the whole trace that `tally` is of."""
         return CompilerWork(
             files=tally.files,
             records=tally.records,
             garbled_lines=tally.garbled.count,
             passed_over=dict(sorted(tally.passed_over.items())),
-            code_generations=self._code_generations,
-            subgraphs_compiled=self._compiled,
-            subgraphs_unique=self._unique,
+            code_generations=_most(self._code_generations),
+            subgraphs_compiled=_most(self._compiled),
+            subgraphs_unique=_most(self._unique),
+            compile_ranges=max(1, len(self._ranges)),
         )
+
+
+def _most(by_rank: Counter[int]) -> int:
+    return max(by_rank.values(), default=0)

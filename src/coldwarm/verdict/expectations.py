@@ -15,7 +15,12 @@ from coldwarm.verdict.invariants import Starts
 
 
 def check_expectations(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[Check]:
-    """Check every counter of every expectation whose conditions hold."""
+    """Check every counter of every expectation whose conditions hold.
+
+    Expectations were measured without options of the user's, and say nothing of starts that have some.
+    """
+    if starts.cold.options:
+        return []
     checks = []
     for expectation in entry.expect:
         if not expectation.when.hold(circumstances):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.starts.depth import Depth
+from coldwarm.starts.options import flatten
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.expectations import check_expectations
@@ -57,7 +58,8 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     checks = check_invariants(starts)
     issues = accept_known_issues(checks, starts, entry, circumstances)
     checks = [cold_is_cold(check, cold) for check in checks]
-    checks += check_expectations(starts, entry, circumstances)
+    expectations = check_expectations(starts, entry, circumstances)
+    checks += expectations
     broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
     accepted = [issue for issue in issues if any(check.accepted_by == issue.id for check in checks)]
@@ -76,7 +78,7 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     return Verdict(
         status=status,
         reasons=reasons,
-        notes=_notes(starts, circumstances) + isolation_notes(cold, warm),
+        notes=_notes(starts, circumstances, expectations) + isolation_notes(cold, warm),
         checks=checks,
         issues=issues,
     )
@@ -126,9 +128,13 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
     return f"the two records are not of one run: {', '.join(differing)}" if differing else None
 
 
-def _notes(starts: Starts, circumstances: Circumstances) -> list[str]:
+def _notes(starts: Starts, circumstances: Circumstances, expectations: list[Check]) -> list[str]:
     notes = []
-    if not check_expectations(starts, starts.entry, circumstances):
+    if starts.entry.expect and starts.cold.options:
+        # Names only: a value may be a secret.
+        names = ", ".join(flatten(starts.cold.options))
+        notes.append(f"expectations were not checked: they were measured without the option {names}")
+    elif not expectations:
         versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
         notes.append(
             f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "
