@@ -195,3 +195,10 @@ def test_temporary_root_is_gone_afterwards() -> None:
     with temporary_root() as root:
         Caches.fresh(root / "model")
     assert not root.exists()
+
+
+def test_the_file_by_which_ranks_find_each_other_is_no_cache(tmp_path: Path) -> None:
+    caches = Caches.fresh(tmp_path / "caches")
+    (caches.root / "tmp" / "vllm_dist_0123").touch()
+    (caches.root / "tmp" / "header.h").touch()
+    assert list(caches.manifest()) == ["tmp/header.h"]

@@ -17,6 +17,10 @@ from coldwarm.starts.cache_variables import ALWAYS, replacements
 CACHE_VARIABLES = frozenset(ALWAYS)
 """The variables that coldwarm sets for a start, whatever the user's environment says."""
 
+# A file by which the ranks of one start find each other (vllm/utils/network_utils.py), and no cache: a start that ends
+# without shutting down leaves it behind.
+_RENDEZVOUS = "vllm_dist_"
+
 
 class Caches:
     """The caches of one case, below one folder that belongs to nobody else."""
@@ -56,7 +60,7 @@ class Caches:
             for name in names:
                 file = Path(folder, name)
                 status = file.lstat()
-                if not stat.S_ISSOCK(status.st_mode):
+                if not stat.S_ISSOCK(status.st_mode) and not name.startswith(_RENDEZVOUS):
                     yield file, status
 
 
