@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from pydantic import ValidationError
 
-from coldwarm.catalog.conditions import Circumstances, Conditions
+from coldwarm.catalog.conditions import Circumstances, Conditions, Platform
 
 HERE = Circumstances(device="cpu", compilation="piecewise", versions={"torch": "2.13.0", "vllm": "0.32.0"})
 NO_VERSIONS = Circumstances(device="cpu", compilation="piecewise", versions={})
@@ -171,3 +173,53 @@ def test_how_compiled_subgraphs_are_kept_is_a_condition(wanted: str | None, is_k
     conditions = Conditions.model_validate({"aot_artifact": wanted})
     assert conditions.hold(HERE.model_copy(update={"aot_artifact": is_kept})) is holds
     assert ("AOT artifact" in str(conditions)) is (wanted is not None)
+
+
+WITH_SETTINGS = HERE.model_copy(
+    update={"options": {"hf_overrides.num_hidden_layers": "4"}, "environment": {"VLLM_USE_LAYERNAME": "0"}}
+)
+MEASURED_WITH = {"options": {"hf_overrides": {"num_hidden_layers": 4}}, "environment": {"VLLM_USE_LAYERNAME": "0"}}
+
+
+def test_settings_must_be_exactly_those_it_was_measured_with() -> None:
+    assert not Conditions().hold(WITH_SETTINGS)
+    assert Conditions().hold_on_platform(WITH_SETTINGS)
+    assert Conditions.model_validate(MEASURED_WITH).hold(WITH_SETTINGS)
+    assert not Conditions.model_validate(MEASURED_WITH).hold(HERE)
+    for key in MEASURED_WITH:
+        assert not Conditions.model_validate({**MEASURED_WITH, key: {}}).hold(WITH_SETTINGS)
+
+
+def test_other_settings_are_named_with_their_values() -> None:
+    assert Conditions().other_settings(WITH_SETTINGS) == [
+        "without hf_overrides.num_hidden_layers=4",
+        "without VLLM_USE_LAYERNAME=0",
+    ]
+    assert Conditions.model_validate(MEASURED_WITH).other_settings(HERE) == [
+        "with hf_overrides.num_hidden_layers=4",
+        "with VLLM_USE_LAYERNAME=0",
+    ]
+
+
+def test_flat_and_nested_options_are_the_same_condition_and_are_read_back_as_written() -> None:
+    nested = Conditions.model_validate({"options": {"a": {"b": [1], "c": "4"}}})
+    assert nested == Conditions.model_validate({"options": {"a.b": [1], "a.c": "4"}})
+    assert Conditions.model_validate_json(nested.model_dump_json()) == nested
+    assert str(nested) == 'everywhere, a.b=[1], a.c="4"'
+
+
+def test_an_option_that_no_command_can_set_is_refused() -> None:
+    with pytest.raises(ValidationError, match="one that JSON has"):
+        Conditions.model_validate({"options": {"a": datetime.date(2026, 1, 1)}})
+
+
+def test_a_variable_that_changes_nothing_is_no_condition() -> None:
+    with pytest.raises(ValidationError, match="VLLM_LOGGING_LEVEL does not change what is compiled"):
+        Conditions.model_validate({"environment": {"VLLM_LOGGING_LEVEL": "DEBUG"}})
+
+
+def test_a_platform_holds_whatever_the_settings_are() -> None:
+    assert Platform(device="cpu").hold(WITH_SETTINGS)
+    assert not Platform(device="cuda").hold(WITH_SETTINGS)
+    with pytest.raises(ValidationError, match="options"):
+        Platform.model_validate({"options": {"a": 1}})

@@ -122,6 +122,13 @@ def test_a_counter_of_no_source_is_refused(write_model: WriteModel) -> None:
         plan(Catalog([]), [str(path)], device="cpu")
 
 
+def test_a_misspelt_counter_that_was_measured_with_settings_is_refused_too(write_model: WriteModel) -> None:
+    when = 'when = { options = { "hf_overrides.num_hidden_layers" = 4 } }'
+    path = write_model(more=f'[[expect]]\n{when}\nmeasured = "now"\ncold.vllm.num_compiled_artifacts_savd = 4\n')
+    with pytest.raises(CatalogError, match="num_compiled_artifacts_saved"):
+        plan(Catalog([]), [str(path)], device="cpu")
+
+
 def test_counters_of_other_versions_are_not_known_here(write_model: WriteModel) -> None:
     path = write_model(more='[[expect]]\nwhen = { vllm = "<0.1" }\nmeasured = "then"\ncold.vllm.num_old = 3\n')
     assert len(plan(Catalog([]), [str(path)], device="cpu")) == 1

@@ -8,7 +8,6 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.catalog.entry import Expectation, ModelEntry
 from coldwarm.starts.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.verdict.invariant_ids import InvariantId
-from coldwarm.verdict.invariants import SUBGRAPHS
 from coldwarm.verdict.verdict import Status, Verdict, circumstances_of, judge, unsupported
 from tests.support.records import (
     LOADED,
@@ -318,18 +317,6 @@ def test_a_warm_start_with_another_kind_of_artifact_is_judged() -> None:
     assert cold.facts is not None and warm.facts is not None
     cold.facts.aot_artifact, warm.facts.aot_artifact = "bundled", "separate"
     assert judge(model_entry(), cold, warm).status is Status.PASSED
-
-
-def test_expectations_do_not_judge_a_run_with_other_options() -> None:
-    entry = model_entry(expect=[expectation(cold={SUBGRAPHS: 9})])
-    options = {"hf_overrides": {"num_hidden_layers": 4}}
-    cold = cold_record(counters={SUBGRAPHS: 5}, options=options)
-    verdict = judge(entry, cold, warm_record(options=options))
-    assert verdict.status is Status.PASSED
-    assert verdict.notes == [
-        "expectations were not checked: they were measured without the option hf_overrides.num_hidden_layers"
-    ]
-    assert judge(entry, cold_record(counters={SUBGRAPHS: 5}), warm_record()).status is Status.FAILED
 
 
 def test_a_model_without_layers_is_not_failed_for_what_could_not_be_checked() -> None:

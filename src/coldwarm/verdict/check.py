@@ -17,3 +17,5 @@ class Check(BaseModel):
     """Lines of the log, or numbers, that show it."""
     accepted_by: str | None = None
     """The id of the known issue that accepts this failure."""
+    artifacts_over_limit: int = 0
+    """Of `InvariantId.ONLY_UNIQUE`: how many more artifacts there are than the limit allows."""

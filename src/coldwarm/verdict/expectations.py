@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coldwarm.catalog.conditions import Circumstances
-from coldwarm.catalog.entry import ModelEntry
+from coldwarm.catalog.entry import Expectation, ModelEntry
 from coldwarm.counters import torch_source
 from coldwarm.counters.expect import unknown_counter
 from coldwarm.starts.depth import Depth
@@ -15,21 +15,44 @@ from coldwarm.verdict.invariants import Starts
 
 
 def check_expectations(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[Check]:
-    """Check every counter of every expectation whose conditions hold.
+    """Check every counter of every expectation that applies (`applicable`).
 
-    Expectations were measured without options of the user's, and say nothing of starts that have some.
+    A warm start with settings that the cold one has not is not compared: the counters were measured without them.
     """
-    if starts.cold.options:
-        return []
     checks = []
-    for expectation in entry.expect:
-        if not expectation.when.hold(circumstances):
-            continue
-        for kind, expected in ((StartKind.COLD, expectation.cold), (StartKind.WARM, expectation.warm)):
+    for expectation in applicable(entry, circumstances):
+        for kind, expected in (
+            (StartKind.COLD, expectation.cold),
+            (StartKind.WARM, {} if starts.warm_changes else expectation.warm),
+        ):
             counters = starts.counters.get(kind, {})
             told = [name for name in expected if is_told(name, starts.cold.depth, counters)]
             checks += [_check(kind, name, expected[name], counters) for name in told]
     return checks
+
+
+def applicable(entry: ModelEntry, circumstances: Circumstances) -> list[Expectation]:
+    """Return the expectations that were measured on this platform and with these settings."""
+    return [expectation for expectation in entry.expect if expectation.when.hold(circumstances)]
+
+
+def unchecked_expectations(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[str]:
+    """Say which expectations for this platform were not checked because of the run's settings; a note for each."""
+    applied = applicable(entry, circumstances)
+    if not applied:
+        return [
+            _note("expectations", row, row.when.other_settings(circumstances))
+            for row in entry.expect
+            if row.when.hold_on_platform(circumstances)
+        ]
+    warm = [row for row in applied if row.warm and starts.warm_changes]
+    return [f"{_note('expectations of the warm start', row, starts.warm_changes)} in the warm start" for row in warm]
+
+
+def _note(what: str, row: Expectation, differences: list[str]) -> str:
+    when = row.when
+    platform = ", ".join(filter(None, [when.device, when.compilation, when.aot_artifact]))
+    return f"{what}{f' for {platform}' if platform else ''} were not checked: measured {', '.join(differences)}"
 
 
 def is_told(name: str, depth: Depth, counters: Mapping[str, int]) -> bool:

@@ -8,6 +8,7 @@ from coldwarm.catalog.entry import ModelEntry
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import EngineFacts, Message, StartKind, StartRecord
 from coldwarm.verdict.check import Check
+from coldwarm.verdict.circumstances import warm_changes
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.outputs import difference
 
@@ -29,6 +30,8 @@ class Starts:
     def __init__(self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry) -> None:
         self.cold, self.entry = cold, entry
         self.cold_facts = _facts(cold)
+        self.warm_changes = warm_changes(cold, warm)
+        """Settings that the warm start has and the cold one has not, as ``without NAME=VALUE``."""
         self.counters = {StartKind.COLD: self.cold_facts.counters}
         """Of each start: what was counted, by flat name."""
         if cold.depth is Depth.TRACE:
@@ -101,7 +104,8 @@ def _only_unique(starts: Starts) -> Check:
         words += f"{told}, at most {limit} ({_kinds(kinds)} + 2{for_ranges}; {source})"
     else:
         words += f"not checked, since no layers were found in what the engine compiles ({_artifacts(saved)} saved)"
-    return Check(id=InvariantId.ONLY_UNIQUE, holds=not known or saved <= limit, words=words)
+    over = max(0, saved - limit) if known else 0
+    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=words, artifacts_over_limit=over)
 
 
 def _saves_nothing(starts: Starts) -> Check:

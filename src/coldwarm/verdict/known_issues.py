@@ -33,7 +33,7 @@ def accept_known_issues(
     """
     seen = []
     for issue in entry.known_issue:
-        if not issue.when.hold(circumstances):
+        if not issue.when.hold(circumstances) or (_is_of_warm(issue) and starts.warm_changes):
             continue
         named = [check for check in checks if check.id in issue.breaks]
         if len(named) < len(issue.breaks) or not _may_show(issue, starts):
@@ -52,6 +52,26 @@ def accept_known_issues(
             words = _told(broken)
         seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=bool(broken), words=words))
     return seen
+
+
+def unchecked_issues(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[str]:
+    """Say which known issues of this platform were not looked for because of the run's settings; a note for each."""
+    notes = []
+    for issue in entry.known_issue:
+        if not issue.when.hold_on_platform(circumstances):
+            continue
+        if differences := issue.when.other_settings(circumstances):
+            notes.append(f"known issue {issue.id} was not looked for: measured {', '.join(differences)}")
+        elif _is_of_warm(issue) and starts.warm_changes:
+            changes = ", ".join(starts.warm_changes)
+            notes.append(f"known issue {issue.id} was not looked for: measured {changes} in the warm start")
+    return notes
+
+
+def _is_of_warm(issue: KnownIssue) -> bool:
+    """Whether the issue shows in the warm start."""
+    of_warm = any(invariant.startswith("warm-") for invariant in issue.breaks)
+    return of_warm or bool(issue.warm) or issue.rewrites is not None
 
 
 def _may_show(issue: KnownIssue, starts: Starts) -> bool:

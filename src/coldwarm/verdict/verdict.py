@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import ModelEntry
 from coldwarm.starts.depth import Depth
-from coldwarm.starts.options import flatten
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
-from coldwarm.verdict.expectations import check_expectations
+from coldwarm.verdict.circumstances import circumstances_of as circumstances_of
+from coldwarm.verdict.expectations import check_expectations, unchecked_expectations
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.invariants import Starts, check_invariants
 from coldwarm.verdict.isolation import cold_is_cold, isolation_notes, shared_caches
-from coldwarm.verdict.known_issues import IssueSeen, accept_known_issues
+from coldwarm.verdict.known_issues import IssueSeen, accept_known_issues, unchecked_issues
 
 
 class Status(StrEnum):
@@ -89,16 +89,6 @@ def unsupported(reason: str) -> Verdict:
     return Verdict(status=Status.UNSUPPORTED, reasons=[reason])
 
 
-def circumstances_of(record: StartRecord) -> Circumstances:
-    """What a finished start ran on."""
-    return Circumstances(
-        device=record.device,
-        compilation=record.compilation,
-        aot_artifact=record.facts.aot_artifact if record.facts else None,
-        versions=record.facts.versions if record.facts else {},
-    )
-
-
 def _why_unfinished(record: StartRecord) -> str:
     failure = record.failure
     what = failure.what if failure else str(record.outcome)
@@ -129,17 +119,14 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
 
 
 def _notes(starts: Starts, circumstances: Circumstances, expectations: list[Check]) -> list[str]:
-    notes = []
-    if starts.entry.expect and starts.cold.options:
-        # Names only: a value may be a secret.
-        names = ", ".join(flatten(starts.cold.options))
-        notes.append(f"expectations were not checked: they were measured without the option {names}")
-    elif not expectations:
+    notes = unchecked_expectations(starts, starts.entry, circumstances)
+    if not expectations and not notes:
         versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
         notes.append(
             f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "
             "judged by the invariants alone"
         )
+    notes += unchecked_issues(starts, starts.entry, circumstances)
     if starts.entry.layer_kinds is None:
         kinds, source = starts.layer_kinds()
         notes.append(f"{kinds} kind{'' if kinds == 1 else 's'} of layers, {source}")

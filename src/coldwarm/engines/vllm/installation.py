@@ -15,6 +15,7 @@ from typing import Any
 from coldwarm.catalog.files import architectures_of
 from coldwarm.counters import torch_source, vllm_source
 from coldwarm.engines.engine import Installation
+from coldwarm.engines.vllm.settings import DEFAULTS
 from coldwarm.errors import CatalogError, UsageError, nearest
 from coldwarm.starts.depth import Depth
 
@@ -106,18 +107,7 @@ class VllmInstallation:
         """
         share = cores if depth is Depth.FULL else 1
         threads = {} if share is None else {"OMP_NUM_THREADS": str(share)}
-        return {
-            **threads,
-            # The engine in the worker's own process, where its counters can be read.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_DO_NOT_TRACK": "1",
-            # Optional kernels that take minutes to warm up, or are not there, and change no artifact.
-            "VLLM_USE_FLASHINFER_SAMPLER": "0",
-            "VLLM_DEEP_GEMM_WARMUP": "skip",
-        }
+        return {**threads, **DEFAULTS}
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         """vLLM's switch (vllm/envs.py); on by itself with torch 2.12 and later."""
