@@ -104,6 +104,13 @@ Problem = Callable[[str], CatalogError]
 ConfigProblem = Callable[[bytes], CatalogError]
 
 
+def test_an_expectation_that_shows_an_unknown_issue_is_refused_with_the_nearest(problem: Problem) -> None:
+    text = WHOLE.replace('measured = "yesterday"', 'measured = "yesterday"\nshows = ["first-moe-layer-on-gpu"]')
+    error = problem(text)
+    assert (error.key, error.line) == ("expect.1.shows", line_of(text, "shows ="))
+    assert "'first-moe-layer-on-gpu' is not a known issue of the engine; nearest: first-moe-layer-on-cpu" in str(error)
+
+
 def test_a_whole_entry_is_read(tmp_path: Path) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(WHOLE)

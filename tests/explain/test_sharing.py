@@ -181,6 +181,34 @@ def test_a_value_that_is_handed_on(find: Find) -> None:
     assert "before the first layer (/site/vllm/moe.py:31)" in finding.next
 
 
+def test_a_value_that_is_handed_on_makes_one_artifact_more(find: Find) -> None:
+    first, later = layer_code(1, body=PROD, outputs=["prod"]), layer_code(2, inputs={"prod": "Sym(8*s72)"})
+    [finding] = find(*apart(first, later), *shared(layer_code(3, inputs={"prod": "Sym(8*s72)"})))
+    assert "handed on" in finding.what
+    assert finding.extra_artifacts == 1
+
+
+def test_a_constant_makes_an_artifact_more_for_each_other_value(find: Find) -> None:
+    [finding] = find(*apart(*(layer_code(n, scale=f"0.{n}") for n in range(1, 5))))
+    assert "compiled as 4: a constant" in finding.what
+    assert finding.extra_artifacts == 3
+
+
+def test_what_the_named_difference_does_not_explain_is_not_counted(find: Find) -> None:
+    first = layer_code(1, body=PROD, outputs=["prod"])
+    # The last of them is compiled again for a reason that is not in its graph.
+    later = [layer_code(n, inputs={"prod": "Sym(8*s72)"}) for n in (2, 3)]
+    [finding] = find(*apart(first, *later))
+    assert "compiled as 3" in finding.what and "math_prod" in finding.what
+    assert finding.extra_artifacts == 1
+
+
+def test_a_difference_that_is_not_in_the_graph_counts_none(find: Find) -> None:
+    [finding] = find(*apart(layer_code(1), layer_code(2)))
+    assert "something that is not in the graph" in finding.what
+    assert finding.extra_artifacts == 0
+
+
 def test_a_value_that_the_common_class_computes(find: Find) -> None:
     computing = [layer_code(n, body=PROD, outputs=["prod"]) for n in range(3)]
     [finding] = find(

@@ -25,15 +25,19 @@ def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> N
     runs = bare.runs()
     assert set(runs) == {"olmoe-1b-7b", "gemma-3-1b"}
     for run in runs.values():
-        assert run["verdict"]["status"] in ("passed", "failed"), run["verdict"]["reasons"]
         assert len(run["verdict"]["checks"]) == 6
         assert any("derived" in note for note in run["verdict"]["notes"])
         assert run["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] >= 3
     assert runs["gemma-3-1b"]["verdict"]["status"] == "passed", runs["gemma-3-1b"]["verdict"]["reasons"]
-    # An MoE model shows on a CPU what the catalog's do, and nothing excuses it here.
-    [reason] = runs["olmoe-1b-7b"]["verdict"]["reasons"]
-    assert "4 artifacts saved, at most 3 (1 kind of layers + 2; derived" in reason
-    assert bare.exit_code == 1
+    # An MoE model shows on a CPU what the catalog's do: a known issue of the engine, recognized in any model.
+    moe = runs["olmoe-1b-7b"]
+    assert moe["verdict"]["status"] == "known issue", moe["verdict"]["reasons"]
+    [broken] = [check for check in moe["verdict"]["checks"] if not check["holds"]]
+    assert (broken["id"], broken["accepted_by"]) == ("cold-only-unique", "first-moe-layer-on-cpu")
+    assert "4 artifacts saved, at most 3 (1 kind of layers + 2; derived" in broken["words"]
+    [finding] = [each for each in moe["explanation"]["findings"] if each["kind"] == "not shared"]
+    assert finding["extra_artifacts"] == 1
+    assert bare.exit_code == 0
 
 
 def test_a_killed_worker_ends_its_own_run_only(shared: Shared) -> None:

@@ -7,7 +7,7 @@ import pytest
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.report.catalog_view import models_as_json, models_as_table, print_model
 from tests.report.consoles import Paper
-from tests.support.records import catalog_model, model_entry
+from tests.support.records import catalog_model, expectation, model_entry
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,23 @@ def table(models: list[CatalogModel]) -> list[str]:
 def test_the_table_has_a_row_for_each_model(models: list[CatalogModel]) -> None:
     header, *rows = table(models)
     assert header.split("  ")[0].strip() == "model"
-    assert [row.split()[0] for row in rows] == [model.entry.id for model in models]
+    assert [row.split()[0] for row in rows[: len(models)]] == [model.entry.id for model in models]
+
+
+def test_the_table_ends_with_the_known_issues_of_the_engine(models: list[CatalogModel]) -> None:
+    caption = " ".join(" ".join(table(models)[len(models) + 1 :]).split())
+    assert caption == (
+        "known issues of the engine, accepted for every model that shows them: first-moe-layer-on-cpu (cpu, piecewise)"
+    )
+
+
+def test_a_model_is_shown_with_the_known_issues_of_the_engine_and_where_they_are_stated() -> None:
+    paper = Paper()
+    print_model(paper.console, catalog_model(model_entry(expect=[expectation(shows=["first-moe-layer-on-cpu"])])))
+    assert "    with known issue of the engine: first-moe-layer-on-cpu\n" in paper.text
+    last = paper.text.splitlines()[-1]
+    assert last.startswith("    first-moe-layer-on-cpu, breaks cold-only-unique, docs/known-issues/")
+    assert last.endswith("catalog/known_issues.toml")
 
 
 def test_the_table_says_where_a_model_can_run() -> None:
@@ -33,7 +49,7 @@ def test_the_table_says_where_a_model_can_run() -> None:
         unsupported=[{"reason": "r", "devices": ["cuda"]}],
         deviation=[{"reason": "r", "devices": ["cpu"], "set": {"a": 1}}],
     )
-    [_, row] = table([catalog_model(entry)])
+    _, row, *_ = table([catalog_model(entry)])
     assert row.split() == ["tiny", "LlamaForCausalLM", "derived", "deviates", "unsupported"]
     assert table([catalog_model()])[1].count("as published") == 2
 
@@ -56,7 +72,7 @@ def test_every_model_can_be_shown_in_full(models: list[CatalogModel]) -> None:
             *(shrink.reason for shrink in entry.shrink),
             *(deviation.reason for deviation in entry.deviation),
             *(unsupported.reason for unsupported in entry.unsupported),
-            *(expectation.measured for expectation in entry.expect),
+            *(row.measured for row in entry.expect),
             *(issue.link for issue in entry.known_issue),
         ]:
             assert reason in paper.text

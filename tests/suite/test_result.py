@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from coldwarm.exit_codes import ExitCode
+from coldwarm.explain.explanation import Explanation
 from coldwarm.starts.isolation import IsolationKind
 from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult, exit_code
 from coldwarm.verdict.verdict import Status
-from tests.support.records import cold_record, model_entry, warm_record
+from tests.support.explanations import moe_finding
+from tests.support.records import LOADED, SAVED, cold_record, model_entry, warm_record
 from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
 
 SEVERITY = {
@@ -21,6 +23,26 @@ SEVERITY = {
     "fixed": (fixed(), ExitCode.FAILED),
     "crashed": (crashed(), ExitCode.CRASHED),
 }
+
+
+@pytest.mark.parametrize(
+    ("explanation", "status"),
+    [
+        (Explanation(findings=[moe_finding()]), Status.KNOWN_ISSUE),
+        (Explanation(), Status.FAILED),
+        (Explanation(failed=True), Status.FAILED),
+        (None, Status.FAILED),
+    ],
+    ids=["recognized", "no finding", "explaining failed", "not explained"],
+)
+def test_a_known_issue_of_the_engine_is_recognized_by_what_explains_the_run(
+    explanation: Explanation | None, status: Status
+) -> None:
+    cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
+    verdict = RunResult.of(case_of(), cold, warm, explanation).verdict
+    assert verdict.status is status
+    unexplained = explanation is None or explanation.failed
+    assert ("since the run is not explained" in verdict.reasons[-1]) is unexplained
 
 
 @pytest.mark.parametrize(

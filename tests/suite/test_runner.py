@@ -214,7 +214,7 @@ def test_a_run_that_cannot_be_explained_leaves_the_others_theirs(
     assert [result.verdict.status for result in runs.results] == [Status.PASSED, Status.PASSED]
     for result in runs.results:
         assert result.explanation == Explanation(
-            notes=["could not be explained: RuntimeError: a trace of another layout"]
+            notes=["could not be explained: RuntimeError: a trace of another layout"], failed=True
         )
 
 

@@ -34,7 +34,7 @@ def run_with(
     **settings: Any,
 ) -> Verdict:
     """Judge a pair of starts that both have these options and variables."""
-    return judge(entry, cold_record(counters=cold, **settings), warm_record(counters=warm, **settings))
+    return judge(entry, cold_record(counters=cold, **settings), warm_record(counters=warm, **settings), findings=[])
 
 
 def expected(verdict: Verdict) -> list[Check]:

@@ -6,9 +6,11 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.catalog.entry import Expectation, ModelEntry
+from coldwarm.explain.finding import Finding
 from coldwarm.starts.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.verdict import Status, Verdict, circumstances_of, judge, unsupported
+from tests.support.explanations import moe_finding
 from tests.support.records import (
     LOADED,
     MISSES,
@@ -30,7 +32,7 @@ OTHER_TOKENS = [token.model_copy(update={"token_id": 999}) for token in generate
 
 def verdict(*, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None, **entry: Any) -> Verdict:
     """Judge a healthy pair with these counters put over its own."""
-    return judge(model_entry(**entry), cold_record(counters=cold), warm_record(counters=warm))
+    return judge(model_entry(**entry), cold_record(counters=cold), warm_record(counters=warm), findings=[])
 
 
 def failures(found: Verdict) -> list[str]:
@@ -59,7 +61,7 @@ def test_a_healthy_pair_that_meets_its_expectation_passes() -> None:
 def test_one_broken_invariant_is_the_one_reason_to_fail(
     cold: StartRecord, warm: StartRecord, broken: InvariantId
 ) -> None:
-    found = judge(model_entry(), cold, warm)
+    found = judge(model_entry(), cold, warm, findings=[])
     assert found.status is Status.FAILED
     [check] = [check for check in found.checks if not check.holds]
     assert check.id == broken
@@ -148,15 +150,14 @@ of_the_catalog = pytest.mark.parametrize(
 )
 
 
-def packaged_run(expected: Expectation, *, saved_too_many: int = 0) -> tuple[StartRecord, StartRecord]:
-    """What was measured of a packaged model, with so many unique subgraphs more."""
+def packaged_run(
+    expected: Expectation, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None
+) -> tuple[StartRecord, StartRecord]:
+    """What was measured of a packaged model, with these counters put over it."""
     versions = {name: (spec or "").removeprefix("~=") for name, spec in expected.when if name in ("torch", "vllm")}
-    cold, warm = dict(expected.cold), dict(expected.warm)
-    for counters, name in ((cold, SAVED), (cold, MISSES), (warm, LOADED)):
-        counters[name] += saved_too_many
     records = (
-        cold_record(counters=cold, device=expected.when.device),
-        warm_record(counters=warm, device=expected.when.device),
+        cold_record(counters={**expected.cold, **(cold or {})}, device=expected.when.device),
+        warm_record(counters={**expected.warm, **(warm or {})}, device=expected.when.device),
     )
     for record in records:
         assert record.facts is not None
@@ -166,27 +167,49 @@ def packaged_run(expected: Expectation, *, saved_too_many: int = 0) -> tuple[Sta
     return records
 
 
+def packaged_findings(expected: Expectation) -> list[Finding]:
+    """What explains the run of a packaged model that was measured with a known issue of the engine."""
+    return [moe_finding()] if expected.shows else []
+
+
+def issues_of(entry: ModelEntry, expected: Expectation) -> list[str]:
+    """The known issues that every run shows where `expected` applies."""
+    here = circumstances_of(packaged_run(expected)[0])
+    own = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
+    return own + list(expected.shows)
+
+
+def test_some_packaged_models_were_measured_with_known_issues_and_some_without() -> None:
+    assert {bool(issues_of(entry, expected)) for entry, expected in PACKAGED} == {True, False}
+    assert sum(bool(expected.shows) for _, expected in PACKAGED) == 10
+
+
 @of_the_catalog
 def test_what_was_measured_of_a_packaged_model_is_accepted(entry: ModelEntry, expected: Expectation) -> None:
-    records = packaged_run(expected)
-    here = circumstances_of(records[0])
-    issues = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
-    found = judge(entry, *records)
+    issues = issues_of(entry, expected)
+    found = judge(entry, *packaged_run(expected), packaged_findings(expected))
     assert (found.status, found.notes) == (Status.KNOWN_ISSUE if issues else Status.PASSED, [])
     assert [issue.id for issue in found.issues] == issues
 
 
 @of_the_catalog
 def test_any_other_count_of_a_packaged_model_is_not(entry: ModelEntry, expected: Expectation) -> None:
-    assert judge(entry, *packaged_run(expected, saved_too_many=1)).status is Status.FAILED
+    cold = {name: expected.cold[name] + 1 for name in (SAVED, MISSES)}
+    records = packaged_run(expected, cold, {LOADED: expected.warm[LOADED] + 1})
+    assert judge(entry, *records, packaged_findings(expected)).status is Status.FAILED
 
 
 @of_the_catalog
-def test_a_known_issue_of_a_packaged_model_can_be_fixed(entry: ModelEntry, expected: Expectation) -> None:
+def test_a_packaged_model_without_its_known_issues_is_unexpectedly_fixed(
+    entry: ModelEntry, expected: Expectation
+) -> None:
     assert entry.layer_kinds is not None
-    unshared = expected.cold[SAVED] - len(entry.layer_kinds) - 2
-    found = judge(entry, *packaged_run(expected, saved_too_many=-max(0, unshared)))
-    assert (found.status is Status.UNEXPECTEDLY_FIXED) == (unshared > 0 and expected.warm[LOADED] > 0)
+    saved = min(expected.cold[SAVED], len(entry.layer_kinds) + 2)
+    healthy = packaged_run(expected, {SAVED: saved}, {SAVED: 0, LOADED: saved, MISSES: 0})
+    found = judge(entry, *healthy, findings=[])
+    issues = issues_of(entry, expected)
+    assert found.status is (Status.UNEXPECTEDLY_FIXED if issues else Status.PASSED)
+    assert [issue.id for issue in found.issues if not issue.shows] == issues
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
@@ -305,8 +328,8 @@ def test_judging_stored_records_again_gives_the_same_verdict() -> None:
     entry = model_entry(known_issue=[known_issue()], expect=[expectation(cold={SAVED: 4}, warm={})])
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     first = judge(entry, cold, warm)
-    stored = [StartRecord.model_validate_json(record.model_dump_json()) for record in (cold, warm)]
-    again = judge(ModelEntry.model_validate_json(entry.model_dump_json()), *stored)
+    stored = (StartRecord.model_validate_json(record.model_dump_json()) for record in (cold, warm))
+    again = judge(ModelEntry.model_validate_json(entry.model_dump_json()), next(stored), next(stored))
     assert first == again == judge(entry, cold, warm)
     assert Verdict.model_validate_json(first.model_dump_json()) == first
 

@@ -109,6 +109,9 @@ class Expectation(_Strict):
     """How long the run took when it was last timed."""
     memory: Memory | None = None
     """How much memory it took when that was last measured."""
+    shows: tuple[Words, ...] = ()
+    """The known issues of the engine (``catalog/known_issues.toml``) that these numbers were measured with, by id. A
+    run that this expectation applies to, and that does not show one of them, is unexpectedly fixed."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
 

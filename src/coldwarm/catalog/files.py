@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from coldwarm.catalog.conditions import Conditions
+from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
 from coldwarm.catalog.entry import Deviation, Expectation, KnownIssue, ModelEntry, Shrink, Unsupported
 from coldwarm.errors import CatalogError, nearest
 
@@ -30,9 +31,24 @@ def read_entry(path: Path) -> ModelEntry:
         line = re.search(r"at line (\d+)", str(error))
         raise CatalogError(path, f"no TOML: {error}", line=int(line[1]) if line else None) from error
     try:
-        return ModelEntry.model_validate(data)
+        entry = ModelEntry.model_validate(data)
     except ValidationError as error:
         raise _first_problem(path, text, error.errors()) from error
+    _check_issues_of_the_engine(path, text, entry)
+    return entry
+
+
+def _check_issues_of_the_engine(path: Path, text: str, entry: ModelEntry) -> None:
+    known = [issue.id for issue in engine_issues()]
+    for number, row in enumerate(entry.expect):
+        for name in row.shows:
+            if name not in known:
+                raise CatalogError(
+                    path,
+                    f"{name!r} is not a known issue of the engine{nearest(name, known)}; they are in {ENGINE_ISSUES}",
+                    key=f"expect.{number}.shows",
+                    line=_line_of(text, ["expect", number, "shows"]),
+                )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Explanation(BaseModel):
     findings: list[Finding] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     """What is missing or could not be read, so that something may be left unexplained."""
+    failed: bool = False
+    """Whether an error ended it: that there is no finding says nothing then."""
 
     @model_validator(mode="after")
     def _leave_wrong_costs_out(self) -> Explanation:

@@ -61,5 +61,8 @@ class Finding(BaseModel):
     in more than one finding."""
     shares_cost: bool = False
     """Whether it led to the recompilation whose cost a finding above has: they cannot be measured separately."""
+    extra_artifacts: int = 0
+    """Of `FindingKind.NOT_SHARED`: how many artifacts fewer there would be without the difference that `what` names; 0:
+    none is named, or it was not recorded."""
     next: str | None = None
     """What to try."""

@@ -104,8 +104,14 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
             if member.dump is not None
         ],
         seconds=_seconds_saved(group),
+        extra_artifacts=_extra_artifacts(next(iter(merged.values()), None)),
         next=_advice(list(merged.values()), source),
     )
+
+
+def _extra_artifacts(entry: _Merged | None) -> int:
+    """How many classes more a difference makes of one: as many as there are other values than the common class has."""
+    return len({*entry.values.values()} - {entry.difference.other}) if entry else 0
 
 
 def _compare(one: SubgraphClass, common: SubgraphClass) -> list[Difference]:

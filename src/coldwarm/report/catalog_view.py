@@ -10,6 +10,7 @@ from rich.text import Text
 
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.conditions import DEVICES
+from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
 from coldwarm.catalog.entry import ModelEntry
 
 
@@ -26,6 +27,9 @@ def models_as_table(models: list[CatalogModel]) -> Table:
             Text(", ".join(entry.layer_kinds) if entry.layer_kinds else "derived"),
             *(_support(entry, device) for device in DEVICES),
         )
+    issues = ", ".join(f"{issue.id} ({issue.when})" for issue in engine_issues())
+    table.caption = Text(f"known issues of the engine, accepted for every model that shows them: {issues}")
+    table.caption_justify = "left"
     return table
 
 
@@ -64,9 +68,14 @@ def print_model(console: Console, model: CatalogModel) -> None:
         for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
             for name, count in counters.items():
                 line(f"    {kind} {name} = {count}")
+        if expectation.shows:
+            line(f"    with known issue of the engine: {', '.join(expectation.shows)}")
     for issue in entry.known_issue:
         line(f"  known issue where {issue.when}: {issue.title}")
         line(f"    {issue.id}, breaks {', '.join(issue.breaks)}, {issue.link}")
+    for each in engine_issues():
+        line(f"  known issue of the engine where {each.when}, for every model that shows it: {each.title}")
+        line(f"    {each.id}, breaks {each.breaks}, {each.link}; stated in {ENGINE_ISSUES}")
 
 
 def _on(devices: tuple[str, ...]) -> str:

@@ -30,11 +30,12 @@ class RunResult:
         warm: StartRecord | None,
         explanation: Explanation | None = None,
     ) -> RunResult:
-        """Judge the records of `case`."""
+        """Judge the records of `case`, and what explains them."""
         reason = case.entry.unsupported_on(case.device, case.compilation)
         if cold is None and reason is not None:
             return cls(case, None, None, unsupported(reason.reason))
-        return cls(case, cold, warm, judge(case.entry, cold, warm), explanation)
+        findings = None if explanation is None or explanation.failed else explanation.findings
+        return cls(case, cold, warm, judge(case.entry, cold, warm, findings), explanation)
 
     @property
     def again(self) -> str:

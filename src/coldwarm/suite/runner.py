@@ -168,7 +168,7 @@ class Runner:
             return explain(self._store.folder_of(case), cold, warm)
         except Exception as error:
             # What was measured stands, explained or not; `coldwarm explain` shows the traceback.
-            return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"])
+            return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"], failed=True)
 
     def _start(
         self, case: Case, starter: Starter, kind: StartKind, records: dict[StartKind, StartRecord]

@@ -1,1 +1,1 @@
-"""What a run's two start records mean: a pure function of them and the catalog entry, without torch."""
+"""What a run means: a pure function of its start records, what explains them, and the catalog entry, without torch."""

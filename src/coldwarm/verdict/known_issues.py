@@ -21,6 +21,8 @@ class IssueSeen(BaseModel):
     link: str
     shows: bool
     words: str
+    stated_in: str = "the catalog"
+    """Where the issue is stated, to be taken out there once it no longer shows."""
 
 
 def accept_known_issues(

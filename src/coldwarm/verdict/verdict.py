@@ -1,18 +1,21 @@
-"""The verdict on one run: a pure function of its start records and the catalog entry."""
+"""The verdict on one run: a pure function of its start records, what explains them, and the catalog entry."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
 from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.entry import ModelEntry
+from coldwarm.explain.finding import Finding
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.circumstances import circumstances_of as circumstances_of
-from coldwarm.verdict.expectations import check_expectations, unchecked_expectations
+from coldwarm.verdict.engine_issues import accept_engine_issues
+from coldwarm.verdict.expectations import applicable, check_expectations, unchecked_expectations
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.invariants import Starts, check_invariants
 from coldwarm.verdict.isolation import cold_is_cold, isolation_notes, shared_caches
@@ -42,8 +45,20 @@ class Verdict(BaseModel):
     issues: list[IssueSeen] = Field(default_factory=list)
 
 
-def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None) -> Verdict:
-    """Judge a run by its records; without any, a run that was not made (unsupported, or stopped before)."""
+def judge(
+    entry: ModelEntry,
+    cold: StartRecord | None,
+    warm: StartRecord | None,
+    findings: Sequence[Finding] | None = None,
+) -> Verdict:
+    """Judge a run by its records; without any, a run that was not made (unsupported, or stopped before).
+
+    Args:
+        entry: The model's entry.
+        cold: The cold start.
+        warm: The warm start; None at the depth that has none.
+        findings: What explains the run, by which known issues of the engine are recognized; None: it is not explained.
+    """
     for record in (cold, warm):
         if record is not None and record.outcome is not Outcome.FINISHED:
             return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
@@ -57,6 +72,7 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     circumstances = circumstances_of(cold)
     checks = check_invariants(starts)
     issues = accept_known_issues(checks, starts, entry, circumstances)
+    issues += accept_engine_issues(checks, starts, applicable(entry, circumstances), circumstances, findings)
     checks = [cold_is_cold(check, cold) for check in checks]
     expectations = check_expectations(starts, entry, circumstances)
     checks += expectations
@@ -69,7 +85,7 @@ def judge(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | None)
     elif fixed:
         # The expectations were measured with the issue, so that they may break with it; they are told all the same.
         status = Status.UNEXPECTEDLY_FIXED
-        reasons = [f"{issue.id}: {issue.words}; take it out of the catalog ({issue.link})" for issue in fixed]
+        reasons = [f"{issue.id}: {issue.words}; take it out of {issue.stated_in} ({issue.link})" for issue in fixed]
         reasons += [check.words for check in broken]
     elif accepted:
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
