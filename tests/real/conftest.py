@@ -78,7 +78,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
             counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
             bare=pool.submit(
-                run, folder / "bare", str(CONFIGS / "olmoe-1b-7b.json"), str(CONFIGS / "gemma-3-1b.json"), "--json"
+                run,
+                folder / "bare",
+                str(CONFIGS / "olmoe-1b-7b.json"),
+                str(CONFIGS / "gemma-3-1b.json"),
+                # Without effect on a CPU.
+                "--set=compilation_config.compile_sizes=[1]",
+                "--json",
             ),
             spawned=pool.submit(
                 run,

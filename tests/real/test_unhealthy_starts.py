@@ -28,6 +28,8 @@ def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> N
         assert len(run["verdict"]["checks"]) == 6
         assert any("derived" in note for note in run["verdict"]["notes"])
         assert run["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] >= 3
+        ineffective = [note for note in run["verdict"]["notes"] if "no effect" in note]
+        assert ineffective == ["compilation_config.compile_sizes=[1] has no effect here: vLLM used []"]
     assert runs["gemma-3-1b"]["verdict"]["status"] == "passed", runs["gemma-3-1b"]["verdict"]["reasons"]
     # An MoE model shows on a CPU what the catalog's do: a known issue of the engine, recognized in any model.
     moe = runs["olmoe-1b-7b"]

@@ -222,3 +222,39 @@ def test_circumstances_have_the_settings_of_the_start() -> None:
     assert here.environment == {"VLLM_USE_LAYERNAME": "0"}
     stored = StartRecord.model_validate_json(record.model_dump_json())
     assert circumstances_of(stored) == here
+
+
+def with_ineffective(record: StartRecord, used: str | None) -> StartRecord:
+    assert record.facts is not None
+    if used is not None:
+        record.facts.ineffective_options = {"compilation_config.compile_sizes": used}
+    return record
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "notes"),
+    [
+        ("[]", "[]", ["compilation_config.compile_sizes=[1] has no effect here: vLLM used []"]),
+        (
+            None,
+            "[]",
+            ["in the warm start, compilation_config.compile_sizes=[1] has no effect here: vLLM used []"],
+        ),
+        (None, None, []),
+    ],
+)
+def test_an_option_without_effect_is_a_note(cold: str | None, warm: str | None, notes: list[str]) -> None:
+    options = {"compilation_config": {"compile_sizes": [1]}}
+    records = (
+        with_ineffective(cold_record(options=options), cold),
+        with_ineffective(warm_record(options=options), warm),
+    )
+    verdict = judge(model_entry(), *records)
+    assert verdict.status is Status.PASSED
+    assert [note for note in verdict.notes if "no effect" in note] == notes
+
+
+def test_an_option_without_effect_is_a_note_where_there_is_no_warm_start() -> None:
+    options = {"compilation_config": {"compile_sizes": [1]}}
+    cold = with_ineffective(cold_record(options=options, depth=Depth.TRACE), "[]")
+    assert "has no effect here: vLLM used []" in judge(model_entry(), cold, None).notes[-1]

@@ -92,6 +92,8 @@ class EngineFacts(BaseModel):
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)
     """From the same prompt a second time, to tell an engine that does not repeat itself; empty: not recorded."""
+    ineffective_options: dict[str, str] = Field(default_factory=dict)
+    """The user's options that have no effect, by dotted name, with the value that the engine used, as JSON."""
     peak_device_memory_bytes: int | None = None
     """The most that PyTorch reserved on the GPU; None on a CPU."""
 

@@ -35,6 +35,24 @@ def warm_changes(cold: StartRecord, warm: StartRecord | None) -> list[str]:
     ]
 
 
+def ineffective_settings(cold: StartRecord, warm: StartRecord | None) -> list[str]:
+    """Say which of the user's options have no effect in a start; a note for each."""
+    of_cold = _ineffective(cold)
+    of_warm = [note for note in (_ineffective(warm) if warm else []) if note not in of_cold]
+    return of_cold + [f"in the warm start, {note}" for note in of_warm]
+
+
+def _ineffective(record: StartRecord) -> list[str]:
+    used = record.facts.ineffective_options if record.facts else {}
+    engine = {"vllm": "vLLM"}.get(record.engine, record.engine)
+    asked = _options(record)
+    return [
+        f"{name}={asked[name]} has no effect here: {engine} used {value}"
+        for name, value in used.items()
+        if name in asked
+    ]
+
+
 def _options(record: StartRecord) -> dict[str, str]:
     return flatten(Secrets(record.options).options(record.options))
 

@@ -14,6 +14,7 @@ from coldwarm.starts.depth import Depth
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.verdict.check import Check
 from coldwarm.verdict.circumstances import circumstances_of as circumstances_of
+from coldwarm.verdict.circumstances import ineffective_settings
 from coldwarm.verdict.engine_issues import accept_engine_issues
 from coldwarm.verdict.expectations import applicable, check_expectations, unchecked_expectations
 from coldwarm.verdict.invariant_ids import InvariantId
@@ -94,7 +95,9 @@ def judge(
     return Verdict(
         status=status,
         reasons=reasons,
-        notes=_notes(starts, circumstances, expectations) + isolation_notes(cold, warm),
+        notes=_notes(starts, circumstances, expectations)
+        + ineffective_settings(cold, warm)
+        + isolation_notes(cold, warm),
         checks=checks,
         issues=issues,
     )

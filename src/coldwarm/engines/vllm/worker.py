@@ -120,11 +120,28 @@ class VllmWorker:
             aot_artifact=_aot_artifact(),
             counters={name: count - before.get(name, 0) for name, count in after.items()},
             layer_kinds=kinds,
+            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
             peak_device_memory_bytes=_peak_device_memory(),
         )
+
+
+def _ineffective(options: dict[str, Any], started: Any) -> dict[str, str]:
+    """The options that have no effect in what was `started`: an `LLM`, or its model where a trace ended its start."""
+    from coldwarm.engines.vllm.ineffective_options import ineffective_options
+
+    try:
+        if hasattr(started, "llm_engine"):
+            config = started.llm_engine.vllm_config
+        else:
+            # The parts that vLLM compiles have it (vllm/compilation/decorators.py).
+            config = next(part.vllm_config for part in started.modules() if hasattr(part, "vllm_config"))
+        return ineffective_options(options, config)
+    except Exception:
+        # A start must never fail because of what is recorded about it.
+        return {}
 
 
 class _Generation:
