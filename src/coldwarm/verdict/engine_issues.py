@@ -63,10 +63,12 @@ def _unaccounted(check: Check, starts: Starts, rows: Sequence[Expectation], show
         saved = starts.counters[StartKind.COLD].get(SAVED)
         if any(row.cold.get(SAVED) == saved for row in rows):
             return None
-        return f"shows, but the run's explanation does not say how many of the {over} artifacts above the limit are its"
+        return (
+            f"shows, but the run's explanation does not say how many artifacts it accounts for ({over} above the limit)"
+        )
     if extra == over:
         return None
-    return f"accounts for {extra} of the {over} artifacts above the limit"
+    return f"accounts for {extra} artifacts above the limit, not for {over}"
 
 
 def _seen(issue: EngineIssue, *, words: str, shows: bool = True) -> IssueSeen:

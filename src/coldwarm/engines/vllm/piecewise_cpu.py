@@ -29,6 +29,7 @@ class PiecewiseCpuPlatform(CpuPlatform):  # type: ignore[misc]
         if asked == CompilationMode.VLLM_COMPILE:
             compilation.mode = asked
             compilation.backend = "inductor"
+            # Left at None, no compile range is found for any shape (vllm/compilation/piecewise_backend.py).
             compilation.compile_sizes = []
             # torch 2.13's memory reordering moves reads of what vLLM's onednn_mm writes ahead of the op, so that
             # GLM-4.5 and Kimi-K2.5 compute on uninitialized memory (docs/piecewise-on-a-cpu.md).
