@@ -91,6 +91,23 @@ def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
 
 
+def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "grpc_poller")
+    phases: list[str] = []
+    record = starter().cold(phases.append)
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert "importing the engine left native threads running: grpc_poller (thread " in phases[1]
+
+
+def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "pool")
+    assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
 @pytest.mark.usefixtures("no_bytecode")
 def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Callable[..., Starter]) -> None:
     starts = starter()
