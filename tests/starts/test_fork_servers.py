@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from coldwarm.engines.engine import load_installation
+from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Changes
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.environment import environment_of_start
 from coldwarm.starts.fork_servers import ForkedProcess, ForkServers
-from coldwarm.starts.isolation import IsolationKind
+from coldwarm.starts.isolation import IsolationKind, WorkerOrder, WorkerProcess
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartRecord
 from coldwarm.starts.start import Starter
@@ -201,6 +207,101 @@ def test_after_the_end_nothing_is_left_and_nothing_begins(
     assert server_pids() == []
     with pytest.raises(StoppedError):
         starts.warm()
+
+
+def order_of(folder: Path, request: Path) -> WorkerOrder:
+    """An order for a worker of the engine ``fake``, whose progress goes nowhere."""
+    caches = Caches.fresh(folder / "caches")
+    (folder / "trace").mkdir()
+    installation = load_installation("fake")
+    environment = environment_of_start(
+        caches,
+        folder / "trace",
+        compilation="piecewise",
+        token="a token",
+        engine_defaults=installation.environment(Depth.FULL, None),
+        user=os.environ,
+    )
+    return WorkerOrder("fake", Depth.FULL, request, environment, events=os.open(os.devnull, os.O_WRONLY), folder=folder)
+
+
+@pytest.fixture
+def forked(servers: ForkServers, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A forked process that exits with status 1, since its request is not one."""
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    yield worker
+    worker.wait()
+
+
+def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: WorkerProcess) -> None:
+    process = psutil.Process(forked.pid)
+    while forked.poll() is None:
+        os.sched_yield()
+    # Its server has more to do after it has told the status: it stays as it is, however long one looks.
+    for _ in range(100):
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert forked.poll() == 1
+    assert forked.wait() == 1
+    process.wait(timeout=10)
+    assert not psutil.pid_exists(forked.pid)
+
+
+def test_a_child_that_cannot_read_its_order_ends_in_its_own_log(
+    servers: ForkServers, forked: WorkerProcess, tmp_path: Path
+) -> None:
+    [server] = servers._servers.values()
+    status, theirs = socket.socketpair()
+    with status, theirs, (tmp_path / "broken.log").open("wb") as output:
+        socket.send_fds(server._control, [b"not JSON"], [output.fileno(), output.fileno(), theirs.fileno()])
+        theirs.close()
+        broken = ForkedProcess(status.detach())
+    assert broken.wait() == 1
+    assert "JSONDecodeError" in (tmp_path / "broken.log").read_text()
+
+
+def test_a_server_that_cannot_be_started_leaves_no_descriptor_open(
+    servers: ForkServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process can be started")
+
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BlockingIOError):
+        servers.prepare(order, lambda _: None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(order.events)
+
+
+def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
+    servers: ForkServers, forked: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert forked.wait() == 1
+    [server] = servers._servers.values()
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    # Of a group of its own, with a child.
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as innocent:
+        while not psutil.Process(innocent.pid).children():
+            os.sched_yield()
+        [child] = psutil.Process(innocent.pid).children()
+        # As if the server's pid had been given to it.
+        assert server._process is not None
+        server._process.returncode = -9
+        monkeypatch.setattr(server._process, "pid", innocent.pid)
+        monkeypatch.setattr(server._identity, "_pid", innocent.pid)
+        servers.close()
+        assert innocent.poll() is None
+        assert not is_gone(child.pid)
+        os.killpg(innocent.pid, 9)
 
 
 @pytest.mark.parametrize(("told", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])

@@ -106,6 +106,8 @@ class _Server:
     problem: str | None = None
     """Why it can fork nothing; None: as far as is known it can."""
     _process: subprocess.Popen[bytes] | None = None
+    _identity: psutil.Process | None = None
+    """Tells the process from a later one that has its pid."""
     _ready: bool = False
     """Whether it takes orders, and reaps what it forked."""
 
@@ -124,25 +126,14 @@ class _Server:
         }
         self._caches = caches.root
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "coldwarm.starts.fork_server",
-                    self.like.engine,
-                    self.like.depth,
-                    str(caches.root),
-                    str(theirs.fileno()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=self.folder,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = self._popen(environment, theirs.fileno())
+        except BaseException as error:
+            self._control.close()
+            self.problem = f"its process cannot be started: {type(error).__name__}: {error}"
+            raise
+        self._identity = identity_of(self._process.pid)
         self._control.settimeout(self.time_limit)
         try:
             answer = self._control.recv(LONGEST_MESSAGE)
@@ -156,27 +147,48 @@ class _Server:
         self._shared_names = frozenset(told.get("shared", ()))
         self._look = Look([self._caches])
 
+    def _popen(self, environment: dict[str, str], control: int) -> subprocess.Popen[bytes]:
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "coldwarm.starts.fork_server",
+                    self.like.engine,
+                    self.like.depth,
+                    str(self._caches),
+                    str(control),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self.folder,
+                pass_fds=(control,),
+                start_new_session=True,
+            )
+
     def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
         """Have a process forked for `order`; None: there is no server that could."""
         if self.problem is not None:
             return None
-        read_end, write_end = os.pipe()
         content = {
             "request": str(order.request),
             "folder": str(order.folder),
             "caches": str(_caches_of(order.environment)),
             "variables": {name: value for name, value in order.environment.items() if name in OF_ONE_START},
         }
-        try:
-            with self.lock:
-                socket.send_fds(self._control, [json.dumps(content).encode()], [order.events, output, write_end])
-        except OSError:
-            os.close(read_end)
-            self.problem = "it is gone"
-            return None
-        finally:
-            os.close(write_end)
-        process = ForkedProcess(read_end)
+        status, theirs = socket.socketpair()
+        with status, theirs:
+            try:
+                with self.lock:
+                    descriptors = [order.events, output, theirs.fileno()]
+                    socket.send_fds(self._control, [json.dumps(content).encode()], descriptors)
+            except OSError:
+                self.problem = "it is gone"
+                return None
+            theirs.close()
+            process = ForkedProcess(status.detach())
         if process.pid == 0:
             self.problem = "it ended before it could fork"
         return process if process.pid else None
@@ -193,20 +205,19 @@ class _Server:
         another process's later."""
         process, self._process = self._process, None
         if process is not None:
-            if self._ready:
-                _end_children(process.pid)
-            # Nobody has reaped it yet, so that its id is still its own.
-            kill_tree(process.pid, identity_of(process.pid), self._token)
+            if self._ready and self._identity is not None:
+                _end_children(self._identity)
+            kill_tree(process.pid, self._identity, self._token)
             process.wait()
             self._control.close()
 
 
-def _end_children(pid: int) -> None:
+def _end_children(server: psutil.Process) -> None:
     """Kill what a server forked, while it is there to reap it: in a container whose first process reaps nothing, what
     outlived its parent would stay as a zombie."""
     deadline = time.monotonic() + _REAPING_SECONDS
+    # psutil asks no process whose pid was recycled for its children, and signals none.
     with suppress(psutil.NoSuchProcess):
-        server = psutil.Process(pid)
         while (children := server.children()) and time.monotonic() < deadline:
             for child in children:
                 with suppress(psutil.NoSuchProcess):
@@ -222,47 +233,53 @@ class ForkedProcess:
     """A process that a fork server made, known by what the server writes of it.
 
     Args:
-        status: The read end of the pipe that the server tells it through; closed here at the process's end.
+        status: A socket or a pipe that the server writes the pid and the exit status to. It is closed by `wait`, or
+            here if the server is gone; before that, the server does not reap the process.
     """
 
     def __init__(self, status: int) -> None:
         self._status: int | None = status
         self._told = b""
-        while b"\n" not in self._told and self._read():
-            pass
+        try:
+            self._read_lines(1)
+        except BaseException:
+            self._close()
+            raise
         self.pid = int(self._told.partition(b"\n")[0] or 0)
-        self._exit_status: int | None = None
 
     def poll(self) -> int | None:
         """Its exit status; None: it still runs."""
         if self._status is not None:
             os.set_blocking(self._status, False)
             with suppress(BlockingIOError):
-                while self._read():
-                    pass
-        return self._ended()
+                self._read_lines(2)
+        return self._exit_status() if self._status is None or self._lines() >= 2 else None
 
     def wait(self) -> int:
-        """Wait for its end."""
-        while self._status is not None:
+        """Wait for its end, and have the server reap it."""
+        if self._status is not None:
             os.set_blocking(self._status, True)
-            self._read()
-        ended = self._ended()
-        assert ended is not None, "a closed pipe tells how it ended"
-        return ended
+            self._read_lines(2)
+            self._close()
+        return self._exit_status()
 
-    def _read(self) -> bool:
-        assert self._status is not None
-        data = os.read(self._status, 64)
-        self._told += data
-        if not data:
+    def _read_lines(self, number: int) -> None:
+        """Read until the server has written `number` lines in all, or is gone."""
+        while self._status is not None and self._lines() < number:
+            data = os.read(self._status, 64)
+            self._told += data
+            if not data:
+                self._close()
+
+    def _lines(self) -> int:
+        return self._told.count(b"\n")
+
+    def _close(self) -> None:
+        if self._status is not None:
             os.close(self._status)
             self._status = None
-        return bool(data)
 
-    def _ended(self) -> int | None:
-        if self._status is not None:
-            return None
+    def _exit_status(self) -> int:
         lines = self._told.split()
         # A server that is gone took its children with it.
         return int(lines[1]) if len(lines) > 1 else -signal.SIGKILL

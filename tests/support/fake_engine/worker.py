@@ -91,10 +91,12 @@ class FakeWorker:
                 time.sleep(60)
             case "leaves a fork behind":
                 if os.fork() == 0:
-                    os.setsid()
-                    Path(os.environ["FAKE_SLEEPER"]).write_text(str(os.getpid()))
-                    time.sleep(60)
-                    os._exit(0)
+                    try:
+                        os.setsid()
+                        Path(os.environ["FAKE_SLEEPER"]).write_text(str(os.getpid()))
+                        time.sleep(60)
+                    finally:
+                        os._exit(0)
                 while not Path(os.environ["FAKE_SLEEPER"]).exists():
                     time.sleep(0.01)
             case "writes elsewhere":
