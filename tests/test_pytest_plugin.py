@@ -13,6 +13,7 @@ from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.fork_servers import ForkServers
 from coldwarm.starts.isolation import NewProcesses
+from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, read_runs
 from coldwarm.verdict.verdict import Verdict
@@ -390,6 +391,24 @@ def test_cold_and_warm_starts_serve_a_users_test(pytester: pytest.Pytester) -> N
     result = run(pytester)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["the cold start crashed: ValueError: no such weights"])
+
+
+@pytest.mark.usefixtures("fake_models", "instant_launch")
+def test_a_start_in_a_worker_of_xdist_has_its_share_of_the_cores(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
+    pytester.makepyfile(
+        """
+        def test_mine(cold_start, monkeypatch):
+            assert "OMP_NUM_THREADS" not in cold_start("healthy").environment
+            monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "4")
+            assert cold_start("healthy").environment["OMP_NUM_THREADS"] == "2"
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
 
 
 @pytest.mark.usefixtures("fake_models", "instant_launch")
