@@ -41,7 +41,7 @@ LONGEST_MESSAGE = 1 << 16
 """Bytes of an order, or of the answer; an order's variables are paths, a score of them."""
 _DESCRIPTORS = 3
 _LONGEST_PROBLEM = 1000
-_THREAD_EXIT_SECONDS = 2.0
+_THREAD_EXIT_SECONDS = 1.0
 """How long the kernel may take to remove threads that have ended."""
 
 
