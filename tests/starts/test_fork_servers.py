@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from coldwarm.engines.engine import load_installation
+from coldwarm.starts import fork_servers
 from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Changes
 from coldwarm.starts.depth import Depth
@@ -250,6 +251,50 @@ def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: W
     assert forked.wait() == 1
     process.wait(timeout=10)
     assert not psutil.pid_exists(forked.pid)
+
+
+def test_of_the_servers_without_a_start_only_the_last_used_stay(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 1)
+    first, second = (starter(name, changes=Changes(environment={"VLLM_FAKE_X": name})) for name in "ab")
+    records = [first.cold()]
+    [of_cold_starts] = server_pids()
+    records += [first.warm(), second.cold()]
+    before = server_pids()
+    assert len(before) == 2
+    # Begins a third server; the one of the first warm start was not used for longest.
+    records.append(second.warm())
+    after = server_pids()
+    assert len(after) == 2 and set(before) & set(after) == {of_cold_starts}
+    records += [second.cold(), first.warm()]
+    assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 6
+    assert set(server_pids()) & set(before) == {of_cold_starts}
+    assert (tmp_path / "fork-server-3.log").exists() and not (tmp_path / "fork-server-4.log").exists()
+
+
+def test_a_server_that_a_start_was_prepared_for_stays_until_that_has_ended(
+    servers: ForkServers, starter: Callable[..., Starter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 0)
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    [prepared] = server_pids()
+    monkeypatch.setenv("VLLM_FAKE_X", "another environment")
+    starter("a").cold()
+    assert prepared in server_pids()
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    monkeypatch.setenv("VLLM_FAKE_X", "a third")
+    starter("b").cold()
+    assert prepared in server_pids()
+    assert (worker.wait(), worker.wait()) == (1, 1)
+    monkeypatch.setenv("VLLM_FAKE_X", "a fourth")
+    starter("c").cold()
+    assert prepared not in server_pids()
 
 
 def test_a_child_that_cannot_read_its_order_ends_in_its_own_log(

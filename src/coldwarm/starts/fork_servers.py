@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Lock
 
@@ -28,10 +30,15 @@ from coldwarm.starts.launcher import StoppedError, identity_of, kill_tree
 from coldwarm.starts.outside import Look
 
 _REAPING_SECONDS = 2.0
+# Each takes as much memory as an imported engine (`suite/capacity.py`). `coldwarm run` needs four at most: for each
+# way to save artifacts, one for the cold starts and one for the warm starts with variables of their own.
+_MOST_IDLE = 4
 
 
 class ForkServers:
     """Forks each start from a process that has its engine imported, in its environment.
+
+    When another server begins, those that have no start are ended, but for the last few that were used.
 
     Args:
         scratch: Where its folders go, ``fork-server-0`` and so on; removed by whoever made it.
@@ -47,11 +54,22 @@ class ForkServers:
         self.closed = False
         """Whether they were ended, so that nothing can be forked any more."""
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
+        """The last used is the last."""
+        self._numbers = count()
         self._new_processes = NewProcesses()
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
         """Have the server of the order's environment, which takes as long as importing the engine."""
-        server = self._server_of(order)
+        server, idle = self._reserve(order)
+        for each in idle:
+            each.end()
+        try:
+            self._begin(server, on_phase)
+        except BaseException:
+            self._release(server)
+            raise
+
+    def _begin(self, server: _Server, on_phase: Callable[[str], None]) -> None:
         with server.lock:
             if not server.begun:
                 on_phase("import, once for all starts")
@@ -64,8 +82,35 @@ class ForkServers:
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Fork a process; where that cannot be done, have a new one."""
-        forked = self._server_of(order).fork(order, output)
-        return (forked, IsolationKind.FORK) if forked else self._new_processes.begin(order, output)
+        server = self._server_of(order)
+        forked = server.fork(order, output, on_end=partial(self._release, server))
+        if forked is None:
+            self._release(server)
+            return self._new_processes.begin(order, output)
+        return forked, IsolationKind.FORK
+
+    def _reserve(self, order: WorkerOrder) -> tuple[_Server, list[_Server]]:
+        """Return the server of the order, which is in use from now on, and those to end, which no start will use."""
+        key = _key(order)
+        with self._lock:
+            if self.closed:
+                raise StoppedError
+            server = self._servers.pop(key, None)
+            if server is None or server.retired:
+                server = self._new_server(order)
+            self._servers[key] = server
+            server.users += 1
+            if server.begun:
+                return server, []
+            idle = [each for each in self._servers.values() if each.is_idle()]
+            idle = idle[: max(0, len(idle) - _MOST_IDLE)]
+            for each in idle:
+                each.retired = True
+            return server, idle
+
+    def _release(self, server: _Server) -> None:
+        with self._lock:
+            server.users -= 1
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files in the caches of the order's server that are not as they were once it was ready."""
@@ -78,16 +123,20 @@ class ForkServers:
             server.end()
 
     def _server_of(self, order: WorkerOrder) -> _Server:
-        # What is replaced differs for each start, but not which variables are there.
-        variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
-        key = order.engine, order.depth, frozenset(variables.items())
         with self._lock:
             if self.closed:
                 raise StoppedError
-            if key not in self._servers:
-                name = f"fork-server-{len(self._servers)}"
-                self._servers[key] = _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
-            return self._servers[key]
+            return self._servers[_key(order)]
+
+    def _new_server(self, order: WorkerOrder) -> _Server:
+        name = f"fork-server-{next(self._numbers)}"
+        return _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
+
+
+def _key(order: WorkerOrder) -> tuple[str, Depth, frozenset[tuple[str, str]]]:
+    # What is replaced differs for each start, but not which variables are there.
+    variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
+    return order.engine, order.depth, frozenset(variables.items())
 
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
@@ -102,6 +151,10 @@ class _Server:
     log: Path
     time_limit: float
     lock: Lock = field(default_factory=Lock)
+    users: int = 0
+    """Starts that it was prepared for, and that have not ended."""
+    retired: bool = False
+    """Whether it was ended because it had no start; what was seen of its caches stays."""
     begun: bool = False
     problem: str | None = None
     """Why it can fork nothing; None: as far as is known it can."""
@@ -168,8 +221,15 @@ class _Server:
                 start_new_session=True,
             )
 
-    def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
-        """Have a process forked for `order`; None: there is no server that could."""
+    def is_idle(self) -> bool:
+        """Whether its process waits for a start."""
+        return self.users == 0 and self._ready and self._process is not None
+
+    def fork(self, order: WorkerOrder, output: int, on_end: Callable[[], None]) -> WorkerProcess | None:
+        """Have a process forked for `order`; None: there is no server that could.
+
+        `on_end` is called once the process was waited for.
+        """
         if self.problem is not None:
             return None
         content = {
@@ -188,7 +248,7 @@ class _Server:
                 self.problem = "it is gone"
                 return None
             theirs.close()
-            process = ForkedProcess(status.detach())
+            process = ForkedProcess(status.detach(), on_end)
         if process.pid == 0:
             self.problem = "it ended before it could fork"
         return process if process.pid else None
@@ -235,10 +295,12 @@ class ForkedProcess:
     Args:
         status: A socket or a pipe that the server writes the pid and the exit status to. It is closed by `wait`, or
             here if the server is gone; before that, the server does not reap the process.
+        on_end: Called when the process was waited for, once.
     """
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, on_end: Callable[[], None] = lambda: None) -> None:
         self._status: int | None = status
+        self._on_end: Callable[[], None] | None = on_end
         self._told = b""
         try:
             self._read_lines(1)
@@ -261,6 +323,9 @@ class ForkedProcess:
             os.set_blocking(self._status, True)
             self._read_lines(2)
             self._close()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
         return self._exit_status()
 
     def _read_lines(self, number: int) -> None:
