@@ -18,8 +18,9 @@ from coldwarm.starts.launcher import Ended
 from coldwarm.starts.phases import Step
 from coldwarm.starts.request import StartRequest
 from coldwarm.starts.worker import WorkerResult
-from coldwarm.suite.capacity import cores
+from coldwarm.suite.capacity import XDIST_WORKERS, cores
 from tests.support.commands import ROOT, Commands
+from tests.support.marks import may_select
 from tests.support.records import cold_facts
 
 pytest_plugins = ["pytester"]
@@ -28,7 +29,7 @@ pytest_plugins = ["pytester"]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run in parallel unless real vLLM may be started: its starts are shared by the tests of one process."""
-    return cores() if "not real" in config.option.markexpr else 0
+    return 0 if may_select(config.option.markexpr, "real") else cores()
 
 
 _SITE = ROOT / "tests" / "support" / "fake_engine" / "site"
@@ -44,6 +45,12 @@ def heard_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def alone_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has coldwarm take the whole machine as its own, also in a test that runs in a worker of pytest-xdist."""
+    monkeypatch.delenv(XDIST_WORKERS, raising=False)
 
 
 @pytest.fixture

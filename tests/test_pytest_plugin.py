@@ -13,6 +13,7 @@ from coldwarm.starts.case import Case
 from coldwarm.starts.depth import Depth
 from coldwarm.starts.fork_servers import ForkServers
 from coldwarm.starts.isolation import NewProcesses
+from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.store import Store, read_runs
 from coldwarm.verdict.verdict import Verdict
@@ -283,9 +284,18 @@ def test_a_process_of_one_tests_own_leaves_nothing_of_its_fork_servers(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pytest_fork_servers, "_PROCESS", 0)
-    run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
+    left: list[psutil.Process] = []
+
+    class Watch:
+        def pytest_runtest_logfinish(self) -> None:
+            # Such a process ends after its test, without pytest's own cleanup.
+            left.extend(fork_servers())
+
+    options = ("--coldwarm", "--coldwarm-output", "out")
+    pytester.runpytest_inprocess(*WITHOUT, *options, plugins=[Watch()]).assert_outcomes(passed=2)
+    assert left == []
     assert all((pytester.path / "out" / name / "fork-server-0.log").is_file() for name in "ab")
-    assert not fork_servers()
+    assert made_by(pytester.path / "out" / "a") == {"fork"}
 
 
 def test_starts_that_could_not_be_forked_are_told(
@@ -381,6 +391,24 @@ def test_cold_and_warm_starts_serve_a_users_test(pytester: pytest.Pytester) -> N
     result = run(pytester)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["the cold start crashed: ValueError: no such weights"])
+
+
+@pytest.mark.usefixtures("fake_models", "instant_launch")
+def test_a_start_in_a_worker_of_xdist_has_its_share_of_the_cores(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
+    pytester.makepyfile(
+        """
+        def test_mine(cold_start, monkeypatch):
+            assert "OMP_NUM_THREADS" not in cold_start("healthy").environment
+            monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "4")
+            assert cold_start("healthy").environment["OMP_NUM_THREADS"] == "2"
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
 
 
 @pytest.mark.usefixtures("fake_models", "instant_launch")

@@ -123,6 +123,7 @@ def cold_start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
 
     def start(model: str) -> StartRecord:
         from coldwarm.starts.start import Starter
+        from coldwarm.suite.capacity import cores, xdist_workers
 
         number = next(numbers)
         starter = Starter(
@@ -130,6 +131,7 @@ def cold_start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
             tmp_path / f"coldwarm-{number}",
             tmp_path / f"coldwarm-{number}-output",
             time_limit=request.config.getoption("--coldwarm-timeout"),
+            cores=cores() if xdist_workers() > 1 else None,
         )
         starters[model] = starter
         return _finished(starter.cold())

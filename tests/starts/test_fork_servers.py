@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from coldwarm.engines.engine import load_installation
+from coldwarm.starts import fork_servers
+from coldwarm.starts.caches import Caches
 from coldwarm.starts.case import Changes
+from coldwarm.starts.depth import Depth
+from coldwarm.starts.environment import environment_of_start
 from coldwarm.starts.fork_servers import ForkedProcess, ForkServers
-from coldwarm.starts.isolation import IsolationKind
+from coldwarm.starts.isolation import IsolationKind, WorkerOrder, WorkerProcess
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartRecord
 from coldwarm.starts.start import Starter
@@ -89,6 +96,23 @@ def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
     assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
     assert phases[1] == "nothing can be forked, so that each start is a new process: ImportError: no such library"
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
+
+
+def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "grpc_poller")
+    phases: list[str] = []
+    record = starter().cold(phases.append)
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert "importing the engine left native threads running: grpc_poller (thread " in phases[1]
+
+
+def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "pool")
+    assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
 
 
 @pytest.mark.usefixtures("no_bytecode")
@@ -184,6 +208,145 @@ def test_after_the_end_nothing_is_left_and_nothing_begins(
     assert server_pids() == []
     with pytest.raises(StoppedError):
         starts.warm()
+
+
+def order_of(folder: Path, request: Path) -> WorkerOrder:
+    """An order for a worker of the engine ``fake``, whose progress goes nowhere."""
+    caches = Caches.fresh(folder / "caches")
+    (folder / "trace").mkdir()
+    installation = load_installation("fake")
+    environment = environment_of_start(
+        caches,
+        folder / "trace",
+        compilation="piecewise",
+        token="a token",
+        engine_defaults=installation.environment(Depth.FULL, None),
+        user=os.environ,
+    )
+    return WorkerOrder("fake", Depth.FULL, request, environment, events=os.open(os.devnull, os.O_WRONLY), folder=folder)
+
+
+@pytest.fixture
+def forked(servers: ForkServers, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A forked process that exits with status 1, since its request is not one."""
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    yield worker
+    worker.wait()
+
+
+def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: WorkerProcess) -> None:
+    process = psutil.Process(forked.pid)
+    while forked.poll() is None:
+        os.sched_yield()
+    # Its server has more to do after it has told the status: it stays as it is, however long one looks.
+    for _ in range(100):
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert forked.poll() == 1
+    assert forked.wait() == 1
+    process.wait(timeout=10)
+    assert not psutil.pid_exists(forked.pid)
+
+
+def test_of_the_servers_without_a_start_only_the_last_used_stay(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 1)
+    first, second = (starter(name, changes=Changes(environment={"VLLM_FAKE_X": name})) for name in "ab")
+    records = [first.cold()]
+    [of_cold_starts] = server_pids()
+    records += [first.warm(), second.cold()]
+    before = server_pids()
+    assert len(before) == 2
+    # Begins a third server; the one of the first warm start was not used for longest.
+    records.append(second.warm())
+    after = server_pids()
+    assert len(after) == 2 and set(before) & set(after) == {of_cold_starts}
+    records += [second.cold(), first.warm()]
+    assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 6
+    assert set(server_pids()) & set(before) == {of_cold_starts}
+    assert (tmp_path / "fork-server-3.log").exists() and not (tmp_path / "fork-server-4.log").exists()
+
+
+def test_a_server_that_a_start_was_prepared_for_stays_until_that_has_ended(
+    servers: ForkServers, starter: Callable[..., Starter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 0)
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    [prepared] = server_pids()
+    monkeypatch.setenv("VLLM_FAKE_X", "another environment")
+    starter("a").cold()
+    assert prepared in server_pids()
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    monkeypatch.setenv("VLLM_FAKE_X", "a third")
+    starter("b").cold()
+    assert prepared in server_pids()
+    assert (worker.wait(), worker.wait()) == (1, 1)
+    monkeypatch.setenv("VLLM_FAKE_X", "a fourth")
+    starter("c").cold()
+    assert prepared not in server_pids()
+
+
+def test_a_child_that_cannot_read_its_order_ends_in_its_own_log(
+    servers: ForkServers, forked: WorkerProcess, tmp_path: Path
+) -> None:
+    [server] = servers._servers.values()
+    status, theirs = socket.socketpair()
+    with status, theirs, (tmp_path / "broken.log").open("wb") as output:
+        socket.send_fds(server._control, [b"not JSON"], [output.fileno(), output.fileno(), theirs.fileno()])
+        theirs.close()
+        broken = ForkedProcess(status.detach())
+    assert broken.wait() == 1
+    assert "JSONDecodeError" in (tmp_path / "broken.log").read_text()
+
+
+def test_a_server_that_cannot_be_started_leaves_no_descriptor_open(
+    servers: ForkServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process can be started")
+
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BlockingIOError):
+        servers.prepare(order, lambda _: None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(order.events)
+
+
+def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
+    servers: ForkServers, forked: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert forked.wait() == 1
+    [server] = servers._servers.values()
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    # Of a group of its own, with a child.
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as innocent:
+        while not psutil.Process(innocent.pid).children():
+            os.sched_yield()
+        [child] = psutil.Process(innocent.pid).children()
+        # As if the server's pid had been given to it.
+        assert server._process is not None
+        server._process.returncode = -9
+        monkeypatch.setattr(server._process, "pid", innocent.pid)
+        monkeypatch.setattr(server._identity, "_pid", innocent.pid)
+        servers.close()
+        assert innocent.poll() is None
+        assert not is_gone(child.pid)
+        os.killpg(innocent.pid, 9)
 
 
 @pytest.mark.parametrize(("told", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])

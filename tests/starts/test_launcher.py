@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldwarm.starts.depth import Depth
 from coldwarm.starts.environment import TOKEN_VARIABLE
-from coldwarm.starts.isolation import IsolationKind, WorkerProcess
+from coldwarm.starts.isolation import IsolationKind, NewProcesses, SpawnedProcess, WorkerOrder, WorkerProcess
 from coldwarm.starts.launcher import Ended, StoppedError, _Steps, identity_of, kill_tree, launch
 from coldwarm.starts.phases import Step
 from tests.support.processes import is_gone
@@ -60,7 +61,7 @@ def begin(
             pass_fds=(events,),
             start_new_session=True,
         )
-        return process, IsolationKind.SPAWN
+        return SpawnedProcess(process), IsolationKind.SPAWN
 
     return begin
 
@@ -198,6 +199,36 @@ def test_a_process_that_has_the_workers_id_by_now_is_left_alone() -> None:
             kill_tree(other.pid, known, "the token of nobody")
             assert not is_gone(other.pid)
         other.kill()
+
+
+def test_what_is_in_the_session_of_a_worker_that_ended_is_killed_without_a_token(
+    start: Callable[..., Ended], tmp_path: Path
+) -> None:
+    start(
+        "import subprocess\n"
+        "left = subprocess.Popen(['sleep', '60'], env={'PATH': os.defpath}, process_group=0)\n"
+        "open('left', 'w').write(str(left.pid)); os._exit(0)"
+    )
+    assert is_gone(int((tmp_path / "left").read_text()))
+
+
+def test_the_pid_of_a_new_process_is_its_own_until_it_is_waited_for(tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text("no request, so that the worker exits with status 1")
+    order = WorkerOrder("fake", Depth.FULL, request, dict(os.environ), events=1, folder=tmp_path)
+    with (tmp_path / "log").open("wb") as output:
+        worker, _ = NewProcesses().begin(order, output.fileno())
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    assert (worker.poll(), worker.poll()) == (1, 1)
+    assert psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE
+    assert (worker.wait(), worker.poll()) == (1, 1)
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_a_worker_that_something_else_has_reaped_has_ended() -> None:
+    worker = SpawnedProcess(subprocess.Popen(["true"]))
+    os.waitpid(worker.pid, 0)
+    assert (worker.poll(), worker.wait()) == (0, 0)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

@@ -237,8 +237,10 @@ class TestWithAFakeEngine:
         monkeypatch.setenv("FAKE_SLEEPER", str(sleeper))
         launcher = os.fork()
         if launcher == 0:
-            starter(tmp_path, behaves="hangs").cold()
-            os._exit(0)
+            try:
+                starter(tmp_path, behaves="hangs").cold()
+            finally:
+                os._exit(0)
         while not sleeper.exists() or not sleeper.read_text():
             time.sleep(0.02)
         worker = psutil.Process(int(sleeper.read_text())).parent()

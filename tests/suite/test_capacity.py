@@ -8,6 +8,7 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.starts.case import Case, Changes
+from coldwarm.starts.depth import Depth
 from coldwarm.suite import capacity
 from coldwarm.suite.capacity import fitting_jobs
 from tests.support.records import expectation, model_entry
@@ -60,6 +61,42 @@ def test_what_was_not_measured_in_one_mode_needs_as_much_as_in_the_other(machine
     bundled = case_of(model_entry(id="a", expect=rows)).model_copy(update={"aot_artifact": "bundled"})
     machine(host=4.5)
     assert fitting_jobs([bundled] * 4) == 4
+
+
+def test_each_environment_has_a_fork_server_that_needs_memory_too(machine: Any) -> None:
+    one = case(memory={"host": 1.0})
+    machine(host=3.3 / 0.9)  # of which 3.3 may be used
+    # Three starts have more in common with one server than the 0.62 GiB that it takes.
+    assert fitting_jobs([one] * 4) == 3
+    both = [one.model_copy(update={"aot_artifact": how}) for how in ("bundled", "separate")]
+    assert fitting_jobs(both * 2) == 2
+    changed = [each.model_copy(update={"warm_changes": Changes(environment={"VLLM_X": "1"})}) for each in both]
+    assert fitting_jobs(changed * 2) == 1
+    # Without a warm start, there is no server for its environment.
+    traced = [each.model_copy(update={"depth": Depth.TRACE}) for each in changed]
+    assert fitting_jobs(traced * 2) == 2
+
+
+def test_a_worker_of_xdist_has_its_share_of_the_machine_only(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(host=20.0)
+    one = case(memory={"host": 2.0})
+    assert fitting_jobs([one] * 8) == 8
+    monkeypatch.setenv(capacity.XDIST_WORKERS, "4")  # 5 GiB, of which 4.5 may be used
+    assert fitting_jobs([one] * 8) == 2
+    monkeypatch.setenv(capacity.XDIST_WORKERS, "2")
+    assert fitting_jobs([one] * 8) == 4
+    machine(host=1000.0, device=52.0)
+    assert fitting_jobs([case(device="cuda")] * 8) == 2
+    monkeypatch.delenv(capacity.XDIST_WORKERS)
+    assert fitting_jobs([case(device="cuda")] * 8) == 4
+
+
+@pytest.mark.parametrize(("workers", "mine"), [("", 8), ("1", 8), ("3", 2), ("16", 1), ("many", 8)])
+def test_cores_are_divided_among_the_workers_of_xdist(monkeypatch: pytest.MonkeyPatch, workers: str, mine: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
+    monkeypatch.setenv(capacity.XDIST_WORKERS, workers)
+    assert capacity.cores() == mine
 
 
 def test_the_gpus_memory_counts_too(machine: Any) -> None:

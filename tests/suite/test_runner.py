@@ -12,6 +12,7 @@ from coldwarm.starts.case import Case
 from coldwarm.starts.isolation import NewProcesses
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
 from coldwarm.suite.store import Store, read_runs
@@ -258,6 +259,21 @@ def test_a_start_has_its_share_of_the_cores_and_is_run_again_with_it(
         assert result.cold is not None
         assert result.cold.environment.get("OMP_NUM_THREADS") == share
         assert result.again.startswith("OMP_NUM_THREADS=4 ") == (share is not None)
+
+
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
+@pytest.mark.parametrize(("jobs", "share"), [(1, "4"), (2, "2")])
+def test_in_a_worker_of_xdist_a_start_has_a_share_of_that_workers_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, share: str
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv(capacity.XDIST_WORKERS, "2")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), Told(), time_limit=30, jobs=jobs)
+    runs.run([case("a"), case("b")])
+    shares = [result.cold.environment["OMP_NUM_THREADS"] for result in runs.results if result.cold is not None]
+    assert shares == [share] * 2
 
 
 @pytest.mark.usefixtures("fake_engine")

@@ -7,8 +7,9 @@ among all and hides an import that fails, which is why it is not used.
 
 Over the socket CONTROL the server says once, as a JSON object, that it is ready, with the names of the folders that
 starts share, or its problem; then come orders, a JSON object each, with three file descriptors: the write end of the
-worker's progress, what takes its output, and the write end of a pipe for its status. On that the server writes the
-worker's process id in a line, and once it has ended its exit status in another.
+worker's progress, what takes its output, and a socket for its status. On that the server writes the
+worker's process id in a line, and once it has ended its exit status in another. The server does not reap the worker
+before the launcher closes its end of that socket: until then, the kernel gives the pid to no other process.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from coldwarm.engines.engine import Worker, load_worker
 from coldwarm.starts import worker
 from coldwarm.starts.bytecode import BytecodeWatch
 from coldwarm.starts.depth import Depth
+from coldwarm.starts.isolation import status_of_ended_child
 from coldwarm.starts.remembered_paths import RememberedPaths
 from coldwarm.starts.request import StartRequest
 
@@ -37,6 +41,8 @@ LONGEST_MESSAGE = 1 << 16
 """Bytes of an order, or of the answer; an order's variables are paths, a score of them."""
 _DESCRIPTORS = 3
 _LONGEST_PROBLEM = 1000
+_THREAD_EXIT_SECONDS = 1.0
+"""How long the kernel may take to remove threads that have ended."""
 
 
 def main() -> int:
@@ -66,9 +72,52 @@ def main() -> int:
 
 
 def _check_forkable() -> None:
+    """Raise `RuntimeError` if threads are running that a fork would not take along, with whatever locks they hold.
+
+    Native threads that end before a fork do no harm: OpenBLAS starts a pool when it is imported, and ends it by
+    `pthread_atfork` (driver/others/blas_server.c). The pools of NumPy and of OpenCV are all that importing vLLM 0.32
+    with torch 2.13 leaves on a CPU (2026-11-25, seen with gdb). What counts is what is left after a trial fork.
+    """
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
         raise RuntimeError(f"importing the engine left threads running: {', '.join(others)}")
+    if _native_threads():
+        _fork_and_exit()
+    deadline = time.monotonic() + _THREAD_EXIT_SECONDS
+    while native := _native_threads():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"importing the engine left native threads running: {', '.join(native)}")
+        time.sleep(0.01)
+
+
+def _native_threads() -> list[str]:
+    """All threads but the main one, each as its name and its id, as /proc has them; none where there is no /proc."""
+    found = []
+    with suppress(FileNotFoundError):
+        for task in sorted(Path("/proc/self/task").iterdir(), key=lambda task: int(task.name)):
+            if int(task.name) != os.getpid():
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    found.append(f"{(task / 'comm').read_text().strip()} (thread {task.name})")
+    return found
+
+
+def _fork_and_exit() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@dataclass
+class _Child:
+    """A forked worker that is not reaped yet."""
+
+    status: int
+    """The socket that takes its pid and its exit status."""
+    reported: bool = False
+    """Whether it has ended, and its exit status was written."""
+    released: bool = False
+    """Whether the launcher has closed its end of the socket, and uses the pid no more."""
 
 
 class _Server:
@@ -85,8 +134,8 @@ class _Server:
         self._remembered = remembered
         self._bytecode = bytecode
         self._control = control
-        self._statuses: dict[int, int] = {}
-        """Of each child that runs: the pipe that takes its exit status."""
+        self._children: dict[int, _Child] = {}
+        self._selector = selectors.DefaultSelector()
 
     def serve(self) -> int:
         read_end, write_end = os.pipe()
@@ -95,17 +144,20 @@ class _Server:
         # A child that ends interrupts the wait below.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._control, selectors.EVENT_READ)
-            selector.register(read_end, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj == read_end:
-                        with suppress(BlockingIOError):
-                            os.read(read_end, 4096)
-                    elif not self._take_order():
+        self._selector.register(self._control, selectors.EVENT_READ)
+        self._selector.register(read_end, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj == read_end:
+                    with suppress(BlockingIOError):
+                        os.read(read_end, 4096)
+                elif key.fileobj == self._control:
+                    if not self._take_order():
                         return 0
-                self._reap()
+                else:  # the launcher writes nothing there, so that it has closed its end
+                    self._selector.unregister(key.fileobj)
+                    self._children[key.data].released = True
+            self._report_and_reap()
 
     def _take_order(self) -> bool:
         """Fork for the next order; whether there was one."""
@@ -118,9 +170,9 @@ class _Server:
         server = os.getpid()
         child = os.fork()
         if child == 0:
-            os.close(status)
-            self._become_worker(json.loads(data), server, events, output)
-        self._statuses[child] = status
+            self._become_worker(data, server, events, output, status)
+        self._children[child] = _Child(status)
+        self._selector.register(status, selectors.EVENT_READ, data=child)
         os.close(events)
         os.close(output)
         # The launcher may be gone; then the children are about to be, too.
@@ -128,30 +180,34 @@ class _Server:
             os.write(status, b"%d\n" % child)
         return True
 
-    def _reap(self) -> None:
-        while self._statuses:
-            child, how = os.waitpid(-1, os.WNOHANG)
-            if child == 0:
-                return
-            if (status := self._statuses.pop(child, None)) is not None:
+    def _report_and_reap(self) -> None:
+        """Tell the launcher of each child that has ended; reap those whose pid it uses no more."""
+        for pid, child in list(self._children.items()):
+            if not child.reported and (exit_status := status_of_ended_child(pid)) is not None:
+                child.reported = True
                 with suppress(BrokenPipeError):
-                    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(how))
-                os.close(status)
+                    os.write(child.status, b"%d\n" % exit_status)
+            if child.reported and child.released:
+                os.waitpid(pid, 0)
+                os.close(child.status)
+                del self._children[pid]
 
-    def _become_worker(self, order: dict[str, Any], server: int, events: int, output: int) -> None:
-        """Do what the order asks for, in the child, which ends here whatever happens."""
+    def _become_worker(self, data: bytes, server: int, events: int, output: int, status: int) -> NoReturn:
+        """Do what the order `data` asks for, in the child, which ends here whatever happens."""
         exit_status = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
-            self._control.close()
-            for status in self._statuses.values():
-                os.close(status)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            self._control.close()
+            self._selector.close()
+            for each in (status, *(child.status for child in self._children.values())):
+                os.close(each)
+            order = json.loads(data)
             os.chdir(order["folder"])
             os.environ.update(order["variables"])
             self._remembered.move(Path(order["caches"]))
@@ -164,11 +220,13 @@ class _Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            with suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            # Nothing that the parent registered to be done at its end is the child's to do.
-            os._exit(exit_status)
+            try:
+                with suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+            finally:
+                # Nothing that the parent registered to be done at its end is the child's to do.
+                os._exit(exit_status)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Lock
 
@@ -28,10 +30,15 @@ from coldwarm.starts.launcher import StoppedError, identity_of, kill_tree
 from coldwarm.starts.outside import Look
 
 _REAPING_SECONDS = 2.0
+# Each takes as much memory as an imported engine (`suite/capacity.py`). `coldwarm run` needs four at most: for each
+# way to save artifacts, one for the cold starts and one for the warm starts with variables of their own.
+_MOST_IDLE = 4
 
 
 class ForkServers:
     """Forks each start from a process that has its engine imported, in its environment.
+
+    When another server begins, those that have no start are ended, but for the last few that were used.
 
     Args:
         scratch: Where its folders go, ``fork-server-0`` and so on; removed by whoever made it.
@@ -47,11 +54,22 @@ class ForkServers:
         self.closed = False
         """Whether they were ended, so that nothing can be forked any more."""
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
+        """The last used is the last."""
+        self._numbers = count()
         self._new_processes = NewProcesses()
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
         """Have the server of the order's environment, which takes as long as importing the engine."""
-        server = self._server_of(order)
+        server, idle = self._reserve(order)
+        for each in idle:
+            each.end()
+        try:
+            self._begin(server, on_phase)
+        except BaseException:
+            self._release(server)
+            raise
+
+    def _begin(self, server: _Server, on_phase: Callable[[str], None]) -> None:
         with server.lock:
             if not server.begun:
                 on_phase("import, once for all starts")
@@ -64,8 +82,35 @@ class ForkServers:
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Fork a process; where that cannot be done, have a new one."""
-        forked = self._server_of(order).fork(order, output)
-        return (forked, IsolationKind.FORK) if forked else self._new_processes.begin(order, output)
+        server = self._server_of(order)
+        forked = server.fork(order, output, on_end=partial(self._release, server))
+        if forked is None:
+            self._release(server)
+            return self._new_processes.begin(order, output)
+        return forked, IsolationKind.FORK
+
+    def _reserve(self, order: WorkerOrder) -> tuple[_Server, list[_Server]]:
+        """Return the server of the order, which is in use from now on, and those to end, which no start will use."""
+        key = _key(order)
+        with self._lock:
+            if self.closed:
+                raise StoppedError
+            server = self._servers.pop(key, None)
+            if server is None or server.retired:
+                server = self._new_server(order)
+            self._servers[key] = server
+            server.users += 1
+            if server.begun:
+                return server, []
+            idle = [each for each in self._servers.values() if each.is_idle()]
+            idle = idle[: max(0, len(idle) - _MOST_IDLE)]
+            for each in idle:
+                each.retired = True
+            return server, idle
+
+    def _release(self, server: _Server) -> None:
+        with self._lock:
+            server.users -= 1
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files in the caches of the order's server that are not as they were once it was ready."""
@@ -78,16 +123,20 @@ class ForkServers:
             server.end()
 
     def _server_of(self, order: WorkerOrder) -> _Server:
-        # What is replaced differs for each start, but not which variables are there.
-        variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
-        key = order.engine, order.depth, frozenset(variables.items())
         with self._lock:
             if self.closed:
                 raise StoppedError
-            if key not in self._servers:
-                name = f"fork-server-{len(self._servers)}"
-                self._servers[key] = _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
-            return self._servers[key]
+            return self._servers[_key(order)]
+
+    def _new_server(self, order: WorkerOrder) -> _Server:
+        name = f"fork-server-{next(self._numbers)}"
+        return _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
+
+
+def _key(order: WorkerOrder) -> tuple[str, Depth, frozenset[tuple[str, str]]]:
+    # What is replaced differs for each start, but not which variables are there.
+    variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
+    return order.engine, order.depth, frozenset(variables.items())
 
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
@@ -102,10 +151,16 @@ class _Server:
     log: Path
     time_limit: float
     lock: Lock = field(default_factory=Lock)
+    users: int = 0
+    """Starts that it was prepared for, and that have not ended."""
+    retired: bool = False
+    """Whether it was ended because it had no start; what was seen of its caches stays."""
     begun: bool = False
     problem: str | None = None
     """Why it can fork nothing; None: as far as is known it can."""
     _process: subprocess.Popen[bytes] | None = None
+    _identity: psutil.Process | None = None
+    """Tells the process from a later one that has its pid."""
     _ready: bool = False
     """Whether it takes orders, and reaps what it forked."""
 
@@ -124,25 +179,14 @@ class _Server:
         }
         self._caches = caches.root
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "coldwarm.starts.fork_server",
-                    self.like.engine,
-                    self.like.depth,
-                    str(caches.root),
-                    str(theirs.fileno()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=self.folder,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = self._popen(environment, theirs.fileno())
+        except BaseException as error:
+            self._control.close()
+            self.problem = f"its process cannot be started: {type(error).__name__}: {error}"
+            raise
+        self._identity = identity_of(self._process.pid)
         self._control.settimeout(self.time_limit)
         try:
             answer = self._control.recv(LONGEST_MESSAGE)
@@ -156,27 +200,55 @@ class _Server:
         self._shared_names = frozenset(told.get("shared", ()))
         self._look = Look([self._caches])
 
-    def fork(self, order: WorkerOrder, output: int) -> WorkerProcess | None:
-        """Have a process forked for `order`; None: there is no server that could."""
+    def _popen(self, environment: dict[str, str], control: int) -> subprocess.Popen[bytes]:
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "coldwarm.starts.fork_server",
+                    self.like.engine,
+                    self.like.depth,
+                    str(self._caches),
+                    str(control),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self.folder,
+                pass_fds=(control,),
+                start_new_session=True,
+            )
+
+    def is_idle(self) -> bool:
+        """Whether its process waits for a start."""
+        return self.users == 0 and self._ready and self._process is not None
+
+    def fork(self, order: WorkerOrder, output: int, on_end: Callable[[], None]) -> WorkerProcess | None:
+        """Have a process forked for `order`; None: there is no server that could.
+
+        `on_end` is called once the process was waited for.
+        """
         if self.problem is not None:
             return None
-        read_end, write_end = os.pipe()
         content = {
             "request": str(order.request),
             "folder": str(order.folder),
             "caches": str(_caches_of(order.environment)),
             "variables": {name: value for name, value in order.environment.items() if name in OF_ONE_START},
         }
-        try:
-            with self.lock:
-                socket.send_fds(self._control, [json.dumps(content).encode()], [order.events, output, write_end])
-        except OSError:
-            os.close(read_end)
-            self.problem = "it is gone"
-            return None
-        finally:
-            os.close(write_end)
-        process = ForkedProcess(read_end)
+        status, theirs = socket.socketpair()
+        with status, theirs:
+            try:
+                with self.lock:
+                    descriptors = [order.events, output, theirs.fileno()]
+                    socket.send_fds(self._control, [json.dumps(content).encode()], descriptors)
+            except OSError:
+                self.problem = "it is gone"
+                return None
+            theirs.close()
+            process = ForkedProcess(status.detach(), on_end)
         if process.pid == 0:
             self.problem = "it ended before it could fork"
         return process if process.pid else None
@@ -193,20 +265,19 @@ class _Server:
         another process's later."""
         process, self._process = self._process, None
         if process is not None:
-            if self._ready:
-                _end_children(process.pid)
-            # Nobody has reaped it yet, so that its id is still its own.
-            kill_tree(process.pid, identity_of(process.pid), self._token)
+            if self._ready and self._identity is not None:
+                _end_children(self._identity)
+            kill_tree(process.pid, self._identity, self._token)
             process.wait()
             self._control.close()
 
 
-def _end_children(pid: int) -> None:
+def _end_children(server: psutil.Process) -> None:
     """Kill what a server forked, while it is there to reap it: in a container whose first process reaps nothing, what
     outlived its parent would stay as a zombie."""
     deadline = time.monotonic() + _REAPING_SECONDS
+    # psutil asks no process whose pid was recycled for its children, and signals none.
     with suppress(psutil.NoSuchProcess):
-        server = psutil.Process(pid)
         while (children := server.children()) and time.monotonic() < deadline:
             for child in children:
                 with suppress(psutil.NoSuchProcess):
@@ -222,47 +293,58 @@ class ForkedProcess:
     """A process that a fork server made, known by what the server writes of it.
 
     Args:
-        status: The read end of the pipe that the server tells it through; closed here at the process's end.
+        status: A socket or a pipe that the server writes the pid and the exit status to. It is closed by `wait`, or
+            here if the server is gone; before that, the server does not reap the process.
+        on_end: Called when the process was waited for, once.
     """
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, on_end: Callable[[], None] = lambda: None) -> None:
         self._status: int | None = status
+        self._on_end: Callable[[], None] | None = on_end
         self._told = b""
-        while b"\n" not in self._told and self._read():
-            pass
+        try:
+            self._read_lines(1)
+        except BaseException:
+            self._close()
+            raise
         self.pid = int(self._told.partition(b"\n")[0] or 0)
-        self._exit_status: int | None = None
 
     def poll(self) -> int | None:
         """Its exit status; None: it still runs."""
         if self._status is not None:
             os.set_blocking(self._status, False)
             with suppress(BlockingIOError):
-                while self._read():
-                    pass
-        return self._ended()
+                self._read_lines(2)
+        return self._exit_status() if self._status is None or self._lines() >= 2 else None
 
     def wait(self) -> int:
-        """Wait for its end."""
-        while self._status is not None:
+        """Wait for its end, and have the server reap it."""
+        if self._status is not None:
             os.set_blocking(self._status, True)
-            self._read()
-        ended = self._ended()
-        assert ended is not None, "a closed pipe tells how it ended"
-        return ended
+            self._read_lines(2)
+            self._close()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
+        return self._exit_status()
 
-    def _read(self) -> bool:
-        assert self._status is not None
-        data = os.read(self._status, 64)
-        self._told += data
-        if not data:
+    def _read_lines(self, number: int) -> None:
+        """Read until the server has written `number` lines in all, or is gone."""
+        while self._status is not None and self._lines() < number:
+            data = os.read(self._status, 64)
+            self._told += data
+            if not data:
+                self._close()
+
+    def _lines(self) -> int:
+        return self._told.count(b"\n")
+
+    def _close(self) -> None:
+        if self._status is not None:
             os.close(self._status)
             self._status = None
-        return bool(data)
 
-    def _ended(self) -> int | None:
-        if self._status is not None:
-            return None
+    def _exit_status(self) -> int:
         lines = self._told.split()
         # A server that is gone took its children with it.
         return int(lines[1]) if len(lines) > 1 else -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -30,10 +31,46 @@ class WorkerProcess(Protocol):
         """Its process id; also that of its session and of its process group."""
 
     def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None: it still runs."""
+        """Its exit status, negative for a signal; None: it still runs.
+
+        Does not reap the process: until `wait`, the kernel gives its pid to no other process.
+        """
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait for its end, have it reaped, and return its exit status."""
+
+
+def status_of_ended_child(pid: int) -> int | None:
+    """The exit status of a child of this process, negative for a signal; None: it still runs. Does not reap it.
+
+    Raises:
+        ChildProcessError: It was reaped, or is no child of this process.
+    """
+    how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if how is None:
+        return None
+    return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
+
+
+class SpawnedProcess:
+    """A child of this process that `subprocess` started; its pid stays its own until `wait`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        """Its exit status; None: it still runs."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        try:
+            return status_of_ended_child(self.pid)
+        except ChildProcessError:  # something else in this process has reaped it
+            return self._process.wait()
+
+    def wait(self) -> int:
+        """Wait for its end, and reap it."""
+        return self._process.wait()
 
 
 @dataclass(frozen=True)
@@ -87,7 +124,7 @@ class NewProcesses:
             # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
             start_new_session=True,
         )
-        return process, IsolationKind.SPAWN
+        return SpawnedProcess(process), IsolationKind.SPAWN
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Nothing is shared."""

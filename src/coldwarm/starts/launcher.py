@@ -70,12 +70,12 @@ def launch(
     try:
         with log.open("wb") as output:
             worker, isolation = begin(output.fileno())
+            identity = identity_of(worker.pid)
     except BaseException:
         os.close(read_end)
         raise
     finally:
         os.close(write_end)
-    identity = identity_of(worker.pid)
     steps = _Steps(began, on_phase)
     timed_out = False
     try:
@@ -100,6 +100,7 @@ def launch(
                 steps.take(data)
     finally:
         os.close(read_end)
+        # It is not reaped yet: the ids of its process, its group and its session cannot have been recycled.
         kill_tree(worker.pid, identity, token)
         exit_status = worker.wait()
     ended = time.monotonic()
@@ -108,13 +109,13 @@ def launch(
 
 def identity_of(pid: int) -> psutil.Process | None:
     """The process that has this id now, which can later be told from another one with the same id; None: it is gone."""
-    with suppress(psutil.NoSuchProcess):
+    with suppress(psutil.Error):
         return psutil.Process(pid)
     return None
 
 
 def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
-    """Kill the worker, its process group, its descendants, and whatever else carries its token.
+    """Kill the worker, its process group and session, its descendants, and whatever else carries its token.
 
     Once the worker was reaped, its id may be that of any other process, which is left alone.
 
@@ -135,7 +136,7 @@ def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
         if not left:
             return
         for process in left:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):
                 process.kill()
         # No psutil.wait_procs: it would reap the worker, and its exit status with it.
         time.sleep(0.02)
@@ -148,16 +149,31 @@ def _is_recycled(pid: int, identity: psutil.Process | None) -> bool:
 
 def _processes_of(worker: psutil.Process | None, token: str) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
+    session = None
     # psutil raises NoSuchProcess for the children of a process whose id is another's by now.
-    with suppress(psutil.NoSuchProcess):
+    with suppress(psutil.Error):
         if worker is not None and worker.is_running():
+            session = worker.pid
             found = {process.pid: process for process in [worker, *worker.children(recursive=True)]}
-    me = os.getpid()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.pid != me and process.environ().get(TOKEN_VARIABLE) == token:
-                found[process.pid] = process
+    # No psutil.process_iter, which returns objects of earlier calls: their pids may have been recycled since.
+    for process in filter(None, map(identity_of, psutil.pids())):
+        if _carries(process, token) or (session is not None and _session_of(process) == session):
+            found[process.pid] = process
+    found.pop(os.getpid(), None)
     return [process for process in found.values() if _is_alive(process)]
+
+
+def _carries(process: psutil.Process, token: str) -> bool:
+    try:
+        return bool(process.environ().get(TOKEN_VARIABLE) == token)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError, PermissionError):
+        return os.getsid(process.pid)
+    return None
 
 
 def _is_alive(process: psutil.Process) -> bool:

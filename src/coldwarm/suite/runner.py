@@ -18,7 +18,7 @@ from coldwarm.starts.isolation import Isolation, IsolationKind, NewProcesses
 from coldwarm.starts.launcher import StoppedError
 from coldwarm.starts.record import Outcome, StartKind, StartRecord
 from coldwarm.starts.start import Starter
-from coldwarm.suite.capacity import cores
+from coldwarm.suite.capacity import cores, xdist_workers
 from coldwarm.suite.longest_first import seconds_of
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.side_by_side import SideBySide
@@ -73,7 +73,9 @@ class Runner:
         Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
         """
         at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
-        self._share = max(1, cores() // at_one_time) if at_one_time > 1 else None
+        # Beside other workers of pytest-xdist, `cores` is a share already.
+        alone = at_one_time <= 1 and xdist_workers() == 1
+        self._share = None if alone else max(1, cores() // max(1, at_one_time))
         with (
             temporary_root() as root,
             self._logs_without_secrets(cases),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import json
 import logging
 import os
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +54,8 @@ class FakeWorker:
             sys.stdout.write(f"preloading with {dict(os.environ)}\n")
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
+        if "FAKE_NATIVE_THREAD" in os.environ:
+            _start_native_thread(os.environ["FAKE_NATIVE_THREAD"])
         # Not as a path, which would be moved in a forked process.
         self._preloaded.append(f"from:{os.environ['VLLM_CACHE_ROOT']}")
         # Remembered from now on.
@@ -86,10 +91,12 @@ class FakeWorker:
                 time.sleep(60)
             case "leaves a fork behind":
                 if os.fork() == 0:
-                    os.setsid()
-                    Path(os.environ["FAKE_SLEEPER"]).write_text(str(os.getpid()))
-                    time.sleep(60)
-                    os._exit(0)
+                    try:
+                        os.setsid()
+                        Path(os.environ["FAKE_SLEEPER"]).write_text(str(os.getpid()))
+                        time.sleep(60)
+                    finally:
+                        os._exit(0)
                 while not Path(os.environ["FAKE_SLEEPER"]).exists():
                     time.sleep(0.01)
             case "writes elsewhere":
@@ -139,3 +146,19 @@ class FakeWorker:
         Path(os.environ["TORCH_TRACE"], "trace.log").write_text(text)
         if raises:
             raise ValueError(f"no such weights with {known}")
+
+
+def _start_native_thread(name: str) -> None:
+    """Start a thread that `threading` does not know; one named ``pool`` ends itself before a fork, like OpenBLAS's."""
+    named, stop = threading.Event(), threading.Event()
+
+    def run() -> None:
+        pr_set_name = 15
+        ctypes.CDLL(None).prctl(pr_set_name, name.encode(), 0, 0, 0)
+        named.set()
+        stop.wait()
+
+    _thread.start_new_thread(run, ())
+    named.wait()
+    if name == "pool":
+        os.register_at_fork(before=stop.set)
