@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,6 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from coldwarm.starts.remembered_paths import RememberedPaths
+
+
+@pytest.fixture(autouse=True)
+def few_objects() -> Iterator[None]:
+    """Has `gc.get_objects` return what the test creates, not the 500,000 objects of the test session."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
