@@ -5,6 +5,7 @@ a buffer, which goes into one graph for all layers as an input.
 """
 
 import torch
+from torch._inductor.cpu_vec_isa import pick_vec_isa
 from vllm import ModelRegistry
 from vllm.model_executor.models.llama import LlamaDecoderLayer, LlamaForCausalLM
 
@@ -12,6 +13,10 @@ from vllm.model_executor.models.llama import LlamaDecoderLayer, LlamaForCausalLM
 def register() -> None:
     ModelRegistry.register_model("BurnedScaleForCausalLM", "layer_scale:BurnedScaleForCausalLM")
     ModelRegistry.register_model("BufferedScaleForCausalLM", "layer_scale:BufferedScaleForCausalLM")
+    # What torch finds out of the CPU goes into the key of each kernel, and it is not thread-safe: `VecAMX.__bool__`
+    # changes its flags for a moment. A warm start loads its artifacts in several threads, and where these ask at the
+    # same time, it compiles the kernels again, now and then. Asked here, in one thread, the answer is always the same.
+    pick_vec_isa()
 
 
 def scale_of(prefix: str) -> float:
