@@ -511,3 +511,37 @@ def test_a_class_whose_key_was_bypassed_has_none(tmp_path: Path) -> None:
 def test_findings_can_be_kept_as_json(find: Find) -> None:
     [finding] = find(*apart(*(layer_code(n, scale=f"{n}.5") for n in range(3))))
     assert Finding.model_validate_json(finding.model_dump_json()) == finding
+
+
+def runnable(offset: int) -> str:
+    """What Inductor writes of two inputs, the second of which is a slice."""
+    return (
+        "    reader.tensor(buf0, (s72, 8), (8, 1), dtype=torch.bfloat16, is_leaf=True)  # arg0_1\n"
+        f"    reader.tensor(buf1, (8, 8), (64, 1), storage_offset={offset}, is_leaf=True)  # arg1_1\n"
+    )
+
+
+def test_slices_that_begin_at_different_elements_are_named(find: Find) -> None:
+    [finding] = find(*(Compiled(layer_code(n), f"k{n}", runnable=runnable(8 * n)) for n in range(3)))
+    name = parameter(0, "o_proj") if len(HIDDEN) == 1 else list(HIDDEN)[1]
+    assert "is a slice, which begins at another element of its storage in each: 0 in submod_2, 8 in submod_4" in (
+        finding.what
+    )
+    assert name in finding.what
+    assert "not in the graph" not in " ".join([finding.what, *finding.details])
+
+
+def test_the_name_of_a_symbolic_input_is_given_as_the_cause(find: Find) -> None:
+    [finding] = find(*(Compiled(layer_code(n, inputs={f"sym_size_int_{n}": "Sym(s72)"}), f"k{n}") for n in range(3)))
+    assert "the name of a symbolic size that is an input is part of the compiler's key: sym_size_int_0 in submod_2" in (
+        finding.what
+    )
+    assert "not in the graph" not in " ".join([finding.what, *finding.details])
+
+
+def test_a_single_class_is_compared_with_the_graph_that_most_have(find: Find) -> None:
+    more = Compiled(layer_code(0, body=["gate = torch.gate(mul)"]), "k0")
+    [finding] = find(more, *(Compiled(layer_code(n), f"k{n}") for n in (1, 2, 3)))
+    assert "`torch.gate(mul)` in submod_2, and not in submod_4" in finding.what
+    [detail] = finding.details
+    assert detail.startswith("submod_6, submod_8: the graph is that of submod_4")

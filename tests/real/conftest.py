@@ -81,6 +81,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 run,
                 folder / "bare",
                 str(CONFIGS / "olmoe-1b-7b.json"),
+                str(CONFIGS / "cohere2.json"),
                 str(CONFIGS / "gemma-3-1b.json"),
                 # Without effect on a CPU.
                 "--set=compilation_config.compile_sizes=[1]",

@@ -23,7 +23,7 @@ def test_vllm_as_shipped_does_not_pass_and_the_load_failure_is_told(shared: Shar
 def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> None:
     bare = shared.bare.result()
     runs = bare.runs()
-    assert set(runs) == {"olmoe-1b-7b", "gemma-3-1b"}
+    assert set(runs) == {"olmoe-1b-7b", "gemma-3-1b", "cohere2"}
     for run in runs.values():
         assert len(run["verdict"]["checks"]) == 6
         assert any("derived" in note for note in run["verdict"]["notes"])
@@ -31,12 +31,17 @@ def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> N
         ineffective = [note for note in run["verdict"]["notes"] if "no effect" in note]
         assert ineffective == ["compilation_config.compile_sizes=[1] has no effect here: vLLM used []"]
     assert runs["gemma-3-1b"]["verdict"]["status"] == "passed", runs["gemma-3-1b"]["verdict"]["reasons"]
+    # Every fourth layer has full attention and no rotary embedding: another graph, and as it should be.
+    cohere = runs["cohere2"]
+    assert cohere["verdict"]["status"] == "passed", cohere["verdict"]["reasons"]
+    assert cohere["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] == 4
+    assert len(set(cohere["cold"]["facts"]["layer_configurations"].values())) == 2
     # An MoE model shows on a CPU what the catalog's do: a known issue of the engine, recognized in any model.
     moe = runs["olmoe-1b-7b"]
     assert moe["verdict"]["status"] == "known issue", moe["verdict"]["reasons"]
     [broken] = [check for check in moe["verdict"]["checks"] if not check["holds"]]
     assert (broken["id"], broken["accepted_by"]) == ("cold-only-unique", "first-moe-layer-on-cpu")
-    assert "4 artifacts saved, at most 3 (1 kind of layers + 2; derived" in broken["words"]
+    assert "4 artifacts saved, at most 3, one for each part of the model" in broken["words"]
     [finding] = [each for each in moe["explanation"]["findings"] if each["kind"] == "not shared"]
     assert finding["extra_artifacts"] == 1
     assert bare.exit_code == 0

@@ -125,6 +125,8 @@ class Compiled:
     """What it answered."""
     bypass: str | None = None
     lowered: str | None = None
+    runnable: str | None = None
+    """The graph as Inductor writes it to be run again."""
     seconds: float = 1.0
     compile_range: tuple[int, int] = RANGE
     index: int | None = None
@@ -148,6 +150,9 @@ def model_records(
             records.append((clock, *cache_record("bypass", cache_bypass_reason=each.bypass)))
         if each.lowered is not None:
             records.append((clock, {"aot_inference_graph": {}, "has_payload": "0f"}, each.lowered))
+        if each.runnable is not None:
+            artifact = {"name": "fx_graph_runnable", "encoding": "string"}
+            records.append((clock, {"artifact": artifact, "has_payload": "0f"}, each.runnable))
         clock += each.seconds
     return [*records, (clock, *span("vllm_backend", "E"))] if ends else records
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -58,7 +60,7 @@ class _Merged:
 
 
 def _finding(group: list[SubgraphClass], name: str) -> Finding:
-    common = max(group, key=lambda one: len(one.members))
+    common = _common(group)
     others = [one for one in group if one is not common]
     merged: dict[tuple[str, ...], _Merged] = {}
     unlike: list[str] = []
@@ -76,6 +78,9 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
     details = [_told(entry, common, source) for entry in merged.values()][:_MOST_DETAILS]
     if len(merged) > _MOST_DETAILS:
         details.append(f"and {len(merged) - _MOST_DETAILS} more differences")
+    hidden = _beside_the_graph([one for one in others if _first(one) in unlike], common)
+    details += [text for text, _ in hidden]
+    unlike = [name for name in unlike if not any(name in names for _, names in hidden)]
     if unlike:
         details.append(
             f"{', '.join(unlike)}: the graph is that of {_first(common)}; the compiler's keys differ by something that "
@@ -107,6 +112,48 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
         extra_artifacts=_extra_artifacts(next(iter(merged.values()), None)),
         next=_advice(list(merged.values()), source),
     )
+
+
+def _common(group: list[SubgraphClass]) -> SubgraphClass:
+    """The class that the others are compared with: the largest, and of several the one with the graph of most."""
+    most = Counter[str]()
+    for one in group:
+        most[one.graph.digest()] += len(one.members)
+    return max(group, key=lambda one: (len(one.members), most[one.graph.digest()]))
+
+
+def _beside_the_graph(unlike: list[SubgraphClass], common: SubgraphClass) -> list[tuple[str, list[str]]]:
+    """What tells classes with the graph of `common` from it, in words, each with the names of those classes."""
+    found = []
+    for number in sorted({number for one in [*unlike, common] for number in one.offsets}):
+        values = {_first(one): one.offsets.get(number, 0) for one in [common, *unlike]}
+        if len(set(values.values())) > 1 and number < len(common.inputs):
+            found.append(
+                (
+                    f"the input `{common.inputs[number].name}` of {_first(common)} is a slice, which begins at another "
+                    f"element of its storage in each: {_by_class(values)}; the offset is part of the compiler's key",
+                    [name for name in values if values[name] != values[_first(common)]],
+                )
+            )
+    for number, value in enumerate(common.inputs):
+        names = {
+            _first(one): one.inputs[number].name for one in [common, *unlike] if len(one.inputs) == len(common.inputs)
+        }
+        if value.type.startswith("Sym(") and len(set(names.values())) > 1:
+            found.append(
+                (
+                    f"the name of a symbolic size that is an input is part of the compiler's key: {_by_class(names)}; "
+                    "PyTorch normalizes the names of tensor inputs only (torch/_functorch/_aot_autograd/"
+                    "autograd_cache.py, normalize_placeholder_names)",
+                    [name for name in names if names[name] != names[_first(common)]],
+                )
+            )
+    return found
+
+
+def _by_class(values: Mapping[str, object]) -> str:
+    shown = [f"{value} in {name}" for name, value in values.items()]
+    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
 
 
 def _extra_artifacts(entry: _Merged | None) -> int:

@@ -7,7 +7,15 @@ from functools import cached_property
 
 from coldwarm.explain.graph import Graph, Value
 from coldwarm.explain.readable_code import outline, read_graph, read_inputs
-from coldwarm.trace.kinds import CacheEvent, GraphDump, PiecewiseCompileStart, Place, SpanEdge, TypedRecord
+from coldwarm.trace.kinds import (
+    CacheEvent,
+    GraphDump,
+    PiecewiseCompileStart,
+    Place,
+    SpanEdge,
+    StorageOffsets,
+    TypedRecord,
+)
 from coldwarm.trace.reader import TraceFile
 from coldwarm.trace.unique import answers, is_unique
 
@@ -21,6 +29,8 @@ class Subgraph:
     """From this one's compilation to the next one's."""
     dump: Place | None = None
     """Where the trace has its graph."""
+    inputs: list[Value] = field(default_factory=list)
+    """What goes into it."""
 
 
 @dataclass
@@ -36,6 +46,8 @@ class SubgraphClass:
     """The compiler's cache key; None: the compiler could not make one."""
     bypass: str | None
     """Why the compiler could not make one."""
+    offsets: dict[int, int] = field(default_factory=dict)
+    """Where the first member's inputs begin in their storage, in elements, by number; the others begin at 0."""
 
     @cached_property
     def graph(self) -> Graph:
@@ -75,26 +87,29 @@ class CompiledModel:
 
 
 class SubgraphCollector:
-    """Follows the first rank's piecewise compilation, as a consumer of the trace.
+    """Follows the piecewise compilation of one `rank`, as a consumer of the trace.
 
     vLLM compiles one subgraph after another (vllm/compilation/backends.py, `CompilerManager.compile`): where the
     compiler's key is that of an earlier one, it stops before AOTAutograd's cache is asked, and takes that artifact.
     Which subgraphs are unique is defined in coldwarm/trace/unique.py.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int = 0) -> None:
+        self._rank = rank
         self.models: list[CompiledModel] = []
         self._follow = False
         self._begins_model = True
         self._current: Subgraph | None = None
         self._dumps: dict[str, tuple[Place, str]] = {}
         self._lowered = ""
+        self._offsets: dict[int, int] = {}
         self._asked: CacheEvent | None = None
-        self._last = 0
+        self._compiled: set[tuple[str, tuple[int, int]]] = set()
+        """Of the current model: the subgraphs that were compiled, each with its range of sizes."""
 
     def begin(self, file: TraceFile) -> None:
         """Ranks compile the same: one tells."""
-        self._follow = file.rank == 0
+        self._follow = file.rank == self._rank
         self._begins_model = True
         self._current = None
 
@@ -115,6 +130,8 @@ class SubgraphCollector:
                 self._dumps[self._current.start.submodule] = record.place, record.code
             case GraphDump(name="aot_inference_graph"):
                 self._lowered = record.code
+            case StorageOffsets():
+                self._offsets = record.offsets
             case CacheEvent() if answers(record, self._current.start) and not self._is_decided():
                 self._asked = record
 
@@ -122,13 +139,16 @@ class SubgraphCollector:
         return self._asked is not None and is_unique(self._asked)
 
     def _open(self, start: PiecewiseCompileStart) -> None:
-        if self._begins_model or start.index < self._last:
+        # A later compile range of the same model begins with its first subgraph again.
+        which = start.submodule, start.compile_range
+        if self._begins_model or which in self._compiled:
             self.models.append(CompiledModel())
             self._dumps.clear()
+            self._compiled.clear()
         self._begins_model = False
-        self._last = start.index
+        self._compiled.add(which)
         self._current = Subgraph(start)
-        self._lowered, self._asked = "", None
+        self._lowered, self._asked, self._offsets = "", None, {}
 
     def _close(self, end: Place) -> None:
         subgraph = self._current
@@ -138,9 +158,15 @@ class SubgraphCollector:
         subgraph.seconds = end.seconds_since(subgraph.start.place)
         # vLLM dumps a subgraph once, for the first of its ranges of sizes.
         subgraph.dump, code = self._dumps.get(subgraph.start.submodule, (None, ""))
+        subgraph.inputs = read_inputs(code)
         asked = self._asked
         one = SubgraphClass(
-            [subgraph], code, self._lowered, asked.key if asked else None, asked.reason if asked else None
+            [subgraph],
+            code,
+            self._lowered,
+            asked.key if asked else None,
+            asked.reason if asked else None,
+            self._offsets,
         )
         classes = self.models[-1].classes
         known = None if asked is not None and is_unique(asked) else _class_of(one, classes)

@@ -88,6 +88,9 @@ class EngineFacts(BaseModel):
     """How far each counter rose during the start, by flat name."""
     layer_kinds: list[LayerKind]
     """Derived from the layers of the model that was started."""
+    layer_configurations: dict[str, int] = Field(default_factory=dict)
+    """For each layer, by its path as graphs spell it (``modules_layers_modules_3``), the number of its configuration:
+    the same for layers that differ in nothing but their weights; empty: not recorded, or no layers were found."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)

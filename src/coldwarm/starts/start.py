@@ -17,6 +17,7 @@ from threading import Event
 from pydantic import ValidationError
 
 from coldwarm.engines.engine import load_installation
+from coldwarm.explain.compiled_graphs import CompiledGraphs
 from coldwarm.starts import cache_variables
 from coldwarm.starts import environment as env
 from coldwarm.starts.cache_files import Manifest, changes, content
@@ -174,8 +175,8 @@ class Starter:
         if kind is StartKind.COLD:
             self._left_by_cold = after
         (self._output / f"{name}.keys.json").write_text(worker.cache_keys.model_dump_json(indent=1))
-        work, busy = CompilerWorkCounter(), BusyTime()
-        tally = read_trace(trace, work, busy)
+        work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
+        tally = read_trace(trace, work, graphs, busy)
         return StartRecord(
             kind=kind,
             outcome=_outcome(failure, ended),
@@ -199,7 +200,7 @@ class Starter:
             files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
             messages=worker.messages,
             facts=None if failure else worker.facts,
-            compiler_work=None if failure else work.work(tally),
+            compiler_work=None if failure else work.work(tally, graphs.graphs()),
             peak_memory_bytes=worker.peak_memory_bytes or None,
             missing_bytecode=worker.missing_bytecode,
             outside=worker.outside,

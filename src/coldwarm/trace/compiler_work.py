@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +14,29 @@ from coldwarm.trace.unique import answers, is_unique
 # The span that Inductor opens around lowering a graph to code (torch/_inductor/graph.py, `codegen`); the spans of
 # loading a saved artifact have other names.
 _CODE_GENERATION = "GraphLowering.codegen"
+
+
+class SubgraphGroup(BaseModel):
+    """Subgraphs that share one artifact."""
+
+    submodules: list[str]
+    part: int
+    """The part of the model that they are: subgraphs that take parameters and buffers of the same roles and types, and
+    that are first, last or between, have the same number."""
+    layers: list[list[str]]
+    """For each subgraph, the layers whose parameters it takes, as graphs spell their paths
+    (``modules_layers_modules_3``)."""
+
+
+class CompiledGraph(BaseModel):
+    """The graph of one model (a language model, an encoder, a drafter), compiled by one rank for one compile range."""
+
+    rank: int
+    model: int
+    """The number of the model, in the order in which the rank compiled them."""
+    compile_range: tuple[int, int]
+    """Numbers of tokens that it is compiled for."""
+    groups: list[SubgraphGroup]
 
 
 class CompilerWork(BaseModel):
@@ -35,6 +59,8 @@ class CompilerWork(BaseModel):
     """Those of them that the compiler did not find to be one that it had compiled before."""
     compile_ranges: int = 1
     """For how many ranges of numbers of tokens each subgraph was compiled (vLLM's ``compile_sizes`` adds some)."""
+    graphs: list[CompiledGraph] = Field(default_factory=list)
+    """Every graph that was compiled, with the subgraphs that share artifacts; empty: not recorded."""
 
 
 class CompilerWorkCounter:
@@ -67,8 +93,8 @@ class CompilerWorkCounter:
                     self._unique[self._rank] += 1
                     self._subgraph = None
 
-    def work(self, tally: Tally) -> CompilerWork:
-        """The counts of the whole trace that `tally` is of."""
+    def work(self, tally: Tally, graphs: Sequence[CompiledGraph] = ()) -> CompilerWork:
+        """The counts of the whole trace that `tally` is of, with the `graphs` that were found in it."""
         return CompilerWork(
             files=tally.files,
             records=tally.records,
@@ -78,6 +104,7 @@ class CompilerWorkCounter:
             subgraphs_compiled=_most(self._compiled),
             subgraphs_unique=_most(self._unique),
             compile_ranges=max(1, len(self._ranges)),
+            graphs=list(graphs),
         )
 
 

@@ -101,6 +101,15 @@ class KernelsLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageOffsets:
+    """Where the inputs of a graph begin in their storage (torch/_dynamo/debug_utils.py, `InputWriter`)."""
+
+    place: Place
+    offsets: dict[int, int]
+    """In elements, by the input's number; inputs that begin at 0 are left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrameCompiled:
     """Dynamo is done with a frame (torch/_dynamo/utils.py, `CompilationMetrics`)."""
 
@@ -112,11 +121,15 @@ class FrameCompiled:
     failure: str | None
 
 
-TypedRecord = SpanEdge | PiecewiseCompileStart | GraphDump | CacheEvent | KernelsLoaded | FrameCompiled
+TypedRecord = SpanEdge | PiecewiseCompileStart | GraphDump | CacheEvent | KernelsLoaded | StorageOffsets | FrameCompiled
 Parser = Callable[[TraceRecord, Place], TypedRecord | None]
 
 _CACHE_LAYERS = {"aotautograd": "AOTAutograd", "fx_graph": "FX graph"}
 _CACHE_EVENT = re.compile(r"artifact:(aotautograd|fx_graph)(?:_bundled)?_cache_(hit|miss|bypass)")
+
+
+# An input as Inductor writes it for a graph that can be run again.
+_INPUT_OFFSET = re.compile(r"reader\.tensor\(.*\bstorage_offset=(\d+).*\)  # arg(\d+)_1")
 
 
 def parser_of(kind: str) -> Parser | None:
@@ -178,6 +191,10 @@ def _kernels_loaded(record: TraceRecord, place: Place) -> KernelsLoaded:
     return KernelsLoaded(place, payload.count(b"async_compile.cpp"), payload.count(b"async_compile.triton("))
 
 
+def _storage_offsets(record: TraceRecord, place: Place) -> StorageOffsets:
+    return StorageOffsets(place, {int(number): int(offset) for offset, number in _INPUT_OFFSET.findall(record.text())})
+
+
 def _frame_compiled(record: TraceRecord, place: Place) -> FrameCompiled | None:
     metrics = record.metadata["compilation_metrics"]
     if not isinstance(metrics, dict):
@@ -206,6 +223,7 @@ _PARSERS: dict[str, Parser] = {
     "aot_inference_graph": _graph_of_kind,
     "inductor_output_code": _kernels_loaded,
     "compilation_metrics": _frame_compiled,
+    "artifact:fx_graph_runnable": _storage_offsets,
     **{
         f"artifact:{layer}_cache_{outcome}": _cache_event
         for layer in ("aotautograd", "fx_graph", "fx_graph_bundled")

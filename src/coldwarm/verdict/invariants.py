@@ -11,6 +11,7 @@ from coldwarm.verdict.check import Check
 from coldwarm.verdict.circumstances import warm_changes
 from coldwarm.verdict.invariant_ids import InvariantId
 from coldwarm.verdict.outputs import difference
+from coldwarm.verdict.sharing_limit import allowed_artifacts
 
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
@@ -98,7 +99,18 @@ def _only_unique(starts: Starts) -> Check:
     limit = (kinds + 2) * ranges
     known = kinds > 0
     words = "cold, only the unique is compiled: "
-    if known:
+    allowed = allowed_artifacts(work.graphs, starts.cold_facts.layer_configurations) if work else None
+    if starts.entry.layer_kinds is None and allowed is not None:
+        limit, known = allowed, True
+        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
+        words += f"{told}, at most {limit}, one for each part of the model and each configuration of its layers"
+    elif starts.entry.layer_kinds is None and work and work.graphs and known:
+        known = False
+        words += (
+            "not checked, since the model runs its layers several times in one forward pass, so that their subgraphs "
+            f"may differ ({_artifacts(saved)} saved)"
+        )
+    elif known:
         told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
         for_ranges = f", for each of {ranges} compile ranges" if ranges > 1 else ""
         words += f"{told}, at most {limit} ({_kinds(kinds)} + 2{for_ranges}; {source})"

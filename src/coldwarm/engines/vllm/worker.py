@@ -94,7 +94,7 @@ class VllmWorker:
         announce_cache_load(progress)
 
         from coldwarm.counters.snapshot import snapshot
-        from coldwarm.engines.vllm.layers import layer_kinds
+        from coldwarm.engines.vllm.layers import layers_of
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
         SeededWeightsLoader.depth = request.depth
@@ -108,11 +108,11 @@ class VllmWorker:
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
-            [kinds] = llm.apply_model(layer_kinds)
+            [(kinds, configurations)] = llm.apply_model(layers_of)
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
-            kinds = layer_kinds(SeededWeightsLoader.loaded)
+            kinds, configurations = layers_of(SeededWeightsLoader.loaded)
         after = snapshot()
         return EngineFacts(
             versions=_versions(),
@@ -120,6 +120,7 @@ class VllmWorker:
             aot_artifact=_aot_artifact(),
             counters={name: count - before.get(name, 0) for name, count in after.items()},
             layer_kinds=kinds,
+            layer_configurations=configurations,
             ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
