@@ -149,6 +149,9 @@ def test_phases_add_up_to_the_start(runs: dict[str, Any]) -> None:
         # Saving the AOT-compiled function has no span; importing vLLM is no part of a start that is forked.
         assert 0 <= seconds["unaccounted"] <= cold["seconds"] / 8
         assert min(seconds.values()) >= 0
+        warm = runs[model]["warm"]
+        unaccounted = sum(phase["seconds"] for phase in warm["phases"] if phase["name"] == "unaccounted")
+        assert 0 <= unaccounted <= warm["seconds"] / 10
 
 
 def test_junit_has_a_case_a_model(halves: list[Finished]) -> None:

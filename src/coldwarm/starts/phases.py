@@ -10,6 +10,8 @@ from coldwarm.trace.busy_time import Busy, Stage
 
 COMPILE = "compile"
 """The step in which an engine compiles: what of it no span of the trace covers is not accounted for."""
+WARM_UP = "warm-up"
+"""The step in which an engine runs the compiled model for the first time, to measure its memory."""
 UNACCOUNTED = "unaccounted"
 
 _ORDER = (
@@ -23,7 +25,7 @@ _ORDER = (
     Stage.CODE,
     Stage.NATIVE,
     Stage.LOAD,
-    "warm-up",
+    WARM_UP,
     "generate",
     "exit",
     UNACCOUNTED,

@@ -31,7 +31,7 @@ def decorators(monkeypatch: pytest.MonkeyPatch) -> Any:
     return decorators
 
 
-def test_loading_is_a_step_of_its_own_after_which_vllm_compiles(decorators: Any) -> None:
+def test_what_was_loaded_is_run_for_the_first_time_next(decorators: Any) -> None:
     told = Told()
 
     def load(model: str, *, path: str) -> str:
@@ -41,7 +41,15 @@ def test_loading_is_a_step_of_its_own_after_which_vllm_compiles(decorators: Any)
     decorators._try_load_aot_compiled_fn = load
     announce_cache_load(told)
     assert decorators._try_load_aot_compiled_fn("model", path="here") == "model from here"
-    assert told.steps == ["cache load", "loads", "compile"]
+    assert told.steps == ["cache load", "loads", "warm-up"]
+
+
+def test_without_anything_to_load_vllm_compiles(decorators: Any) -> None:
+    told = Told()
+    decorators._try_load_aot_compiled_fn = lambda: None
+    announce_cache_load(told)
+    decorators._try_load_aot_compiled_fn()
+    assert told.steps == ["cache load", "compile"]
 
 
 def test_loading_that_raises_is_over(decorators: Any) -> None:

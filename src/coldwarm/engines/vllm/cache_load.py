@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from coldwarm.starts.phases import COMPILE
+from coldwarm.starts.phases import COMPILE, WARM_UP
 from coldwarm.starts.progress import Progress
 from coldwarm.trace.busy_time import Stage
 
@@ -21,9 +21,12 @@ def announce_cache_load(progress: Progress) -> None:
     @functools.wraps(load)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         progress.enter(Stage.LOAD)
+        loaded = None
         try:
-            return load(*args, **kwargs)
+            loaded = load(*args, **kwargs)
+            return loaded
         finally:
-            progress.enter(COMPILE)
+            # What was loaded is run next, vLLM's initial profiling run; without it, the model is compiled.
+            progress.enter(COMPILE if loaded is None else WARM_UP)
 
     decorators._try_load_aot_compiled_fn = wrapper
