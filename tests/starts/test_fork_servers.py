@@ -108,6 +108,14 @@ def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
     assert "importing the engine left native threads running: grpc_poller (thread " in phases[1]
 
 
+@pytest.mark.parametrize("name", ["jemalloc_bg_thd", "cuda00001800007"])
+def test_native_threads_of_an_allocator_and_of_cudas_driver_do_no_harm(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", name)
+    assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
 def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
