@@ -206,7 +206,9 @@ def test_each_way_to_keep_compiled_subgraphs_is_a_case_of_its_own(catalog: Catal
 
 @pytest.mark.parametrize("name", ["tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"])
 def test_options_that_start_several_workers_are_refused(catalog: Catalog, name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name}=2: coldwarm counts one worker process only"):
+    with pytest.raises(
+        UsageError, match=f"{name}=2 starts several workers, and coldwarm reads the counters of one only"
+    ):
         plan(catalog, ["glm-4.5"], device="cpu", options={name: 2})
     with pytest.raises(UsageError, match=f"{name}=2"):
         plan(catalog, ["glm-4.5"], device="cpu", warm_changes=Changes(options={name: 2}))

@@ -348,3 +348,5 @@ def test_a_model_without_layers_is_not_failed_for_what_could_not_be_checked() ->
     assert verdict.status is Status.PASSED
     [check] = [check for check in verdict.checks if check.id == "cold-only-unique"]
     assert "not checked, since no layers were found" in check.words
+    assert not check.is_checked
+    assert check.words in verdict.notes

@@ -53,7 +53,9 @@ def _case(result: RunResult) -> TestCase:
         why = [line for finding in _findings(result) for line in finding_lines(finding)]
         outcome.text = _as_xml("\n".join([*verdict.reasons, *why, *evidence, f"again: {result.again}", *log]))
         case.result = [outcome]
-    checks = [f"{'ok' if check.holds else 'NO'}  {check.words}" for check in verdict.checks]
+    checks = [
+        f"{('ok' if check.is_checked else '- ') if check.holds else 'NO'}  {check.words}" for check in verdict.checks
+    ]
     case.system_out = _as_xml("\n".join([*checks, *(f"note: {note}" for note in verdict.notes)]))
     return case
 

@@ -8,6 +8,7 @@ from coldwarm.starts.options import flatten
 from coldwarm.starts.record import StartRecord
 from coldwarm.starts.secrets import Secrets
 from coldwarm.suite.result import RunResult
+from coldwarm.verdict.check import Check
 
 
 def print_run(console: Console, result: RunResult) -> None:
@@ -21,8 +22,7 @@ def print_run(console: Console, result: RunResult) -> None:
     for reason in verdict.reasons:
         line(f"  - {reason}")
     for check in verdict.checks:
-        mark = "ok   " if check.holds else "known" if check.accepted_by else "NO   "
-        line(f"  {mark} {check.words}")
+        line(f"  {_mark(check):5} {check.words}")
         for evidence in check.evidence:
             line(f"          log: {evidence}")
     for note in verdict.notes:
@@ -60,3 +60,9 @@ def _start_lines(record: StartRecord) -> list[str]:
         lines.append(f"    {record.failure.what}")
         lines += [f"      {text}" for text in record.failure.log_tail]
     return lines
+
+
+def _mark(check: Check) -> str:
+    if not check.is_checked:
+        return "-"
+    return "ok" if check.holds else "known" if check.accepted_by else "NO"

@@ -155,8 +155,8 @@ class Starter:
                 folder=self._scratch,
             )
             self._isolation.prepare(order, on_phase)
+            outside = Look(users_caches, apart=[self._scratch])
             unused_pipe.pop_all()  # `launch` closes both ends
-        outside = Look(users_caches, apart=[self._scratch])
         ended = launch(
             partial(self._isolation.begin, order),
             (read_end, write_end),

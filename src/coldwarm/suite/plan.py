@@ -74,10 +74,12 @@ def plan(
 
 
 def _check_processes(options: Mapping[str, Any]) -> None:
-    """Refuse options that start several workers: what they count is in processes that coldwarm does not read."""
+    """Refuse options that start several workers: coldwarm reads the counters of one process only."""
     for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
         if options.get(name, 1) != 1:
-            raise UsageError(f"--set {name}={options[name]}: coldwarm counts one worker process only; set it to 1")
+            raise UsageError(
+                f"{name}={options[name]} starts several workers, and coldwarm reads the counters of one only; set it to 1"
+            )
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:

@@ -17,5 +17,7 @@ class Check(BaseModel):
     """Lines of the log, or numbers, that show it."""
     accepted_by: str | None = None
     """The id of the known issue that accepts this failure."""
+    is_checked: bool = True
+    """False: nothing that was recorded can decide it. It does not fail then, and a note says so."""
     artifacts_over_limit: int = 0
     """Of `InvariantId.ONLY_UNIQUE`: how many more artifacts there are than the limit allows."""

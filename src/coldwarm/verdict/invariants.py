@@ -117,7 +117,7 @@ def _only_unique(starts: Starts) -> Check:
     else:
         words += f"not checked, since no layers were found in what the engine compiles ({_artifacts(saved)} saved)"
     over = max(0, saved - limit) if known else 0
-    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=words, artifacts_over_limit=over)
+    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=words, is_checked=known, artifacts_over_limit=over)
 
 
 def _saves_nothing(starts: Starts) -> Check:

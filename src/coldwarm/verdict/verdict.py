@@ -95,7 +95,8 @@ def judge(
     return Verdict(
         status=status,
         reasons=reasons,
-        notes=_notes(starts, circumstances, expectations)
+        notes=[check.words for check in checks if not check.is_checked]
+        + _notes(starts, circumstances, expectations)
         + ineffective_settings(cold, warm)
         + isolation_notes(cold, warm),
         checks=checks,
