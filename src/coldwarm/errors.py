@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class ColdwarmError(Exception):
-    """Something the user can mend; the command line prints it as one message and exits with 2.
+    """An error that the user can fix; the command line prints it as one message and exits with 2.
 
     Any other exception is an internal error, with exit code 4 (`coldwarm.exit_codes`).
     """

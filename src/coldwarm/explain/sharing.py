@@ -115,7 +115,7 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
 
 
 def _common(group: list[SubgraphClass]) -> SubgraphClass:
-    """The class that the others are compared with: the largest, and of several the one with the graph of most."""
+    """The class to compare the others with: the largest; of several, one whose graph the most subgraphs have."""
     most = Counter[str]()
     for one in group:
         most[one.graph.digest()] += len(one.members)
@@ -123,15 +123,15 @@ def _common(group: list[SubgraphClass]) -> SubgraphClass:
 
 
 def _beside_the_graph(unlike: list[SubgraphClass], common: SubgraphClass) -> list[tuple[str, list[str]]]:
-    """What tells classes with the graph of `common` from it, in words, each with the names of those classes."""
+    """Describe why classes with the graph of `common` have other keys: each cause, and the classes that have it."""
     found = []
     for number in sorted({number for one in [*unlike, common] for number in one.offsets}):
         values = {_first(one): one.offsets.get(number, 0) for one in [common, *unlike]}
         if len(set(values.values())) > 1 and number < len(common.inputs):
             found.append(
                 (
-                    f"the input `{common.inputs[number].name}` of {_first(common)} is a slice, which begins at another "
-                    f"element of its storage in each: {_by_class(values)}; the offset is part of the compiler's key",
+                    f"the storage offset of an input (`{common.inputs[number].name}` in {_first(common)}) is part of the "
+                    f"compiler's key, and differs: {_by_class(values)}",
                     [name for name in values if values[name] != values[_first(common)]],
                 )
             )
@@ -142,7 +142,7 @@ def _beside_the_graph(unlike: list[SubgraphClass], common: SubgraphClass) -> lis
         if value.type.startswith("Sym(") and len(set(names.values())) > 1:
             found.append(
                 (
-                    f"the name of a symbolic size that is an input is part of the compiler's key: {_by_class(names)}; "
+                    f"the name of a symbolic input is part of the compiler's key, and differs: {_by_class(names)}; "
                     "PyTorch normalizes the names of tensor inputs only (torch/_functorch/_aot_autograd/"
                     "autograd_cache.py, normalize_placeholder_names)",
                     [name for name in names if names[name] != names[_first(common)]],

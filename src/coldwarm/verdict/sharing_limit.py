@@ -13,8 +13,8 @@ _Configuration = tuple[int | None, ...]
 def allowed_artifacts(graphs: Sequence[CompiledGraph], configurations: Mapping[str, int]) -> int | None:
     """Return how many artifacts the `graphs` of a cold start may have.
 
-    Subgraphs of the same part of the model whose layers are configured alike must share an artifact. Subgraphs that do
-    share one show that what their configurations differ in does not matter: these count as one.
+    Subgraphs of the same part of the model must share an artifact if their layers have the same configuration. If
+    subgraphs of different configurations share one, the difference does not matter, and they count as one.
 
     Args:
         graphs: What was compiled; of several ranks, the first one decides.
@@ -49,7 +49,7 @@ def _allowed(graph: CompiledGraph, configurations: Mapping[str, int]) -> int:
 
 
 def _distinct(groups: Sequence[SubgraphGroup], configurations: Mapping[str, int]) -> int:
-    """How many of the `groups` are left once those that have a configuration in common are put together."""
+    """How many groups remain once those with a configuration in common are merged."""
     merged: list[set[_Configuration]] = []
     for group in groups:
         own: set[_Configuration] = {tuple(configurations.get(path) for path in layers) for layers in group.layers}

@@ -13,9 +13,9 @@ from vllm.model_executor.models.llama import LlamaDecoderLayer, LlamaForCausalLM
 def register() -> None:
     ModelRegistry.register_model("BurnedScaleForCausalLM", "layer_scale:BurnedScaleForCausalLM")
     ModelRegistry.register_model("BufferedScaleForCausalLM", "layer_scale:BufferedScaleForCausalLM")
-    # What torch finds out of the CPU goes into the key of each kernel, and it is not thread-safe: `VecAMX.__bool__`
-    # changes its flags for a moment. A warm start loads its artifacts in several threads, and where these ask at the
-    # same time, it compiles the kernels again, now and then. Asked here, in one thread, the answer is always the same.
+    # torch's check of the CPU's instructions is part of each kernel's key and is not thread-safe: `VecAMX.__bool__`
+    # changes its flags for a moment. A warm start loads artifacts in several threads. If they run the check at the same
+    # time, the keys differ and the kernels are compiled again. Run here, in one thread, the check is deterministic.
     pick_vec_isa()
 
 

@@ -46,13 +46,13 @@ def layer_kinds(model: nn.Module) -> list[LayerKind]:
 def layer_configurations(model: nn.Module) -> dict[str, int]:
     """Return a number for the configuration of each layer in the parts of `model` that vLLM compiles.
 
-    Layers with the same number have the same submodules with the same settings, so that nothing but their weights
-    tells them apart; a graph that differs between them is specialized on something that it should not hold.
+    Layers with the same number have the same submodules with the same settings, and differ in their weights only. If
+    their graphs differ, a graph is specialized on something that it should take as an input.
 
-    A setting is an attribute that is a flag, a text or an enum, or that is a number in one layer and None in another
-    (a sliding window). Numbers are compared only where the model's config lists one for each layer. What is different
-    in every layer is the layer's index, or computed from it, and no setting. The attention within a layer is left out:
-    vLLM splits the graph around it.
+    A setting is an attribute that is a boolean, a string or an enum, or that is a number in one layer and None in
+    another (a sliding window). Numbers are compared only if the model's config lists one for each layer. An attribute
+    that is different in every layer is the layer's index or computed from it, and is not a setting. The attention
+    within a layer is left out, since vLLM splits the graph around it.
 
     Returns:
         By the layer's path below the compiled module, as graphs spell it: ``modules_layers_modules_3``.
@@ -101,7 +101,7 @@ def _signature(layer: nn.Module) -> Signature:
 
 
 def _settings(layer: nn.Module, listed: frozenset[float]) -> dict[Setting, str]:
-    """What tells one layer's configuration from another's, as text."""
+    """The settings of a layer and of the modules below it, as text."""
     settings: dict[Setting, str] = {}
     pending = [("", layer)]
     while pending:
@@ -117,7 +117,7 @@ def _settings(layer: nn.Module, listed: frozenset[float]) -> dict[Setting, str]:
 
 
 def _setting(value: object, listed: frozenset[float]) -> str | None:
-    """The value of an attribute as far as it configures a layer; None: it does not."""
+    """The value of an attribute if it is a setting of its layer, as text; None if it is not."""
     match value:
         case None | bool() | Enum():
             return str(value)
