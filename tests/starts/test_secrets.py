@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldwarm.starts import secrets as secrets_module
+from coldwarm.starts.secret_names import is_secret_name
 from coldwarm.starts.secrets import (
     MASK,
     Secrets,
-    is_secret_name,
     masked,
     masked_argv,
     masked_options,

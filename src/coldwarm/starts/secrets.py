@@ -1,8 +1,8 @@
-"""Secrets: which settings hold one, how they are masked, and how their values are removed from what a start wrote.
+"""Masks secrets in settings, and removes their values from what a start wrote.
 
-A name decides whether a setting is a secret (`is_secret_name`). The values of such settings are then removed wherever
-else they appear: an engine prints its environment and its options to its log, to PyTorch's trace, in exceptions and in
-its cache keys.
+A name decides whether a setting is a secret (`coldwarm.starts.secret_names`). The values of such settings are then
+removed wherever else they appear: an engine prints its environment and its options to its log, to PyTorch's trace, in
+exceptions and in its cache keys.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from coldwarm.starts.secret_names import is_password_name, is_secret_name, is_token_name
 
 MASK = "(set, not recorded)"
 """Stands in records and commands for a value that is a secret."""
@@ -28,95 +29,9 @@ _SHORTEST_VALUE = 6
 _DEEPEST_QUOTING = 2
 """How often a value may have been quoted: PyTorch's trace has JSON that holds what Python printed."""
 _BLOCK_BYTES = 4 << 20
+_NO_VALUE = frozenset(("", "0", "1", "false", "no", "none", "null", "off", "on", "true", "yes"))
 _LONGEST_LINE = 64 << 20
 """Bytes; as long as the longest record that `coldwarm.trace.records` reads."""
-
-
-def _words_of(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_SECRET_WORD = re.compile(
-    r"(password|passwd|passphrase|secret|credential|apikey|accesskey|secretkey|privatekey"
-    r"|apitoken|accesstoken|authtoken|bearertoken|refreshtoken|sessiontoken|hftoken|githubtoken|ghtoken)s?$"
-    r"|^(authorization|bearer)$"
-)
-# A key of one of these kinds; any other key (a cache's, a sort key) is no secret.
-_KEY_OF = _words_of(
-    "api access account admin auth client deploy encryption hmac host license master private secret service session "
-    "shared signing ssh subscription"
-)
-_LAST_WORDS = frozenset(("auth", "cookie", "cookies", "jwt"))
-_LAST_OF_SEVERAL_WORDS = frozenset(("pat", "pwd"))
-# ``pass`` is also a compiler's (``post_grad_custom_pre_pass``), ``passes`` always.
-_PASS_OF = _words_of(
-    "admin basic broker database db host http https login mail mysql pg postgres proxy rabbitmq redis root smtp ssh "
-    "user"
-)
-# A ``token`` of one of these kinds is text or a count (``eos_token``, ``num_experts_per_token``).
-_NO_SECRET_TOKEN = _words_of(
-    "additional assistant audio begin blank boi bonus bos by cls current decoder draft each end eoi eos eot every "
-    "extra first image img input last mask max min n new newline next num of one output pad patch per placeholder prev "
-    "previous prompt reasoning row sampled sep single sot special speculative start stop system target think tool unk "
-    "video vision"
-)
-# ``tokens`` are counted, unless they are of one of these kinds.
-_SECRET_TOKENS = _words_of("access api auth bearer github gitlab hf login refresh registry secret security")
-# What is said about a secret is none: where it is, what it is called, how long it may be.
-_ABOUT_A_SECRET = _words_of(
-    "backend count dir directory enabled endpoint file filename folder length limit mode name path provider required "
-    "size sock socket store threshold timeout ttl type"
-)
-_SUFFIXES = _words_of("dev prod production read readonly ro rw staging test write")
-_NO_VALUE = frozenset(("", "0", "1", "false", "no", "none", "null", "off", "on", "true", "yes"))
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a variable or an option of this name holds a secret: ``HF_TOKEN``, ``hf_token``, ``apiKey``."""
-    return _is_password(name) or _is_token(name)
-
-
-def _is_password(name: str) -> bool:
-    """Whether `name` is that of a secret of any type, and not of a token that may also be a count."""
-    return any(_is_password_by(words) for words in _words(name))
-
-
-def _is_password_by(words: list[str]) -> bool:
-    if not words or words[-1] in _ABOUT_A_SECRET:
-        return False
-    before = words[-2] if len(words) > 1 else None
-    return (
-        any(_SECRET_WORD.search(word) for word in words)
-        or words[-1] in _LAST_WORDS
-        or (words[-1] in _LAST_OF_SEVERAL_WORDS and before is not None)
-        or (words[-1] == "pass" and before in _PASS_OF)
-        or any(first in _KEY_OF and second in ("key", "keys") for first, second in pairwise(words))
-        or any(pair == ("connection", "string") for pair in pairwise(words))
-    )
-
-
-def _is_token(name: str) -> bool:
-    return any(_is_token_by(words) for words in _words(name))
-
-
-def _is_token_by(words: list[str]) -> bool:
-    before = words[-2] if len(words) > 1 else ""
-    match words[-1:]:
-        case ["token"]:
-            return before not in _NO_SECRET_TOKEN
-        case ["tokens"]:
-            return before in _SECRET_TOKENS
-    return False
-
-
-def _words(name: str) -> Iterator[list[str]]:
-    """The words of `name` in lower case, split at capitals and not; without numbers and suffixes at its end."""
-    spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    for text in {name.lower(), spelled.lower()}:
-        words = re.findall(r"[a-z]+|[0-9]+", text)
-        while len(words) > 1 and (words[-1].isdigit() or words[-1] in _SUFFIXES):
-            words.pop()
-        yield words
 
 
 # ``scheme://user:password@host``; ``https://token@host``, but not ``ssh://git@host``.
@@ -167,9 +82,9 @@ def to_set_again(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _masked_option(name: str, value: Any) -> Any:
-    if _is_password(name):
+    if is_password_name(name):
         return _masked_leaves(value, numbers=True)
-    if _is_token(name):
+    if is_token_name(name):
         return _masked_leaves(value, numbers=False)
     return _masked_tree(value)
 
@@ -205,7 +120,7 @@ def _masked_text(text: str) -> str:
     if (assignment := _ASSIGNMENT.fullmatch(text)) is not None:
         dashes, name, value = assignment[1] or "", assignment[2], assignment[3]
         parts = name.split(".")
-        is_count = value.isdigit() and not any(map(_is_password, parts))
+        is_count = value.isdigit() and not any(map(is_password_name, parts))
         if any(map(is_secret_name, parts)) and not is_count and value.lower() not in _NO_VALUE:
             return f"{dashes}{name}={MASK}"
         return f"{dashes}{name}={_masked_text(value)}"
@@ -447,7 +362,7 @@ def _changed(place: tuple[int, bytes] | None, old: str, new: str) -> Iterator[tu
 def _secret_values(name: str, value: Any) -> Iterator[str]:
     """The values of the secrets in a setting."""
     if is_secret_name(name):
-        yield from _leaves(value, numbers=_is_password(name))
+        yield from _leaves(value, numbers=is_password_name(name))
         return
     match value:
         case dict():
