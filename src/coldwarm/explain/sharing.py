@@ -130,8 +130,8 @@ def _beside_the_graph(unlike: list[SubgraphClass], common: SubgraphClass) -> lis
         if len(set(values.values())) > 1 and number < len(common.inputs):
             found.append(
                 (
-                    f"the storage offset of an input (`{common.inputs[number].name}` in {_first(common)}) is part of the "
-                    f"compiler's key, and differs: {_by_class(values)}",
+                    f"the storage offset of an input (`{common.inputs[number].name}` in {_first(common)}) is part of "
+                    f"the compiler's key, and differs: {_by_class(values)}",
                     [name for name in values if values[name] != values[_first(common)]],
                 )
             )

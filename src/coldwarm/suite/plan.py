@@ -78,7 +78,8 @@ def _check_processes(options: Mapping[str, Any]) -> None:
     for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
         if options.get(name, 1) != 1:
             raise UsageError(
-                f"{name}={options[name]} starts several workers, and coldwarm reads the counters of one only; set it to 1"
+                f"{name}={options[name]} starts several workers, and coldwarm reads the counters of one only; "
+                "set it to 1"
             )
 
 
