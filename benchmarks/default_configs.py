@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
+from coldwarm.checks.verdict import Status
 from coldwarm.suite.judging import judge_again
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.verdict import Status
 
 # Verdicts in the order of the table.
 _ORDER = (

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.caches import CACHE_VARIABLES
-from coldwarm.starts.case import Case
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.environment import TOKEN_VARIABLE
-from coldwarm.starts.worker import die_with
+from coldwarm.core.case import Case
+from coldwarm.core.depth import Depth
+from coldwarm.engines.worker import die_with
+from coldwarm.launch.caches import CACHE_VARIABLES
+from coldwarm.launch.environment import TOKEN_VARIABLE
 from coldwarm.suite.plan import plan
 
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _set_environment(folder: Path) -> None:
-    from coldwarm.engines.engine import load_installation
+    from coldwarm.engines.base import load_installation
 
     for name, value in load_installation("vllm").environment(Depth.FULL, None).items():
         os.environ.setdefault(name, value)
@@ -118,8 +118,8 @@ def _start(case: Case, folder: Path, kind: str) -> dict[str, Any]:
     from vllm import LLM
     from vllm.compilation.counter import compilation_counter
 
+    from coldwarm.core.request import StartRequest
     from coldwarm.engines.vllm.worker import _options
-    from coldwarm.starts.request import StartRequest
 
     request = StartRequest(
         engine=case.engine,

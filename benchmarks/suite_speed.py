@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.checks.expectations import is_told
+from coldwarm.checks.invariants import LOADED, SAVED
+from coldwarm.core.depth import Depth
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite.judging import judge_run
-from coldwarm.suite.store import read_runs
-from coldwarm.verdict.expectations import is_told
-from coldwarm.verdict.invariants import LOADED, SAVED
 
 _REFERENCE = "reference"
 _DEPTHS = ("full", "count", "trace")

@@ -14,9 +14,9 @@ from typing import Any
 from unittest.mock import patch
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts import environment
-from coldwarm.starts.case import Case
-from coldwarm.starts.start import Starter
+from coldwarm.core.case import Case
+from coldwarm.launch import environment
+from coldwarm.launch.start import Starter
 from coldwarm.suite.plan import plan
 
 _TIME_LIMIT = 600.0

@@ -19,9 +19,9 @@ _LARGE_BYTES = 1 << 30
 _READ = """
 import sys
 from pathlib import Path
-from coldwarm.explain.subgraphs import SubgraphCollector
-from coldwarm.trace.busy_time import BusyTime
-from coldwarm.trace.compiler_work import CompilerWorkCounter
+from coldwarm.graphs.subgraphs import SubgraphCollector
+from coldwarm.measure.busy_time import BusyTime
+from coldwarm.measure.compile_work import CompilerWorkCounter
 from coldwarm.trace.reader import read_trace
 tally = read_trace(Path(sys.argv[1]), CompilerWorkCounter(), BusyTime(), {more})
 print(tally.records)

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.record import StartRecord
-from coldwarm.starts.start import Starter
+from coldwarm.core.record import StartRecord
+from coldwarm.launch.start import Starter
 from coldwarm.suite.plan import plan
 
 _TIME_LIMIT = 600.0

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.record import StartRecord
+from coldwarm.core.record import StartRecord
+from coldwarm.store.suite_folder import Store
 from coldwarm.suite.explaining import explain_again
-from coldwarm.suite.store import Store
 
 KEPT = ("case.json", "cold.json", "warm.json")
 # Where a machine keeps packages, and the caches of one case.

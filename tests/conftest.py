@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from coldwarm.engines import engine
-from coldwarm.starts import start
-from coldwarm.starts.isolation import WorkerProcess
-from coldwarm.starts.launcher import Ended
-from coldwarm.starts.phases import Step
-from coldwarm.starts.request import StartRequest
-from coldwarm.starts.worker import WorkerResult
+from coldwarm.core.phases import Step
+from coldwarm.core.request import StartRequest
+from coldwarm.engines import base as engine
+from coldwarm.engines.worker import WorkerResult
+from coldwarm.launch import start
+from coldwarm.launch.process_tree import Ended
+from coldwarm.launch.spawn import WorkerProcess
 from coldwarm.suite.capacity import XDIST_WORKERS, cores
 from tests.support.commands import ROOT, Commands
 from tests.support.marks import may_select

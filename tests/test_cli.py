@@ -17,11 +17,11 @@ import typer
 from junitparser import JUnitXml
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.cli import app, main
-from coldwarm.starts.record import Failure, StartKind
+from coldwarm.cli.main import app, main
+from coldwarm.core.record import Failure, StartKind
+from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store, read_runs
 from tests.support.commands import Commands
 from tests.support.processes import goes
 from tests.support.records import SAVED, cold_record, expectation, model_entry, warm_record

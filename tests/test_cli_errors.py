@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from coldwarm import cli_results
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.cli import main
-from coldwarm.suite.store import read_runs
+from coldwarm.cli import results as cli_results
+from coldwarm.cli.main import main
+from coldwarm.store.suite_folder import read_runs
 from tests.support.commands import Commands
 from tests.support.records import tiny_config
 from tests.support.runs import failed, passed
@@ -312,7 +312,7 @@ def test_a_report_of_an_earlier_run_does_not_stay_where_this_one_is_killed(
         left.extend(path for path in tmp_path.iterdir() if path.suffix in (".xml", ".md"))
 
     monkeypatch.setattr(cli_results, "write_results", killed)
-    monkeypatch.setattr("coldwarm.cli.write_results", killed)
+    monkeypatch.setattr("coldwarm.cli.main.write_results", killed)
     reports = ("--junit", "junit.xml", "--markdown", "summary.md")
     ask("run", model(tmp_path, "a"), "--engine", "fake", *reports)
     assert left == []

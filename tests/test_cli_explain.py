@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from coldwarm.cli import main
-from coldwarm.explain.explanation import Explanation
-from coldwarm.starts.phases import Step
-from coldwarm.starts.record import Failure, Message
-from coldwarm.suite.store import read_runs
+from coldwarm.cli.main import main
+from coldwarm.core.phases import Step
+from coldwarm.core.record import Failure, Message
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.store.suite_folder import read_runs
 from tests.support.explanations import (
     BEGAN,
     SOURCE_CHANGED,
@@ -232,7 +232,7 @@ except SystemExit as done:
     assert not done.code, done.code
 heavy = {"torch", "vllm", "transformers", "numpy"} & sys.modules.keys()
 assert not heavy, heavy
-assert "coldwarm.explain.misses" in sys.modules
+assert "coldwarm.diagnose.misses" in sys.modules
 """
 
 

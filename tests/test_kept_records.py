@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.isolation import IsolationKind
+from coldwarm.checks.expectations import is_told
+from coldwarm.checks.verdict import Status, Verdict
+from coldwarm.core.depth import Depth
+from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite.judging import judge_run
-from coldwarm.suite.store import read_runs
-from coldwarm.verdict.expectations import is_told
-from coldwarm.verdict.verdict import Status, Verdict
 
 RECORDS = Path(__file__).parent.parent / "records"
 SUITES = sorted(path.parent for path in RECORDS.rglob("suite.json"))

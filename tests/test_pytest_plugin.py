@@ -7,16 +7,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coldwarm import pytest_fork_servers, pytest_plugin, pytest_suite
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.case import Case
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.fork_servers import ForkServers
-from coldwarm.starts.isolation import NewProcesses
+from coldwarm.checks.verdict import Verdict
+from coldwarm.core.case import Case
+from coldwarm.core.depth import Depth
+from coldwarm.launch.fork.client import ForkServers
+from coldwarm.launch.spawn import NewProcesses
+from coldwarm.pytest_plugin import fork_servers as pytest_fork_servers
+from coldwarm.pytest_plugin import plugin as pytest_plugin
+from coldwarm.pytest_plugin import suite as pytest_suite
+from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store, read_runs
-from coldwarm.verdict.verdict import Verdict
 from tests.support.records import model_entry, tiny_config
 from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
 
@@ -226,7 +228,7 @@ def fork_servers() -> list[psutil.Process]:
     found = []
     for each in psutil.Process().children():
         with suppress(psutil.Error):
-            found += [each] if "coldwarm.starts.fork_server" in each.cmdline() else []
+            found += [each] if "coldwarm.launch.fork.server" in each.cmdline() else []
     return found
 
 
@@ -442,8 +444,8 @@ def test_the_plugin_costs_others_nothing(pytester: pytest.Pytester) -> None:
         import sys
 
         def test_mine():
-            assert "coldwarm.pytest_plugin" in sys.modules
-            assert not {"torch", "vllm", "coldwarm.starts", "coldwarm.catalog", "rich", "typer"} & sys.modules.keys()
+            assert "coldwarm.pytest_plugin.plugin" in sys.modules
+            assert not {"torch", "vllm", "coldwarm.launch", "coldwarm.catalog", "rich", "typer"} & sys.modules.keys()
         """
     )
     pytester.runpytest_subprocess(*WITHOUT).assert_outcomes(passed=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coldwarm.counters.expect import expect
+    from coldwarm.engines.counters import expect
 
     __version__: str
 
@@ -18,7 +18,7 @@ __all__ = ["__version__", "expect"]
 
 def __getattr__(name: str) -> Any:
     if name == "expect":
-        from coldwarm.counters.expect import expect
+        from coldwarm.engines.counters import expect
 
         return expect
     if name == "__version__":

@@ -1,6 +1,6 @@
 """`python -m coldwarm`."""
 
-from coldwarm.cli import main
+from coldwarm.cli.main import main
 
 if __name__ == "__main__":
     main()

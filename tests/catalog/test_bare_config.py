@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coldwarm.catalog.bare_config import entry_of_bare_config
-from coldwarm.catalog.entry import ModelEntry
+from coldwarm.core.model_entry import ModelEntry
 
 LARGE = {
     "num_hidden_layers": 61,

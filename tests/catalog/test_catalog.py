@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import PACKAGED, Catalog, read_model
-from coldwarm.errors import CatalogError, UsageError
+from coldwarm.core.errors import CatalogError, UsageError
 from tests.support.records import catalog_model, model_entry, tiny_config
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.catalog.engine_issues import EngineIssue, FindingPattern, engine_issues
-from coldwarm.explain.finding import FindingKind
+from coldwarm.core.finding import FindingKind
 
 REPOSITORY = Path(__file__).parents[2]
 

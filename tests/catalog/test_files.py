@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldwarm.catalog.files import read_config, read_entry
-from coldwarm.errors import CatalogError
+from coldwarm.core.errors import CatalogError
 
 HEAD = """\
 id = "tiny"
@@ -109,6 +109,13 @@ def test_an_expectation_that_shows_an_unknown_issue_is_refused_with_the_nearest(
     error = problem(text)
     assert (error.key, error.line) == ("expect.1.shows", line_of(text, "shows ="))
     assert "'first-moe-layer-on-gpu' is not a known issue of the engine; nearest: first-moe-layer-on-cpu" in str(error)
+
+
+def test_a_variable_that_changes_nothing_is_no_condition(problem: Problem) -> None:
+    text = WHOLE.replace('{ device = "cuda" }', '{ device = "cuda", environment.VLLM_LOGGING_LEVEL = "DEBUG" }')
+    error = problem(text)
+    assert "VLLM_LOGGING_LEVEL does not change what is compiled" in error.problem
+    assert (error.key, error.line) == ("expect.1.when.environment", line_of(text, 'when = { device = "cuda"'))
 
 
 def test_a_whole_entry_is_read(tmp_path: Path) -> None:

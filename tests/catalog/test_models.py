@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import PACKAGED, CatalogModel, read_model
-from coldwarm.catalog.conditions import Circumstances
 from coldwarm.catalog.engine_issues import engine_issues
-from coldwarm.catalog.entry import Expectation, KnownIssue, ModelEntry
 from coldwarm.catalog.preparing import config_for, overrides_for
-from coldwarm.suite.store import read_runs
-from coldwarm.verdict.expectations import is_told
-from coldwarm.verdict.invariant_ids import InvariantId
-from coldwarm.verdict.verdict import circumstances_of
+from coldwarm.checks.expectations import is_told
+from coldwarm.checks.verdict import circumstances_of
+from coldwarm.core.checks import InvariantId
+from coldwarm.core.conditions import Circumstances
+from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
+from coldwarm.store.suite_folder import read_runs
 from tests.support.records import LOADED, MISSES, SAVED
 
 RECORDS = Path(__file__).parents[2] / "records"

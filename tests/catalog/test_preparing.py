@@ -6,7 +6,7 @@ import pytest
 
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.preparing import config_for, overrides_for
-from coldwarm.errors import CatalogError
+from coldwarm.core.errors import CatalogError
 from tests.support.records import catalog_model, model_entry
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from coldwarm.cli import app
+from coldwarm.cli.main import app
 
 SCHEMAS = {"buildkite": "vendor.buildkite", "github": "vendor.github-workflows"}
 OPTIONS: list[list[str]] = [

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
-from coldwarm.catalog.entry import Expectation
 from coldwarm.ci.time_limit import minutes_for, recorded_seconds
-from coldwarm.errors import UsageError
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import UsageError
+from coldwarm.core.model_entry import Expectation
 from tests.support.records import expectation, model_entry
 from tests.support.runs import passed
 from tests.support.stored import stored

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coldwarm.explain.finding import FindingKind
+from coldwarm.core.finding import FindingKind
 from tests.real.conftest import Shared
 from tests.real.test_catalog_models import LOADED, MEASURED, SAVED
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.isolation import IsolationKind
-from coldwarm.starts.record import StartRecord
-from coldwarm.suite.store import read_runs
+from coldwarm.core.depth import Depth
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.record import StartRecord
+from coldwarm.store.suite_folder import read_runs
 from tests.real.conftest import Shared
 
 pytestmark = pytest.mark.real

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.explain.explanation import explain
-from coldwarm.starts.case import Case, Changes
-from coldwarm.starts.record import StartRecord
-from coldwarm.starts.start import Starter
+from coldwarm.core.case import Case, Changes
+from coldwarm.core.record import StartRecord
+from coldwarm.diagnose.explanation import explain
+from coldwarm.launch.start import Starter
+from coldwarm.store.suite_folder import Store
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "configs" / "buffered-scale.json"

@@ -5,13 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
-from coldwarm.explain.cache_layers import CacheLayer, LayerCounts
-from coldwarm.explain.explanation import Explanation
-from coldwarm.explain.finding import FindingKind
-from coldwarm.explain.sharing import ClassReport
+from coldwarm.core.finding import FindingKind
+from coldwarm.core.phases import Phase
+from coldwarm.core.record import StartKind
+from coldwarm.diagnose.cache_layers import CacheLayer, LayerCounts
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.report.explanation_view import finding_lines, print_explanation, short_lines
-from coldwarm.starts.phases import Phase
-from coldwarm.starts.record import StartKind
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import STAGES, finding
 from tests.support.records import cold_record, model_entry, warm_record

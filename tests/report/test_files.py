@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.errors import UsageError
+from coldwarm.core.errors import UsageError
 from coldwarm.report.files import check_writable, remove_stale, write_report
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coldwarm.explain.explanation import Explanation
-from coldwarm.explain.finding import FindingKind
+from coldwarm.core.depth import DOES_NOT_PROVE, Depth
+from coldwarm.core.finding import FindingKind
+from coldwarm.diagnose.explanation import Explanation
 from coldwarm.report.footnotes import footnotes
-from coldwarm.starts.depth import DOES_NOT_PROVE, Depth
 from tests.support.explanations import finding
 from tests.support.records import cold_record, model_entry, warm_record
 from tests.support.runs import crashed, passed, result_of, unsupported

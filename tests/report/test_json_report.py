@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from coldwarm.explain.explanation import Explanation
+from coldwarm.checks.verdict import Verdict
+from coldwarm.core.case import Case
+from coldwarm.core.record import StartRecord
+from coldwarm.diagnose.explanation import Explanation
 from coldwarm.report.json_report import to_json
-from coldwarm.starts.case import Case
-from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.verdict import Verdict
 from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
 

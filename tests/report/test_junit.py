@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
-from coldwarm.errors import UsageError
-from coldwarm.explain.explanation import Explanation
+from coldwarm.core import record
+from coldwarm.core.errors import UsageError
+from coldwarm.diagnose.explanation import Explanation
 from coldwarm.report.junit import write_junit
-from coldwarm.starts import record
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from coldwarm.core.record import Failure, StartKind
 from coldwarm.report.live import LiveLines, PlainLines, live_view
-from coldwarm.starts.record import Failure, StartKind
 from tests.report.consoles import Paper
 from tests.support.records import cold_record
 from tests.support.runs import crashed, passed

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from coldwarm.errors import UsageError
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import UsageError
+from coldwarm.core.phases import Phase
 from coldwarm.report.markdown import to_markdown, write_markdown
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.phases import Phase
 from coldwarm.suite.result import RunResult
 from tests.support.records import cold_record, expectation, model_entry, warm_record
 from tests.support.runs import crashed, failed, known, passed, result_of, unsupported

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from coldwarm.errors import UsageError
+from coldwarm.core.errors import UsageError
+from coldwarm.core.phases import Step
+from coldwarm.core.record import StartRecord
 from coldwarm.report.perfetto import write_perfetto
-from coldwarm.starts.phases import Step
-from coldwarm.starts.record import StartRecord
 from tests.support.explanations import BEGAN, Written, asked, span, write_trace
 from tests.support.records import cold_record, warm_record
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from coldwarm.core.cache_files import CacheContent
+from coldwarm.core.phases import Phase
+from coldwarm.core.record import Failure, Message
 from coldwarm.report.run_view import print_run
-from coldwarm.starts.cache_files import CacheContent
-from coldwarm.starts.phases import Phase
-from coldwarm.starts.record import Failure, Message
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
 from tests.support.records import cold_record, model_entry, warm_record

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from coldwarm.explain.explanation import Explanation
+from coldwarm.core.record import Failure
+from coldwarm.diagnose.explanation import Explanation
 from coldwarm.report.table import print_results
-from coldwarm.starts.record import Failure
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
 from tests.support.explanations import finding

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.starts.case import Case, Changes
-from coldwarm.starts.depth import Depth
+from coldwarm.core.case import Case, Changes
+from coldwarm.core.depth import Depth
 from coldwarm.suite import capacity
 from coldwarm.suite.capacity import fitting_jobs
 from tests.support.records import expectation, model_entry

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.errors import UsageError
-from coldwarm.explain.explanation import Explanation
-from coldwarm.explain.finding import FindingKind
-from coldwarm.starts.record import Outcome, StartKind
+from coldwarm.checks.verdict import Status
+from coldwarm.core.errors import UsageError
+from coldwarm.core.finding import FindingKind
+from coldwarm.core.record import Outcome, StartKind
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite.explaining import explain_again
-from coldwarm.suite.store import Store, read_runs
-from coldwarm.verdict.verdict import Status
 from tests.support.explanations import compiled_again, finding, keys, span, write_keys, write_trace
 from tests.support.records import cold_record, model_entry, unfinished_record
 from tests.support.runs import passed, result_of, unsupported

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldwarm.starts.case import Case
+from coldwarm.core.case import Case
+from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite import longest_first
 from coldwarm.suite.longest_first import chosen_jobs, seconds_in_all
-from coldwarm.suite.store import read_runs
 from tests.support.records import expectation, model_entry
 from tests.support.runs import case_of
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.engines.engine import load_installation
-from coldwarm.errors import CatalogError, UsageError
-from coldwarm.starts.case import Changes
+from coldwarm.core.case import Changes
+from coldwarm.core.errors import CatalogError, UsageError
+from coldwarm.engines.base import load_installation
 from coldwarm.suite.plan import plan
 
 WriteModel = Callable[..., Path]

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from coldwarm.exit_codes import ExitCode
-from coldwarm.explain.explanation import Explanation
-from coldwarm.starts.isolation import IsolationKind
-from coldwarm.starts.record import StartRecord
+from coldwarm.checks.verdict import Status
+from coldwarm.core.exit_codes import ExitCode
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.record import StartRecord
+from coldwarm.diagnose.explanation import Explanation
 from coldwarm.suite.result import RunResult, exit_code
-from coldwarm.verdict.verdict import Status
 from tests.support.explanations import moe_finding
 from tests.support.records import LOADED, SAVED, cold_record, model_entry, warm_record
 from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported

@@ -7,16 +7,16 @@ from threading import Barrier
 
 import pytest
 
-from coldwarm.explain.explanation import Explanation
-from coldwarm.starts.case import Case
-from coldwarm.starts.isolation import NewProcesses
-from coldwarm.starts.launcher import StoppedError
-from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.checks.verdict import Status
+from coldwarm.core.case import Case
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.launch.process_tree import StoppedError
+from coldwarm.launch.spawn import NewProcesses
+from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
-from coldwarm.suite.store import Store, read_runs
-from coldwarm.verdict.verdict import Status
 from tests.support.processes import is_gone
 from tests.support.records import cold_record, model_entry, tiny_config, unfinished_record, warm_record
 from tests.support.runs import case_of

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.explain.frame_caches import Frame
-from coldwarm.explain.misses import KnownOfRun
-from coldwarm.starts.cache_keys import CacheKeys
-from coldwarm.starts.phases import Phase
-from coldwarm.starts.record import Message, StartKind, StartRecord
+from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.phases import Phase
+from coldwarm.core.record import Message, StartKind, StartRecord
+from coldwarm.diagnose.frame_caches import Frame
+from coldwarm.diagnose.misses import KnownOfRun
 from coldwarm.trace.kinds import CacheEvent, Place
 from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
 

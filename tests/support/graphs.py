@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coldwarm.explain.subgraphs import CompiledModel, SubgraphCollector
+from coldwarm.graphs.subgraphs import CompiledModel, SubgraphCollector
 from coldwarm.trace.reader import read_trace
 from tests.support.traces import trace_text
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.catalog.entry import Expectation, KnownIssue, ModelEntry
-from coldwarm.starts.cache_files import CacheContent
-from coldwarm.starts.isolation import IsolationKind
-from coldwarm.starts.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
-from coldwarm.trace.compiler_work import CompilerWork
+from coldwarm.core.cache_files import CacheContent
+from coldwarm.core.compiler_work import CompilerWork
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
+from coldwarm.core.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
 
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"

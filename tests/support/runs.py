@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coldwarm.catalog.entry import ModelEntry
-from coldwarm.starts.case import Case
-from coldwarm.starts.record import StartRecord
+from coldwarm.core.case import Case
+from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.record import StartRecord
 from coldwarm.suite.result import RunResult
 from tests.support.records import (
     SAVED,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from coldwarm.store.suite_folder import Store
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import Store
 
 
 def stored(folder: Path, *results: RunResult) -> Path:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coldwarm.trace.compiler_work import CompilerWork, CompilerWorkCounter
+from coldwarm.core.compiler_work import CompilerWork
+from coldwarm.measure.compile_work import CompilerWorkCounter
 from coldwarm.trace.kinds import Place, SpanEdge
 from coldwarm.trace.reader import read_trace
 

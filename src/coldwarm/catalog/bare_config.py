@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from coldwarm.catalog.entry import ModelEntry, Shrink
+from coldwarm.core.model_entry import ModelEntry, Shrink
 
 # The sizes that vLLM's own startup tests shrink to (tests/compile/h100/test_startup.py). A value is only ever
 # lowered, and only where the config has the key.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.bare_config import entry_of_bare_config
-from coldwarm.catalog.entry import ModelEntry
 from coldwarm.catalog.files import read_config, read_entry
-from coldwarm.errors import CatalogError, UsageError, nearest
+from coldwarm.core.errors import CatalogError, UsageError, nearest
+from coldwarm.core.model_entry import ModelEntry
 
 PACKAGED = Path(__file__).parent / "models"
 

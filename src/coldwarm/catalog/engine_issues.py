@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from coldwarm.catalog.conditions import Platform
-from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.verdict.invariant_ids import InvariantId
+from coldwarm.core.checks import InvariantId
+from coldwarm.core.conditions import Platform
+from coldwarm.core.finding import Finding, FindingKind
 
 ENGINE_ISSUES = Path(__file__).parent / "known_issues.toml"
 

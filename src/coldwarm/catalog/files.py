@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from coldwarm.catalog.conditions import Conditions
 from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
-from coldwarm.catalog.entry import Deviation, Expectation, KnownIssue, ModelEntry, Shrink, Unsupported
-from coldwarm.errors import CatalogError, nearest
+from coldwarm.core.conditions import Conditions
+from coldwarm.core.errors import CatalogError, nearest
+from coldwarm.core.model_entry import (
+    Deviation,
+    Expectation,
+    KnownIssue,
+    ModelEntry,
+    Shrink,
+    Unsupported,
+    architectures_of,
+)
+from coldwarm.engines.vllm.settings import settings_in
 
 
 def read_entry(path: Path) -> ModelEntry:
@@ -35,6 +44,7 @@ def read_entry(path: Path) -> ModelEntry:
     except ValidationError as error:
         raise _first_problem(path, text, error.errors()) from error
     _check_issues_of_the_engine(path, text, entry)
+    _check_environments(path, text, entry)
     return entry
 
 
@@ -48,6 +58,22 @@ def _check_issues_of_the_engine(path: Path, text: str, entry: ModelEntry) -> Non
                     f"{name!r} is not a known issue of the engine{nearest(name, known)}; they are in {ENGINE_ISSUES}",
                     key=f"expect.{number}.shows",
                     line=_line_of(text, ["expect", number, "shows"]),
+                )
+
+
+def _check_environments(path: Path, text: str, entry: ModelEntry) -> None:
+    tables: list[tuple[str, Sequence[Expectation | KnownIssue]]] = [
+        ("expect", entry.expect),
+        ("known_issue", entry.known_issue),
+    ]
+    for table, rows in tables:
+        for number, row in enumerate(rows):
+            if ignored := row.when.environment.keys() - settings_in(row.when.environment).keys():
+                raise CatalogError(
+                    path,
+                    f"{min(ignored)} does not change what is compiled, so it is no condition; leave it out",
+                    key=f"{table}.{number}.when.environment",
+                    line=_line_of(text, [table, number, "when", "environment"]),
                 )
 
 
@@ -71,18 +97,6 @@ def read_config(path: Path) -> dict[str, Any]:
     except CatalogError as error:
         raise CatalogError(path, error.problem, key=error.key, line=_line_of(text, ["architectures"])) from None
     return config
-
-
-def architectures_of(config: Mapping[str, Any], path: Path) -> list[str]:
-    """Return the names of the model's class in a `config` that was read from `path`.
-
-    Raises:
-        CatalogError: It names none.
-    """
-    names = config.get("architectures")
-    if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        raise CatalogError(path, 'must name the model\'s class, for example ["LlamaForCausalLM"]', key="architectures")
-    return names
 
 
 def _read_text(path: Path) -> str:

@@ -6,7 +6,34 @@ import copy
 from typing import Any
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.errors import CatalogError
+from coldwarm.core.case import Case
+from coldwarm.core.errors import CatalogError
+
+
+def prepare(model: CatalogModel, argument: str, *, engine: str, device: str, compilation: str) -> Case:
+    """Return the case that starts `model` on `device`.
+
+    Args:
+        model: The catalog's model, with its published config.
+        argument: What names the model on a command line: its id, or a path.
+        engine: The name of the engine.
+        device: ``cpu`` or ``cuda``.
+        compilation: ``piecewise`` or ``shipped``.
+
+    Raises:
+        CatalogError: A deviation does not fit the published config.
+    """
+    # If a device cannot run the model, its deviations need not exist.
+    supported = model.entry.unsupported_on(device, compilation) is None
+    return Case(
+        entry=model.entry,
+        argument=argument,
+        engine=engine,
+        device=device,
+        compilation=compilation,
+        config=config_for(model, device) if supported else model.config,
+        overrides=overrides_for(model, device) if supported else {},
+    )
 
 
 def config_for(model: CatalogModel, device: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
 
 OUTPUT = "coldwarm-out"
 SUMMARY = f"{OUTPUT}/summary.md"

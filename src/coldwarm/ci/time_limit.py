@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.errors import UsageError
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import UsageError
+from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite.longest_first import seconds_in_all
-from coldwarm.suite.store import read_runs
 
 # Installing an engine, and fetching what is cached nowhere.
 _SETUP_MINUTES = 10

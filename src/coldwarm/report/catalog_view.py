@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.catalog.conditions import DEVICES
 from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
-from coldwarm.catalog.entry import ModelEntry
+from coldwarm.core.conditions import DEVICES
+from coldwarm.core.model_entry import ModelEntry
 
 
 def models_as_table(models: list[CatalogModel]) -> Table:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from coldwarm.exit_codes import ExitCode
+from coldwarm.core.exit_codes import ExitCode
 
 # Where no terminal says how wide it is, a table is not cut to 80 columns.
 _WIDTH_OF_A_FILE = 200

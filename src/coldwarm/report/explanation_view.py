@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coldwarm.explain.cache_layers import LayerCounts
-from coldwarm.explain.explanation import Explanation
-from coldwarm.explain.finding import Finding, FindingKind
-from coldwarm.explain.sharing import ClassReport
-from coldwarm.starts.phases import in_order
-from coldwarm.starts.record import StartRecord
+from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.record import StartRecord
+from coldwarm.diagnose.cache_layers import LayerCounts
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.diagnose.sharing import ClassReport
+from coldwarm.measure.phases import in_order
 from coldwarm.suite.result import RunResult
 
 _MOST_SUBMODULES = 4

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from coldwarm.errors import UsageError
+from coldwarm.core.errors import UsageError
 
 
 def check_writable(path: Path) -> None:

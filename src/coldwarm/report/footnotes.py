@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from coldwarm.explain.finding import FindingKind
+from coldwarm.core.depth import DOES_NOT_PROVE
+from coldwarm.core.finding import FindingKind
 from coldwarm.report.explanation_view import as_one_line, finding_in_one_line
-from coldwarm.starts.depth import DOES_NOT_PROVE
 from coldwarm.suite.result import RunResult
 
 

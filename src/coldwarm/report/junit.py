@@ -7,11 +7,11 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from coldwarm.explain.finding import Finding
+from coldwarm.checks.verdict import Status
+from coldwarm.core.finding import Finding
 from coldwarm.report.explanation_view import finding_lines
 from coldwarm.report.files import remove_stale, write_report
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.verdict import Status
 
 # What XML 1.0 cannot hold, and the colours of a terminal.
 _NOT_XML = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from coldwarm.starts.case import Case
-from coldwarm.starts.record import Outcome, StartKind, StartRecord
+from coldwarm.core.case import Case
+from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 
 

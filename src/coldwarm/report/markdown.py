@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from coldwarm.checks.verdict import Status
+from coldwarm.measure.phases import in_order
 from coldwarm.report.explanation_view import short_lines
 from coldwarm.report.files import remove_stale, write_report
 from coldwarm.report.footnotes import footnotes
 from coldwarm.report.table import HEADINGS, row
-from coldwarm.starts.phases import in_order
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.verdict import Status
 
 
 def write_markdown(path: Path, results: list[RunResult]) -> None:

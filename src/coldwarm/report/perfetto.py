@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from coldwarm.errors import unreadable_as_usage_error
+from coldwarm.core.errors import unreadable_as_usage_error
+from coldwarm.core.record import StartRecord
 from coldwarm.report.files import remove_stale, write_report
-from coldwarm.starts.record import StartRecord
 from coldwarm.trace.kinds import SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile, read_trace
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from coldwarm.starts.options import flatten
-from coldwarm.starts.record import StartRecord
-from coldwarm.starts.secrets import Secrets
+from coldwarm.core.checks import Check
+from coldwarm.core.options import flatten
+from coldwarm.core.record import StartRecord
+from coldwarm.core.secrets import Secrets
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.check import Check
 
 
 def print_run(console: Console, result: RunResult) -> None:

@@ -6,14 +6,14 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from coldwarm.checks.invariants import LOADED, SAVED, SUBGRAPHS
+from coldwarm.checks.verdict import Status
+from coldwarm.core.checks import Check
+from coldwarm.core.depth import Depth
+from coldwarm.core.record import StartRecord
 from coldwarm.report.explanation_view import short_lines
 from coldwarm.report.footnotes import footnotes
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.record import StartRecord
 from coldwarm.suite.result import RunResult
-from coldwarm.verdict.check import Check
-from coldwarm.verdict.invariants import LOADED, SAVED, SUBGRAPHS
-from coldwarm.verdict.verdict import Status
 
 # Broken where the lines end on a narrow terminal, so that the whole table fits 80 columns.
 HEADINGS = (

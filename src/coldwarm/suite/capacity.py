@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from coldwarm.catalog.entry import Memory
-from coldwarm.starts.case import Case
-from coldwarm.starts.depth import Depth
+from coldwarm.core.case import Case
+from coldwarm.core.depth import Depth
+from coldwarm.core.model_entry import Memory
 
 XDIST_WORKERS = "PYTEST_XDIST_WORKER_COUNT"
 """Set by pytest-xdist in each of its workers (xdist/remote.py), and inherited by what they start."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.errors import UsageError, nearest, unreadable_as_usage_error
-from coldwarm.explain.explanation import explain
+from coldwarm.core.errors import UsageError, nearest, unreadable_as_usage_error
+from coldwarm.diagnose.explanation import explain
+from coldwarm.store.suite_folder import StoredRun, read_runs
 from coldwarm.suite.judging import judge_run
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import StoredRun, read_runs
 
 
 def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tuple[RunResult, Path]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
-from coldwarm.starts.case import Case
+from coldwarm.core.case import Case
+from coldwarm.store.suite_folder import StoredRun, read_runs
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.store import StoredRun, read_runs
 
 
 def judge_again(folder: Path, catalog: Catalog) -> list[RunResult]:

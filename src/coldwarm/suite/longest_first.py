@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from coldwarm.starts.case import Case
+from coldwarm.core.case import Case
 from coldwarm.suite.capacity import fitting_jobs
 
 

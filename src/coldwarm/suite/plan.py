@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
-from coldwarm.catalog.conditions import DEVICES, Circumstances
-from coldwarm.catalog.entry import Expectation, KnownIssue
-from coldwarm.engines.engine import Installation, load_installation
-from coldwarm.errors import CatalogError, UsageError
-from coldwarm.starts.case import Case, Changes
-from coldwarm.starts.depth import Depth
+from coldwarm.catalog.preparing import prepare
+from coldwarm.core.case import Case, Changes
+from coldwarm.core.conditions import DEVICES, Circumstances
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import CatalogError, UsageError
+from coldwarm.core.model_entry import Expectation, KnownIssue
+from coldwarm.engines.base import Installation, load_installation
 
 
 def plan(
@@ -92,7 +93,7 @@ def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
 
 def _prepare(model: CatalogModel, by_id: bool, installation: Installation, device: str, compilation: str) -> Case:
     argument = model.entry.id if by_id else str(model.path)
-    case = Case.of(model, argument, engine=installation.name, device=device, compilation=compilation)
+    case = prepare(model, argument, engine=installation.name, device=device, compilation=compilation)
     folder = str(model.path.parent) if by_id and not model.is_packaged else None
     case = case.model_copy(update={"named_by_id": by_id, "catalog": folder})
     if case.entry.unsupported_on(device, compilation) is None:

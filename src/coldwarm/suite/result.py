@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coldwarm.exit_codes import ExitCode
-from coldwarm.explain.explanation import Explanation
-from coldwarm.starts.case import Case
-from coldwarm.starts.record import StartRecord
-from coldwarm.verdict.verdict import Status, Verdict, judge, unsupported
+from coldwarm.checks.verdict import Status, Verdict, judge, unsupported
+from coldwarm.core.case import Case
+from coldwarm.core.exit_codes import ExitCode
+from coldwarm.core.record import StartRecord
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.launch.environment import recorded
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class RunResult:
     def again(self) -> str:
         """The shell command that makes these starts again."""
         if (record := self.cold or self.warm) is None:
-            return self.case.reproduce()
+            return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
 
 

@@ -9,20 +9,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 
-from coldwarm.explain.explanation import Explanation, explain
-from coldwarm.starts.caches import temporary_root
-from coldwarm.starts.case import Case
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.fork_servers import ForkServers
-from coldwarm.starts.isolation import Isolation, IsolationKind, NewProcesses
-from coldwarm.starts.launcher import StoppedError
-from coldwarm.starts.record import Outcome, StartKind, StartRecord
-from coldwarm.starts.start import Starter
+from coldwarm.core.case import Case
+from coldwarm.core.depth import Depth
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.record import Outcome, StartKind, StartRecord
+from coldwarm.diagnose.explanation import Explanation, explain
+from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.fork.client import ForkServers
+from coldwarm.launch.process_tree import StoppedError
+from coldwarm.launch.spawn import Isolation, NewProcesses
+from coldwarm.launch.start import Starter
+from coldwarm.store.suite_folder import Store
 from coldwarm.suite.capacity import cores, xdist_workers
 from coldwarm.suite.longest_first import seconds_of
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.side_by_side import SideBySide
-from coldwarm.suite.store import Store
 from coldwarm.suite.watcher import Watcher
 
 

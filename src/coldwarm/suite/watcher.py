@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from coldwarm.starts.case import Case
-from coldwarm.starts.record import StartKind, StartRecord
+from coldwarm.core.case import Case
+from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 
 

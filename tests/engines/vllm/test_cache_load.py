@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from coldwarm.engines.vllm.cache_load import announce_cache_load
-from coldwarm.starts.progress import Progress
+from coldwarm.observe.progress import Progress
 
 
 class Told(Progress):

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.engines.vllm import installation as module
 from coldwarm.engines.vllm.installation import VllmInstallation, find
-from coldwarm.errors import CatalogError, UsageError
-from coldwarm.starts.depth import Depth
 
 REGISTRY = """
 import x

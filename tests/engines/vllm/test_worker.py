@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from coldwarm.engines.engine import load_worker
+from coldwarm.engines.base import load_worker
 from coldwarm.engines.vllm.worker import _number, _PhaseFollower, _prompt
-from coldwarm.starts.progress import Progress
+from coldwarm.observe.progress import Progress
 
 
 def follow(*messages: object) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coldwarm.engines.engine import Installation
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
+from coldwarm.engines.base import Installation
 
 
 def find() -> Installation:

@@ -15,13 +15,13 @@ import threading
 import time
 from pathlib import Path
 
-from coldwarm.engines.engine import Worker
-from coldwarm.starts.cache_keys import CacheKeys
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.options import flatten
-from coldwarm.starts.progress import Progress
-from coldwarm.starts.record import EngineFacts
-from coldwarm.starts.request import StartRequest
+from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.depth import Depth
+from coldwarm.core.options import flatten
+from coldwarm.core.record import EngineFacts
+from coldwarm.core.request import StartRequest
+from coldwarm.engines.base import Worker
+from coldwarm.observe.progress import Progress
 from tests.support.records import SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from coldwarm.starts.cache_keys import CacheKeys
-from coldwarm.starts.environment import masked
+from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.secrets import masked
 
 _LONGEST_VALUE = 1000
 # The name of a factor that vLLM hashes without one.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from coldwarm.starts.phases import COMPILE, WARM_UP
-from coldwarm.starts.progress import Progress
-from coldwarm.trace.busy_time import Stage
+from coldwarm.core.phases import COMPILE, WARM_UP
+from coldwarm.measure.busy_time import Stage
+from coldwarm.observe.progress import Progress
 
 
 def announce_cache_load(progress: Progress) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from coldwarm.starts.options import flatten
+from coldwarm.core.options import flatten
 
 # They are merged into a config of the model's, or mean something to plugins alone.
 _NOT_COMPARABLE = frozenset(("additional_config", "hf_overrides"))

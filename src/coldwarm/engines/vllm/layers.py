@@ -12,7 +12,7 @@ from torch import nn
 from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
 from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
 
-from coldwarm.starts.record import LayerKind
+from coldwarm.core.record import LayerKind
 
 Signature = tuple[str, tuple[tuple[str, tuple[int, ...], str], ...]]
 Setting = tuple[str, str]

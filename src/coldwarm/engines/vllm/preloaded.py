@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
 
 # What every start imports beyond `vllm.LLM` that takes more than 5 ms, as measured on a CPU, and cannot touch a GPU.
 # Those that a version does not have are left out.

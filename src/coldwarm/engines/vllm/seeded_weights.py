@@ -16,7 +16,7 @@ from vllm.config import ModelConfig
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
 
-from coldwarm.starts.depth import Depth
+from coldwarm.core.depth import Depth
 
 # vLLM treats this format specially in places (vllm/config/vllm.py), so its name is kept and its loader replaced.
 LOAD_FORMAT = "dummy"

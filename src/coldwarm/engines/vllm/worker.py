@@ -8,16 +8,16 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from coldwarm.engines.engine import Worker
+from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.depth import Depth
+from coldwarm.core.options import merged
+from coldwarm.core.record import EngineFacts, GeneratedToken
+from coldwarm.core.request import StartRequest
+from coldwarm.engines.base import Worker
 from coldwarm.engines.vllm.cache_keys import KeyWatch
 from coldwarm.engines.vllm.cache_load import announce_cache_load
-from coldwarm.starts.cache_keys import CacheKeys
-from coldwarm.starts.depth import Depth
-from coldwarm.starts.log_watch import watch_logs
-from coldwarm.starts.options import merged
-from coldwarm.starts.progress import Progress
-from coldwarm.starts.record import EngineFacts, GeneratedToken
-from coldwarm.starts.request import StartRequest
+from coldwarm.observe.log_watch import watch_logs
+from coldwarm.observe.progress import Progress
 
 # As in vLLM's own startup tests (tests/compile/h100/test_startup.py).
 _MAX_MODEL_LEN = 256
@@ -93,7 +93,7 @@ class VllmWorker:
         self._keys.install()
         announce_cache_load(progress)
 
-        from coldwarm.counters.snapshot import snapshot
+        from coldwarm.engines.counters import snapshot
         from coldwarm.engines.vllm.layers import layers_of
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 

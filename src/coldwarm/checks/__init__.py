@@ -1,0 +1,1 @@
+"""Judges the records of a run."""

@@ -1,0 +1,212 @@
+"""The six invariants: what is true of every healthy cold and warm start, of known and new models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coldwarm.checks.outputs import difference
+from coldwarm.checks.run_context import warm_changes
+from coldwarm.checks.sharing_limit import allowed_artifacts
+from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.depth import Depth
+from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
+
+SAVED = "vllm.num_compiled_artifacts_saved"
+LOADED = "vllm.num_compiled_artifacts_loaded"
+SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+MISSES = "torch.aot_autograd.autograd_cache_miss"
+
+
+class Starts:
+    """The finished starts of a run, and the entry that they are judged by.
+
+    Args:
+        cold: The cold start.
+        warm: The warm start; None at the depth that has none.
+        entry: The model's entry.
+    """
+
+    def __init__(self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry) -> None:
+        self.cold, self.entry = cold, entry
+        self.cold_facts = _facts(cold)
+        self.warm_changes = warm_changes(cold, warm)
+        """Settings that the warm start has and the cold one has not, as ``without NAME=VALUE``."""
+        self.counters = {StartKind.COLD: self.cold_facts.counters}
+        """Of each start: what was counted, by flat name."""
+        if cold.depth is Depth.TRACE:
+            self.counters = {StartKind.COLD: _would_be(cold)}
+        elif warm is not None:
+            self.warm, self.warm_facts = warm, _facts(warm)
+            self.counters[StartKind.WARM] = self.warm_facts.counters
+
+    def layer_kinds(self) -> tuple[int, str]:
+        """How many kinds of layers the model has, and who says so."""
+        if self.entry.layer_kinds is not None:
+            return len(self.entry.layer_kinds), "catalog: " + ", ".join(self.entry.layer_kinds)
+        kinds = self.cold_facts.layer_kinds
+        told = ", ".join(f"{kind.layers} {kind.layer_class}" for kind in kinds)
+        return len(kinds), f"derived from the classes and parameter shapes of its layers: {told or 'none found'}"
+
+
+def _facts(record: StartRecord) -> EngineFacts:
+    assert record.facts is not None, "only finished starts are judged"
+    return record.facts
+
+
+def _would_be(traced: StartRecord) -> dict[str, int]:
+    """What a trace tells of the counters: as many artifacts would be saved as there are unique subgraphs."""
+    seen = {SUBGRAPHS: _facts(traced).counters.get(SUBGRAPHS, 0)}
+    return seen if traced.compiler_work is None else {**seen, SAVED: traced.compiler_work.subgraphs_unique}
+
+
+def check_invariants(starts: Starts) -> list[Check]:
+    """Check those that the depth of the starts can tell of: all six, in their order, where it is full."""
+    return [check(starts) for check in _INVARIANTS[starts.cold.depth]]
+
+
+def _something_unique(starts: Starts) -> Check:
+    unique, subgraphs = (starts.counters[StartKind.COLD].get(name, 0) for name in (SAVED, SUBGRAPHS))
+    words = f"cold, something is to be compiled: {_plural(subgraphs, 'subgraph')}, {unique} of them unique (at least 1)"
+    return Check(
+        id=InvariantId.COMPILES,
+        holds=unique >= 1 and starts.cold.caches_as_left,
+        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+    )
+
+
+def _cold_compiles(starts: Starts) -> Check:
+    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.cold_facts, LOADED)
+    words = f"cold, something is compiled: {_artifacts(saved)} saved (at least 1), {loaded} loaded (0)"
+    if saved < 1:
+        words = (
+            f"cold, nothing was compiled that coldwarm could see saved: {saved} artifacts saved (at least 1); "
+            "such a start proves nothing"
+        )
+    return Check(
+        id=InvariantId.COMPILES,
+        holds=saved >= 1 and loaded == 0 and starts.cold.caches_as_left,
+        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+    )
+
+
+def _only_unique(starts: Starts) -> Check:
+    kinds, source = starts.layer_kinds()
+    saved = starts.counters[StartKind.COLD].get(SAVED, 0)
+    work = starts.cold.compiler_work
+    ranges = work.compile_ranges if work else 1
+    limit = (kinds + 2) * ranges
+    known = kinds > 0
+    words = "cold, only the unique is compiled: "
+    allowed = allowed_artifacts(work.graphs, starts.cold_facts.layer_configurations) if work else None
+    if starts.entry.layer_kinds is None and allowed is not None:
+        limit, known = allowed, True
+        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
+        words += f"{told}, at most {limit}, one for each part of the model and each configuration of its layers"
+    elif starts.entry.layer_kinds is None and work and work.graphs and known:
+        known = False
+        words += (
+            "not checked, since the model runs its layers several times in one forward pass, so that their subgraphs "
+            f"may differ ({_artifacts(saved)} saved)"
+        )
+    elif known:
+        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
+        for_ranges = f", for each of {ranges} compile ranges" if ranges > 1 else ""
+        words += f"{told}, at most {limit} ({_kinds(kinds)} + 2{for_ranges}; {source})"
+    else:
+        words += f"not checked, since no layers were found in what the engine compiles ({_artifacts(saved)} saved)"
+    over = max(0, saved - limit) if known else 0
+    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=words, is_checked=known, artifacts_over_limit=over)
+
+
+def _saves_nothing(starts: Starts) -> Check:
+    saved = _count(starts.warm_facts, SAVED)
+    return Check(
+        id=InvariantId.SAVES_NOTHING,
+        holds=saved == 0,
+        words=f"warm, nothing is saved: {_artifacts(saved)} saved (0)",
+    )
+
+
+def _loads_all(starts: Starts) -> Check:
+    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.warm_facts, LOADED)
+    words = f"warm, what the cold start saved is loaded: {loaded} loaded of {saved} saved"
+    if not starts.warm.caches_as_left:
+        words += "; the caches were not those that the cold start left"
+    messages = _load_failures(starts.warm.messages)
+    return Check(
+        id=InvariantId.LOADS_ALL,
+        holds=saved > 0 and loaded == saved and starts.warm.caches_as_left and not messages,
+        words=words + ("; the engine could not load what it had saved" if messages else ""),
+        evidence=[f"{message.logger} {message.level}: {message.text}" for message in messages],
+    )
+
+
+def _no_compiler(starts: Starts) -> Check:
+    misses = _count(starts.warm_facts, MISSES)
+    work = starts.warm.compiler_work
+    if work is None or work.records == 0:
+        return Check(
+            id=InvariantId.NO_COMPILER,
+            holds=False,
+            words=f"warm, the compiler does not run: {_misses(misses)} (0); "
+            "no trace was written, so that code generation cannot be ruled out",
+        )
+    unread = f"; {_plural(work.garbled_lines, 'line')} of it could not be read" if work.garbled_lines else ""
+    return Check(
+        id=InvariantId.NO_COMPILER,
+        holds=misses == 0 and work.code_generations == 0 and not unread,
+        words=f"warm, the compiler does not run: {_misses(misses)} (0), "
+        f"{_plural(work.code_generations, 'code generation')} in the trace (0){unread}",
+    )
+
+
+def _same_output(starts: Starts) -> Check:
+    problem = difference(starts.cold_facts, starts.warm_facts)
+    tokens = len(starts.cold_facts.generated)
+    return Check(
+        id=InvariantId.SAME_OUTPUT,
+        holds=problem is None,
+        words=f"warm, the model computes what it computed cold: "
+        f"{problem or f'{tokens} tokens and their log-probabilities agree'}",
+    )
+
+
+_OF_ARTIFACTS: tuple[Callable[[Starts], Check], ...] = (
+    _cold_compiles,
+    _only_unique,
+    _saves_nothing,
+    _loads_all,
+    _no_compiler,
+)
+_INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
+    Depth.TRACE: (_something_unique, _only_unique),
+    Depth.COUNT: _OF_ARTIFACTS,
+    Depth.FULL: (*_OF_ARTIFACTS, _same_output),
+}
+
+
+def _load_failures(messages: list[Message]) -> list[Message]:
+    # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn`.
+    return [message for message in messages if "load failure" in message.text]
+
+
+def _count(facts: EngineFacts, name: str) -> int:
+    """A counter that these versions do not have has counted nothing; expectations catch a renamed one."""
+    return facts.counters.get(name, 0)
+
+
+def _artifacts(n: int) -> str:
+    return _plural(n, "artifact")
+
+
+def _kinds(n: int) -> str:
+    return _plural(n, "kind") + " of layers"
+
+
+def _misses(n: int) -> str:
+    return f"{n} AOTAutograd cache {'miss' if n == 1 else 'misses'}"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,1 @@
+"""Plain data: settings, records, checks, findings. Imports nothing else of coldwarm."""

@@ -1,0 +1,444 @@
+"""Masks secrets in settings, and removes their values from what a start wrote.
+
+A name decides whether a setting is a secret (`coldwarm.core.secret_names`). The values of such settings are then
+removed wherever else they appear: an engine prints its environment and its options to its log, to PyTorch's trace, in
+exceptions and in its cache keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from coldwarm.core.secret_names import is_password_name, is_secret_name, is_token_name
+
+MASK = "(set, not recorded)"
+"""Stands in records and commands for a value that is a secret."""
+_REMOVED = "(secret)"
+
+_SHORTEST_VALUE = 6
+"""Characters; shorter values (``EMPTY``, ``none``) are found in ordinary text."""
+_DEEPEST_QUOTING = 2
+"""How often a value may have been quoted: PyTorch's trace has JSON that holds what Python printed."""
+_BLOCK_BYTES = 4 << 20
+_NO_VALUE = frozenset(("", "0", "1", "false", "no", "none", "null", "off", "on", "true", "yes"))
+_LONGEST_LINE = 64 << 20
+"""Bytes; as long as the longest record that `coldwarm.trace.records` reads."""
+
+
+# ``scheme://user:password@host``; ``https://token@host``, but not ``ssh://git@host``.
+_USER_INFO = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]*:)//([^/?#@:\s\"']*:[^/?#\s\"']*|(?<=http://)[^/?#@:\s\"']+|(?<=https://)[^/?#@:\s\"']+)@"
+)
+_ASSIGNMENT = re.compile(r"(?s)(--?)?([A-Za-z_][\w.-]*)=(.*)")
+_QUERY = re.compile(r"([?&;])([\w.~-]+)=([^&;#\s\"']+)")
+_SIGNATURES = frozenset(("sig", "signature", "x-amz-signature", "x-goog-signature"))
+
+
+def masked(name: str, value: str) -> str:
+    """Return the `value` of a variable, masked if its `name` is that of a secret; credentials in URLs and JSON too."""
+    if is_secret_name(name):
+        return value if value.lower() in _NO_VALUE else MASK
+    return _masked_text(value)
+
+
+def masked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `options` with every secret masked: by name, however deep, also in lists, in URLs and in JSON text."""
+    return {name: _masked_option(name, value) for name, value in options.items()}
+
+
+def masked_argv(argv: Sequence[str]) -> list[str]:
+    """Return a command line with every secret masked.
+
+    Known are ``NAME=VALUE`` (also after ``--set``, ``--warm-set=`` and alike), ``--api-key=VALUE``,
+    ``--api-key VALUE``, and URLs with credentials.
+    """
+    words: list[str] = []
+    for word in argv:
+        flag = words[-1] if words else ""
+        if flag.startswith("-") and "=" not in flag and is_secret_name(flag) and not word.startswith("-"):
+            words.append(MASK)
+        else:
+            words.append(_masked_text(word))
+    return words
+
+
+def is_masked(value: str) -> bool:
+    """Whether `value` was masked, in whole or in part, so that it cannot be set again."""
+    return MASK in value or _REMOVED in value
+
+
+def to_set_again(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the recorded `settings` that can be set again: all but the masked ones."""
+    return {name: value for name, value in settings.items() if not is_masked(value)}
+
+
+def _masked_option(name: str, value: Any) -> Any:
+    if is_password_name(name):
+        return _masked_leaves(value, numbers=True)
+    if is_token_name(name):
+        return _masked_leaves(value, numbers=False)
+    return _masked_tree(value)
+
+
+def _masked_tree(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _masked_option(str(key), item) for key, item in value.items()}
+        case list() | tuple():
+            return [_masked_tree(item) for item in value]
+        case str():
+            return _masked_text(value)
+    return value
+
+
+def _masked_leaves(value: Any, *, numbers: bool) -> Any:
+    match value:
+        case dict():
+            return {key: _masked_leaves(item, numbers=numbers) for key, item in value.items()}
+        case list() | tuple():
+            return [_masked_leaves(item, numbers=numbers) for item in value]
+        case str():
+            return value if value.lower() in _NO_VALUE else MASK
+        case bool() | None:
+            return value
+        case int() | float() if numbers:
+            return MASK
+    return value
+
+
+def _masked_text(text: str) -> str:
+    """`text` without the secrets that it holds by its form: ``NAME=VALUE``, JSON, a URL."""
+    if (assignment := _ASSIGNMENT.fullmatch(text)) is not None:
+        dashes, name, value = assignment[1] or "", assignment[2], assignment[3]
+        parts = name.split(".")
+        is_count = value.isdigit() and not any(map(is_password_name, parts))
+        if any(map(is_secret_name, parts)) and not is_count and value.lower() not in _NO_VALUE:
+            return f"{dashes}{name}={MASK}"
+        return f"{dashes}{name}={_masked_text(value)}"
+    if (content := _json_of(text)) is not None:
+        shown = _masked_tree(content)
+        if shown != content:
+            return json.dumps(shown)
+    text = _USER_INFO.sub(lambda found: f"{found[1]}//{MASK}@", text)
+    return _QUERY.sub(lambda found: f"{found[1]}{found[2]}={MASK}" if _is_secret_query(found[2]) else found[0], text)
+
+
+def _is_secret_query(name: str) -> bool:
+    return is_secret_name(name) or name.lower() in _SIGNATURES
+
+
+def _json_of(text: str) -> Any:
+    """The mapping or list that `text` is in JSON; None if it is none."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+# Tells two values of a secret from each other without telling them: the key is gone with this process.
+_TAG_KEY = os.urandom(16)
+
+
+def tag(value: str) -> str:
+    """Return what stands for a secret `value` where two starts are compared; the same in this process only."""
+    digest = hmac.new(_TAG_KEY, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return f"(secret {digest[:6]})"
+
+
+class Secrets:
+    """The values of the secrets among some settings, to be removed from text and files.
+
+    Values of fewer than six characters are not known, nor are paths of files that exist.
+
+    Args:
+        settings: Environments, and options of the engine.
+    """
+
+    def __init__(self, *settings: Mapping[str, Any]) -> None:
+        self._named: dict[str, str] = {}
+        values: set[str] = set()
+        for each in settings:
+            for name, value in each.items():
+                if isinstance(value, str) and is_secret_name(name) and value.lower() not in _NO_VALUE:
+                    self._named[name] = value
+                values.update(_secret_values(name, value))
+        lines = {line.strip() for value in values for line in value.splitlines()}
+        self._values = {line for line in lines if _can_be_found(line)}
+        forms = {form for value in self._values for form in _forms(value)}
+        # The longest first: one may begin with another.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        # What stands for a secret stays, whatever word of it a value is.
+        standing = (MASK, _REMOVED)
+        self._text = re.compile("|".join([*map(re.escape, standing), *map(_pattern, ordered)])) if ordered else None
+        as_bytes = [(_pattern(form).encode("utf-8", "surrogateescape"), form) for form in ordered]
+        self._bytes = re.compile(b"|".join(pattern for pattern, _ in as_bytes)) if ordered else None
+        self._forms = [form.encode("utf-8", "surrogateescape") for form in ordered]
+        self._longest = max(map(len, self._forms), default=0)
+
+    @classmethod
+    def of_command(cls, argv: Sequence[str]) -> Secrets:
+        """The secrets of this process: those of its environment and of its command line."""
+        return cls(os.environ, {"": list(argv)})
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self._text is not None
+
+    def text(self, text: str) -> str:
+        """Return `text` without the values."""
+        if self._text is None:
+            return text
+        return self._text.sub(lambda found: found[0] if is_masked(found[0]) else _REMOVED, text)
+
+    def tagged(self, text: str) -> str:
+        """Return `text` with a `tag` for each value, so that it still differs from a text with another one."""
+        if self._text is None:
+            return text
+        return self._text.sub(lambda found: found[0] if is_masked(found[0]) else tag(found[0]), text)
+
+    def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options of the engine as they may be stored and printed: masked by name, and without the values."""
+        return {name: self.tree(value) for name, value in masked_options(options).items()}
+
+    def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return variables as they may be stored and printed: masked by name, and without the values."""
+        return {name: self.text(masked(name, value)) for name, value in environment.items()}
+
+    def tree(self, content: Any) -> Any:
+        """Return JSON `content` without the values in its texts."""
+        match content:
+            case str():
+                return self.text(content)
+            case list() | tuple():
+                return [self.tree(item) for item in content]
+            case dict():
+                return {self.text(key) if isinstance(key, str) else key: self.tree(i) for key, i in content.items()}
+        return content
+
+    def remove_from_start(self, *, log: Path, trace: Path, request: Path, result: Path) -> None:
+        """Remove the values from the files of a start that has ended; those that are not there are left out.
+
+        Args:
+            log: What its processes printed.
+            trace: The folder of PyTorch's trace.
+            request: The worker's `StartRequest`.
+            result: The worker's `WorkerResult`; in its cache keys each value is replaced by a `tag`.
+
+        Raises:
+            OSError: A file cannot be read or written.
+        """
+        self._remove_from_result(result)
+        self.remove_from_files([log, request, result.with_suffix(".part")])
+        self.remove_from_traces([trace])
+
+    def remove_from_files(self, paths: Iterable[Path]) -> None:
+        """Overwrite the values in files with asterisks, in place; in bounded memory, whatever the files' sizes."""
+        for path in paths:
+            if self and path.is_file() and self._is_in(path):
+                self._overwrite(path)
+
+    def remove_from_traces(self, folders: Iterable[Path]) -> None:
+        """Overwrite the values in the trace files below `folders`; a record that was whole has its new digest then."""
+        for path in (path for folder in folders for path in sorted(folder.rglob("*"))):
+            if self and path.is_file() and self._is_in(path):
+                digests = list(self._new_digests(path))
+                self._overwrite(path)
+                with path.open("r+b") as file:
+                    for offset, digest in digests:
+                        file.seek(offset)
+                        file.write(digest)
+
+    def _remove_from_result(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (ValueError, RecursionError):
+            self.remove_from_files([path])
+            return
+        keys = content.get("cache_keys") if isinstance(content, dict) else None
+        if isinstance(keys, dict):
+            for part in ("factors", "hints"):
+                if isinstance(keys.get(part), dict):
+                    keys[part] = {group: self._factors(group, named) for group, named in keys[part].items()}
+        path.write_text(json.dumps(self.tree(content)), encoding="utf-8")
+
+    def _factors(self, group: str, factors: Any) -> Any:
+        if not isinstance(factors, dict):
+            return factors
+        return {name: self._factor(group, name, value) for name, value in factors.items()}
+
+    def _factor(self, group: str, name: str, value: Any) -> Any:
+        # Sources are named by their paths.
+        if not isinstance(value, str) or group == "source":
+            return value
+        if any(is_secret_name(part) for part in name.split(".")) and value.strip("'\"").lower() not in _NO_VALUE:
+            # The worker may have masked a variable's value already.
+            return tag(self._named.get(name, value) if group == "environment" else value)
+        return self.tagged(value)
+
+    def _is_in(self, path: Path) -> bool:
+        """Whether any form of a value is in the file."""
+        before = b""
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                data = before + block
+                if any(form in data for form in self._forms):
+                    return True
+                before = data[-self._longest :]
+        return False
+
+    def _overwrite(self, path: Path) -> None:
+        assert self._bytes is not None
+        with path.open("r+b", buffering=0) as file:
+            data, begin, done = b"", 0, 0
+            while True:
+                block = file.read(_BLOCK_BYTES)
+                data += block
+                # Until its end is read, a value cannot be told from another that goes on; nor can a number.
+                until = len(data) - self._longest - 1 if block else len(data)
+                for found in self._bytes.finditer(data, done):
+                    if found.start() >= until:
+                        break
+                    os.pwrite(file.fileno(), _asterisks(found), begin + found.start())
+                    done = found.end()
+                if not block:
+                    return
+                done = max(done, until, 0)
+                # The byte before is needed to see where a number begins.
+                cut = max(done - 1, 0)
+                data, begin, done = data[cut:], begin + cut, done - cut
+
+    def _new_digests(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """Where the digest of a payload with values stands in a trace file, and what it will be.
+
+        A record's ``has_payload`` is the MD5 of its payload (torch/_logging/_internal.py, `trace_structured`), which
+        follows in lines that begin with a tab.
+        """
+        assert self._bytes is not None
+        offset = 0
+        place: tuple[int, bytes] | None = None
+        lines = 0
+        old = new = hashlib.md5(usedforsecurity=False)
+        with path.open("rb") as file:
+            while line := file.readline(_LONGEST_LINE):
+                text = line.removesuffix(b"\n")
+                if text.startswith(b"\t"):
+                    if place is not None:
+                        payload = (b"\n" if lines else b"") + text[1:]
+                        old.update(payload)
+                        new.update(self._bytes.sub(_asterisks, payload))
+                        lines += 1
+                else:
+                    yield from _changed(place, old.hexdigest(), new.hexdigest())
+                    digest = _DIGEST.search(text)
+                    place = None if digest is None else (offset + digest.start(1), digest[1])
+                    lines = 0
+                    old, new = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+                offset += len(line)
+        yield from _changed(place, old.hexdigest(), new.hexdigest())
+
+
+_DIGEST = re.compile(rb'"has_payload": ?"([0-9a-f]{32})"')
+
+
+def _changed(place: tuple[int, bytes] | None, old: str, new: str) -> Iterator[tuple[int, bytes]]:
+    # A payload that was not whole before must not look whole now.
+    if place is not None and place[1] == old.encode() and old != new:
+        yield place[0], new.encode()
+
+
+def _secret_values(name: str, value: Any) -> Iterator[str]:
+    """The values of the secrets in a setting."""
+    if is_secret_name(name):
+        yield from _leaves(value, numbers=is_password_name(name))
+        return
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _secret_values(str(key), item)
+        case list() | tuple():
+            for item in value:
+                yield from _secret_values("", item)
+        case str():
+            if (assignment := _ASSIGNMENT.fullmatch(value)) is not None:
+                parts = assignment[2].split(".")
+                yield from _secret_values(next(filter(is_secret_name, parts), ""), assignment[3])
+            elif (content := _json_of(value)) is not None:
+                yield from _secret_values("", content)
+            for found in _USER_INFO.finditer(value):
+                user, _, password = found[2].partition(":")
+                yield password or user
+                yield found[2]
+            for found in _QUERY.finditer(value):
+                if _is_secret_query(found[2]):
+                    yield found[3]
+
+
+def _leaves(value: Any, *, numbers: bool) -> Iterator[str]:
+    match value:
+        case dict():
+            for item in value.values():
+                yield from _leaves(item, numbers=numbers)
+        case list() | tuple():
+            for item in value:
+                yield from _leaves(item, numbers=numbers)
+        case str():
+            yield value
+            # An HTTP header's value.
+            if (scheme := re.match(r"(?i)(bearer|basic|token) +", value)) is not None:
+                yield value[scheme.end() :]
+        case bool() | None:
+            return
+        case int() | float() if numbers:
+            yield str(value)
+
+
+def _forms(value: str) -> set[str]:
+    """`value` as it is, as a URL has it, and as JSON and Python write it, also within one another."""
+    forms = {value}
+    for _ in range(_DEEPEST_QUOTING):
+        forms |= {json.dumps(form)[1:-1] for form in forms}
+        forms |= {json.dumps(form, ensure_ascii=False)[1:-1] for form in forms}
+        forms |= {repr(form)[1:-1] for form in forms}
+    forms |= {quote(value, safe="", errors="replace"), value.encode("utf-8", "backslashreplace").decode()}
+    return {form for form in forms if _can_be_written(form)}
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pattern(form: str) -> str:
+    # A number is one only as a whole: its digits are in many longer ones.
+    return rf"(?<![0-9.]){form}(?![0-9])" if form.isascii() and form.isdigit() else re.escape(form)
+
+
+def _asterisks(found: re.Match[bytes]) -> bytes:
+    # JSON that holds a number must stay JSON.
+    return (b"1" if found[0].isdigit() else b"*") * len(found[0])
+
+
+def _can_be_found(value: str) -> bool:
+    return len(value) >= _SHORTEST_VALUE and not is_masked(value) and not _is_a_path(value)
+
+
+def _is_a_path(value: str) -> bool:
+    with suppress(OSError, ValueError):
+        return value.startswith(("/", "~/", "./")) and Path(value).expanduser().exists()
+    return False

@@ -1,0 +1,34 @@
+"""What was seen from within the process of a start, as plain data."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class MissingBytecode(BaseModel):
+    """Modules of which there was no bytecode, or none that fits their source."""
+
+    modules: int
+    """How many Python compiled from source."""
+    seconds: float
+    """The time that took."""
+    modules_again: int
+    """Of those, how many each new process compiles again: what was compiled could not be kept."""
+    seconds_again: float
+    roots: list[str] = Field(default_factory=list)
+    """The folders of `sys.path` that they lie in, without those that lie in another."""
+    switched_off: bool = False
+    """Whether Python was told to keep no bytecode (PYTHONDONTWRITEBYTECODE, ``-B``); else it could not write it."""
+    python: str = "python"
+    """The interpreter, whose version the bytecode is for."""
+
+
+class OutsideUse(BaseModel):
+    """Files outside of a start's own folders that its process opened, sorted; the first 100 of each."""
+
+    caches_written: list[str] = Field(default_factory=list)
+    """In folders where the user's own starts keep caches."""
+    caches_read: list[str] = Field(default_factory=list)
+    """In the same folders."""
+    written: list[str] = Field(default_factory=list)
+    """Anywhere else."""

@@ -1,0 +1,1 @@
+"""Explains why subgraphs are not shared and why a warm start compiles."""

@@ -1,0 +1,43 @@
+"""Explains files of the cache that are not as the cold start left them."""
+
+from __future__ import annotations
+
+from coldwarm.core.cache_files import FileChange
+from coldwarm.core.finding import Evidence, Finding, FindingKind
+from coldwarm.core.record import StartKind
+from coldwarm.diagnose.load_failures import LoadFailure
+
+_ADVICE = {
+    "missing": "look for what removes files from the cache between the starts, or for what is not copied with it",
+    "new": "look for what else writes to the cache between the starts",
+}
+_ADVICE_ON_CONTENT = (
+    "delete the cache and start cold again; a disk that was full, or a copy that was interrupted, leaves such files"
+)
+
+
+def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> Finding:
+    """Explain one file that is not as the cold start left it, and what came of it.
+
+    Args:
+        change: How the file differs.
+        failures: What the engine could not load.
+        is_unnoticed: Whether the warm start went on as if nothing had happened.
+    """
+    failure = next((each for each in failures if each.path.endswith(change.path)), failures[0] if failures else None)
+    return Finding(
+        kind=FindingKind.CACHE_DAMAGED,
+        start=StartKind.WARM,
+        what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
+        evidence=[
+            Evidence(file="warm.json", record=f"caches_changed: {change.path}: {change.how}"),
+            *([failure.evidence()] if failure else []),
+        ],
+        next=_ADVICE.get(change.how, _ADVICE_ON_CONTENT),
+    )
+
+
+def _consequence(failure: LoadFailure | None, *, is_unnoticed: bool) -> str:
+    if failure is not None:
+        return f"; the engine could not load it: {failure.headline()}"
+    return "; nothing was compiled in its place: the engine did not notice" if is_unnoticed else ""

@@ -1,0 +1,103 @@
+"""Which of vLLM's own lookups missed in a warm start, and what goes into the keys of each.
+
+vLLM looks for two things (vllm/compilation/decorators.py, backends.py, caching.py; 0.26 to 0.33). The *function* is an
+AOT-compiled model (``torch_aot_compile/<key>``): found by its key, then loaded, which compares the sources that it was
+traced from. The *artifacts* of its subgraphs are either in that function (bundled), or have a folder of their own
+(separate), ``torch_compile_cache/<key>``, whose key holds the traced sources and the compiler instead of the model.
+What is compiled by a nested or a standalone torch.compile is in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coldwarm.checks.invariants import LOADED, SAVED
+from coldwarm.core.record import EngineFacts
+from coldwarm.diagnose.load_failures import LoadFailure
+
+AOT_SAVED = "vllm.num_aot_artifacts_saved"
+AOT_LOADED = "vllm.num_aot_artifacts_loaded"
+_AOT_COMPILES = "vllm.num_aot_compiles"
+_HANDED_TO_COMPILER = "vllm.num_inductor_compiles"
+ENTRIES = "vllm.num_cache_entries_updated"
+"""Artifacts in vLLM's own index; its adaptor for an older Inductor counts no saved ones (compiler_interface.py)."""
+
+# That the engine compiled anything at all; vLLM has models that it does not hand to torch.compile.
+_COMPILES = (
+    "vllm.num_graphs_seen",
+    "vllm.num_backend_compilations",
+    _HANDED_TO_COMPILER,
+    _AOT_COMPILES,
+    "vllm.stock_torch_compile_count",
+)
+
+_COMPILER = frozenset(("system", "torch", "inductor config", "functorch config"))
+
+
+@dataclass(frozen=True)
+class EngineLookups:
+    """What a warm start looked for and did not find, as far as the counters show it."""
+
+    nothing_saved: bool
+    """The engine compiled in the cold start and saved nothing: there is nothing to find under any key."""
+    function_missed: bool
+    """A function was compiled, and no file of it had failed to load: none was there under its key."""
+    function_refused: bool
+    """A function was there and could not be loaded."""
+    refused_by_source: bool
+    """It was refused because a source is not what it was traced from."""
+    function_found: bool
+    """Every function was there under its key, loaded or refused; what goes into that key is the same in both starts."""
+    artifacts_missed: bool
+    """Artifacts that have a folder of their own were not there under its key."""
+    bundled: bool
+    """Artifacts are in the function."""
+    compiled: bool
+    """The engine handed something to the compiler, and not only what it had in memory."""
+
+    @classmethod
+    def of(cls, cold: EngineFacts, warm: EngineFacts, failures: Sequence[LoadFailure]) -> EngineLookups:
+        """Read them from the counters of both starts, and from what the engine logged that it could not load."""
+        saved, loaded = count(cold, AOT_SAVED), count(warm, AOT_LOADED)
+        compiled = count(warm, _AOT_COMPILES)
+        missed = max(compiled, saved - loaded) > len(failures)
+        bundled = warm.aot_artifact == "bundled" and saved + loaded + compiled > 0
+        saved_again = count(warm, SAVED) > 0 or count(warm, ENTRIES) > 0
+        nothing_loaded = count(warm, LOADED) == 0 and count(warm, _HANDED_TO_COMPILER) > 0
+        is_compiled = any(count(cold, name) for name in _COMPILES) or not cold.counters.keys() & set(_COMPILES)
+        return cls(
+            nothing_saved=is_compiled and not any(count(cold, name) for name in (SAVED, AOT_SAVED, ENTRIES)),
+            function_missed=missed,
+            function_refused=bool(failures),
+            refused_by_source=any(failure.is_by_source() for failure in failures),
+            function_found=not missed and (loaded > 0 or bool(failures)),
+            artifacts_missed=not bundled
+            and (saved_again or nothing_loaded or count(warm, LOADED) < count(cold, SAVED)),
+            bundled=bundled,
+            compiled=saved_again or nothing_loaded or compiled > 0,
+        )
+
+    @property
+    def missed(self) -> bool:
+        """Whether anything that the engine compiles was not loaded."""
+        return self.nothing_saved or self.function_missed or self.function_refused or self.artifacts_missed
+
+    def can_explain(self, group: str) -> bool:
+        """Return whether a changed component of `group` can be why a lookup missed: one that has it in its key."""
+        if self.nothing_saved:
+            return False
+        if self.function_missed and self._is_of_function(group):
+            return True
+        if group == "source":
+            return self.refused_by_source or self.artifacts_missed
+        same = self.function_found and self._is_of_function(group)
+        return self.artifacts_missed and group != "model" and not same
+
+    def _is_of_function(self, group: str) -> bool:
+        return self.bundled or group not in _COMPILER
+
+
+def count(facts: EngineFacts, name: str) -> int:
+    """Return a counter; 0 if this version does not have it."""
+    return facts.counters.get(name, 0)

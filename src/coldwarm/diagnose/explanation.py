@@ -1,0 +1,140 @@
+"""All that can be said of a run beyond its verdict: classes of subgraphs, cache layers, findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.depth import Depth
+from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.diagnose.autotuning import tuned_again_findings
+from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layers
+from coldwarm.diagnose.costs import charged, without_cost
+from coldwarm.diagnose.crash_on_load import crash_on_load_findings
+from coldwarm.diagnose.frame_caches import FrameCaches
+from coldwarm.diagnose.misses import KnownOfRun, miss_findings
+from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
+from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
+from coldwarm.graphs.subgraphs import SubgraphCollector
+from coldwarm.trace.reader import Tally, read_trace
+
+SCHEMA_VERSION = 2
+"""Of explanations. In 1, several findings could each have the whole cost of one recompilation."""
+
+# What schema 1 measured as it is measured now.
+_RIGHT_IN_SCHEMA_1 = frozenset((FindingKind.NOT_SHARED,))
+
+
+class Explanation(BaseModel):
+    """What was found, and what could not be read."""
+
+    schema_version: int = SCHEMA_VERSION
+    models: list[list[ClassReport]] = Field(default_factory=list)
+    """The classes of subgraphs of each model that the cold start compiled (a language model; an encoder)."""
+    layers: list[CacheLayer] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    """What is missing or could not be read, so that something may be left unexplained."""
+    failed: bool = False
+    """Whether an error ended it: that there is no finding says nothing then."""
+
+    @model_validator(mode="after")
+    def _leave_wrong_costs_out(self) -> Explanation:
+        """Bring an explanation of an older schema to the present one, without the costs that it has wrong."""
+        if self.schema_version >= SCHEMA_VERSION:
+            return self
+        wrong = [each.seconds is not None and each.kind not in _RIGHT_IN_SCHEMA_1 for each in self.findings]
+        self.schema_version = SCHEMA_VERSION
+        self.findings = [
+            without_cost(each) if is_wrong else each for each, is_wrong in zip(self.findings, wrong, strict=True)
+        ]
+        if any(wrong):
+            self.notes = [
+                *self.notes,
+                "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
+                "several findings; run again to measure them",
+            ]
+        return self
+
+
+def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
+    """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
+    subgraphs = SubgraphCollector()
+    cold_frames, warm_frames = FrameCaches(), FrameCaches()
+    cold_counts, warm_counts = TraceCounter(), TraceCounter()
+    notes = []
+    if cold is not None:
+        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_counts)
+        notes += _unread(StartKind.COLD, tally)
+    if warm is not None:
+        tally = read_trace(folder / "warm.trace", warm_frames, warm_counts)
+        notes += _unread(StartKind.WARM, tally)
+    findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
+    if cold is not None and warm is not None:
+        known = KnownOfRun(
+            cold_keys=_keys(folder, StartKind.COLD),
+            warm_keys=_keys(folder, StartKind.WARM),
+            cold_frames=cold_frames.frames(),
+            warm_frames=warm_frames.frames(),
+        )
+        if known.cold_keys is None or known.warm_keys is None:
+            notes.append("what went into the cache keys was not recorded")
+        for keys in (known.cold_keys, known.warm_keys):
+            notes += (
+                [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
+            )
+        missed = miss_findings(cold, warm, known)
+        # Why a start did not finish comes first.
+        findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
+        findings += tuned_again_findings(cold, warm)
+    elif cold is not None and any(content.files for content in cold.caches_before.values()):
+        findings = [*crash_on_load_findings(cold, None, []), *findings]
+    if cold is not None and cold.depth is not Depth.FULL:
+        # What was left out would have cost most.
+        findings = [without_cost(finding) for finding in findings]
+    for record in (cold, warm):
+        if record is not None and (seconds := charged(findings, record)) > record.seconds:
+            findings = [without_cost(each) if each.start is record.kind else each for each in findings]
+            notes.append(_too_long(record, seconds))
+    for finding in imported_from_source_findings(cold, warm):
+        findings.append(_charged_the_rest(finding, findings, cold if finding.start is StartKind.COLD else warm))
+    return Explanation(
+        models=[class_reports(model) for model in subgraphs.models],
+        layers=cache_layers(cold, warm, cold_counts, warm_counts),
+        findings=findings,
+        notes=notes,
+    )
+
+
+def _too_long(record: StartRecord, seconds: float) -> str:
+    return (
+        f"what the findings on the {record.kind} start cost is unknown: {seconds:.1f} s were measured in a start of "
+        f"{record.seconds:.1f} s; the clock may have been set while it ran"
+    )
+
+
+def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRecord | None) -> Finding:
+    """Charge to `finding` no more than what `findings` leave of its start: compilers import modules, too."""
+    if finding.seconds is None or record is None:
+        return finding
+    return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
+
+
+def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
+    try:
+        keys = CacheKeys.model_validate_json((folder / f"{kind}.keys.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return keys if keys.factors or keys.problems else None
+
+
+def _unread(kind: StartKind, tally: Tally) -> list[str]:
+    if tally.files == 0:
+        return [f"{kind}.trace holds no trace"]
+    if tally.garbled.count:
+        first = f"; the first: {tally.garbled.first[0]!r}" if tally.garbled.first else ""
+        return [f"lines of {kind}.trace that could not be read: {tally.garbled.count}{first}"]
+    return []

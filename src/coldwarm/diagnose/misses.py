@@ -1,0 +1,161 @@
+"""Why a warm start compiled: what was not there, could not be loaded, or had another key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coldwarm.checks.invariants import MISSES, SAVED
+from coldwarm.core.cache_keys import CacheKeys, ChangedFactor, changed_factors
+from coldwarm.core.finding import Evidence, Finding, FindingKind
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.diagnose.cache_layers import DISABLES_CACHE, is_cache_off
+from coldwarm.diagnose.costs import charge_together, seconds_of_engine
+from coldwarm.diagnose.crash_on_load import crash_on_load_findings
+from coldwarm.diagnose.damaged_files import damage_finding
+from coldwarm.diagnose.engine_lookups import AOT_SAVED, EngineLookups, count
+from coldwarm.diagnose.frame_caches import Frame
+from coldwarm.diagnose.key_changes import key_findings
+from coldwarm.diagnose.load_failures import LoadFailure, load_failure_finding, load_failures
+from coldwarm.diagnose.nested_compiles import frames_by_cause, moved_details, outside_findings
+
+_MOST_FILES = 5
+
+
+@dataclass(frozen=True)
+class KnownOfRun:
+    """All that is known of a run beside its records."""
+
+    cold_keys: CacheKeys | None
+    """None: not recorded."""
+    warm_keys: CacheKeys | None
+    cold_frames: list[Frame]
+    warm_frames: list[Frame]
+
+    def changed_factors(self) -> list[ChangedFactor]:
+        """The factors of the keys that differ, as far as they were recorded."""
+        if self.cold_keys is None or self.warm_keys is None:
+            return []
+        return changed_factors(self.cold_keys, self.warm_keys)
+
+
+def miss_findings(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> list[Finding]:
+    """Explain everything that the warm start compiled; empty where it compiled nothing and its caches were whole.
+
+    What the engine itself compiled again is one recompilation, whose cost the first finding on it has; a nested or
+    standalone torch.compile that missed has a finding and a cost of its own.
+    """
+    failures = load_failures(warm.messages)
+    changed = known.changed_factors()
+    if cold.facts is None or warm.facts is None:
+        # A start did not end: what was compiled is not known, but what it found may tell why it ended as it did.
+        crashed = crash_on_load_findings(warm, cold, changed)
+        files = [*_damaged(warm, failures), *_new_files(warm)]
+        if crashed:
+            # What was found under its key did not fail because of the key.
+            failures, changed = [each for each in failures if each.headline() not in crashed[0].what], []
+        return [*crashed, *files, *_causes(warm, failures, changed)]
+    lookups = EngineLookups.of(cold.facts, warm.facts, failures)
+    if not (_compiled(warm, lookups) or failures):
+        return [*_damaged(warm, failures, is_unnoticed=True), *_new_files(warm)]
+    moved, own = frames_by_cause(known.warm_frames, cold, warm) if lookups.missed else ([], known.warm_frames)
+    causes = [
+        *_damaged(warm, failures),
+        *_causes(warm, failures, [factor for factor in changed if lookups.can_explain(factor.group)]),
+        *(_never_saved(cold) if lookups.nothing_saved else []),
+    ]
+    nested = outside_findings(known.cold_frames, own)
+    if not causes and (lookups.missed or not nested):
+        causes = _new_files(warm) or [_unexplained(cold, warm, known)]
+    else:
+        nested += _new_files(warm)
+    if causes:
+        causes[0].details.extend(moved_details(moved, cold, warm))
+    seconds = seconds_of_engine(warm, own) if lookups.missed else None
+    return [*charge_together(causes, seconds), *nested, *_loaded_unseen(warm)]
+
+
+def _compiled(warm: StartRecord, lookups: EngineLookups) -> bool:
+    work, facts = warm.compiler_work, warm.facts
+    return (
+        (work is not None and work.code_generations > 0)
+        or (facts is not None and (count(facts, SAVED) > 0 or count(facts, MISSES) > 0))
+        or lookups.compiled
+    )
+
+
+def _damaged(warm: StartRecord, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> list[Finding]:
+    changes = [change for change in warm.caches_changed if change.how != "new"]
+    return [damage_finding(change, failures, is_unnoticed=is_unnoticed) for change in changes[:_MOST_FILES]]
+
+
+def _new_files(warm: StartRecord) -> list[Finding]:
+    # A file that nobody wrote before is no reason why another one cannot be loaded.
+    changes = [change for change in warm.caches_changed if change.how == "new"]
+    return [damage_finding(change, []) for change in changes[:_MOST_FILES]]
+
+
+def _causes(warm: StartRecord, failures: list[LoadFailure], changed: list[ChangedFactor]) -> list[Finding]:
+    """What the engine logged of what it could not load, and then what differs in its keys."""
+    return [*_load_failures(failures, warm, changed), *key_findings(changed, failures)]
+
+
+def _load_failures(failures: list[LoadFailure], warm: StartRecord, changed: list[ChangedFactor]) -> list[Finding]:
+    """A finding for each failure that neither a damaged file nor a changed source explains."""
+    if any(change.how != "new" for change in warm.caches_changed):
+        # What a function is loaded from may lie in files beside its own.
+        return []
+    by_source = any(factor.group == "source" for factor in changed)
+    return [load_failure_finding(each) for each in failures if not (by_source and each.is_by_source())]
+
+
+def _never_saved(cold: StartRecord) -> list[Finding]:
+    details = [f"{message.logger}: {(message.text.splitlines() or [''])[0]}" for message in cold.messages]
+    switched_off = [f"{DISABLES_CACHE}={cold.environment[DISABLES_CACHE]}"] if is_cache_off(cold) else []
+    return [
+        Finding(
+            kind=FindingKind.NEVER_SAVED,
+            start=StartKind.WARM,
+            what="the cold start saved nothing that a warm start could load"
+            + (f": {', '.join(switched_off)} switches the cache off" if switched_off else ""),
+            details=details,
+            evidence=[Evidence(file="cold.json", record=f"facts.counters: {SAVED} = 0, {AOT_SAVED} = 0")],
+            next="unset it" if switched_off else "read cold.log for what was bypassed or could not be serialized",
+        )
+    ]
+
+
+def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> Finding:
+    details = []
+    if known.cold_keys is None or known.warm_keys is None:
+        details.append("the factors of the cache keys were not recorded")
+    else:
+        factors = sum(len(group) for group in known.warm_keys.factors.values())
+        details.append(f"all {factors} factors of the cache keys that were recorded are those of the cold start")
+    return Finding(
+        kind=FindingKind.UNEXPLAINED,
+        start=StartKind.WARM,
+        what="the warm start compiled, and nothing that was recorded tells why",
+        details=details,
+        evidence=[Evidence(file=f"{record.kind}.json", record="facts.counters") for record in (cold, warm)],
+        next="VLLM_LOGGING_LEVEL=DEBUG has vLLM log what it looks for (warm.log)",
+    )
+
+
+def _loaded_unseen(warm: StartRecord) -> list[Finding]:
+    work, facts = warm.compiler_work, warm.facts
+    if work is None or facts is None or work.records == 0 or not count(facts, SAVED):
+        return []
+    hits = count(facts, "torch.aot_autograd.autograd_cache_hit")
+    fx_hits = count(facts, "torch.inductor.fxgraph_cache_hit")
+    if work.code_generations >= count(facts, SAVED) or not (hits or fx_hits):
+        return []
+    return [
+        Finding(
+            kind=FindingKind.LOADED_UNSEEN,
+            start=StartKind.WARM,
+            what=f"{count(facts, SAVED)} artifacts were saved again with {work.code_generations} code generations: "
+            "the rest came from the compiler's own caches, which vLLM's counters do not count "
+            f"(AOTAutograd {hits} hits, FX graph {fx_hits})",
+            evidence=[Evidence(file="warm.json", record="facts.counters, compiler_work")],
+        )
+    ]

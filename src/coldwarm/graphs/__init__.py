@@ -1,0 +1,1 @@
+"""Reads the graphs of a trace, names their parts, and compares them."""

@@ -1,0 +1,1 @@
+"""Starts processes: caches, environment, process trees, start methods."""

@@ -1,0 +1,85 @@
+"""The environment of a start: what is taken over from the user's, what coldwarm sets, and what is recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import site
+from collections.abc import Mapping
+from pathlib import Path
+
+from coldwarm.core.secrets import Secrets
+from coldwarm.launch.cache_variables import ISOLATED, REMOTE
+from coldwarm.launch.caches import Caches
+
+# Variables that change what is compiled, how, or with which key.
+_CHANGES_COMPILATION = re.compile(
+    r"^((VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
+    r"|CUDA_HOME|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|LD_PRELOAD|PYTHONHASHSEED)$"
+)
+
+TOKEN_VARIABLE = "COLDWARM_START"
+"""Marks every process of a start."""
+
+OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE}
+"""Set by coldwarm, differently for each start."""
+
+# A value of the user's is replaced, and that is recorded.
+_SET_BY_COLDWARM = OF_ONE_START | {"COLDWARM_COMPILATION"}
+
+
+def environment_of_start(
+    caches: Caches,
+    trace: Path,
+    *,
+    compilation: str,
+    token: str,
+    engine_defaults: Mapping[str, str],
+    user: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """Return the environment of a worker.
+
+    Args:
+        caches: Where every cache goes.
+        trace: The folder for PyTorch's structured trace.
+        compilation: ``piecewise`` or ``shipped``; read by coldwarm's vLLM plugin in the worker.
+        token: Marks every process of the start, so that none is left behind.
+        engine_defaults: Variables that the engine needs; the user's own values win over these.
+        user: The environment to start from.
+    """
+    environment = {**engine_defaults, **user}
+    # The test that pytest runs now; it would make an environment of its own of each test's.
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    # With another home folder, packages that the user installed with `pip install --user` must still be found.
+    environment.setdefault("PYTHONUSERBASE", site.getuserbase())
+    if "PYTHONPATH" in environment:
+        # The start runs in a folder of its own, where a relative path would lead elsewhere.
+        paths = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+    environment = {name: value for name, value in environment.items() if name not in REMOTE}
+    environment.update(caches.environment(user))
+    environment["TORCH_TRACE"] = str(trace)
+    environment["COLDWARM_COMPILATION"] = compilation
+    environment[TOKEN_VARIABLE] = token
+    if "VLLM_PLUGINS" in environment:
+        # The user's list would shut out the plugin that keeps piecewise compilation on.
+        environment["VLLM_PLUGINS"] += ",coldwarm"
+    return environment
+
+
+def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
+    changing = {
+        name: value
+        for name, value in sorted(user.items())
+        if _CHANGES_COMPILATION.match(name) and name not in _SET_BY_COLDWARM
+    }
+    shown = Secrets(user).environment(changing)
+    return {name: value.encode("utf-8", "backslashreplace").decode() for name, value in shown.items()}
+
+
+def overridden(user: Mapping[str, str] = os.environ) -> list[str]:
+    """The user's variables that a start does not see, because coldwarm sets its own value."""
+    everyones = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
+    shown = _SET_BY_COLDWARM - everyones
+    return sorted(name for name in user if name in shown)

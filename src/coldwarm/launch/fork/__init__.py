@@ -1,0 +1,1 @@
+"""Starts processes by forking one that has the engine imported."""

@@ -1,0 +1,1 @@
+"""Observes one process from within: counters, logs, memory, bytecode, progress, files."""

@@ -1,0 +1,107 @@
+"""Watches which files outside of its own folders the process of a start opens."""
+
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH120
+# Plain text instead of `Path`: the hook is called for each file that is opened, a look for each file of a cache.
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from coldwarm.core.seen_in_process import OutsideUse
+
+_FILES_RECORDED = 100
+
+
+# Nothing that lasts is there.
+_NO_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+# What Python reports to audit hooks (its documentation, "Audit events table"), and which argument is the path that
+# it writes.
+_WRITES = {
+    "os.mkdir": 0,
+    "os.rename": 1,
+    "os.link": 1,
+    "os.symlink": 1,
+    "os.remove": 0,
+    "os.truncate": 0,
+    "sqlite3.connect": 0,
+}
+
+
+class OutsideWatch:
+    """Listens to what this process opens from the time that it is created; its children are not seen.
+
+    Args:
+        own: The start's own folders, and files it is to write.
+        caches: Folders where the user's own starts keep caches.
+    """
+
+    def __init__(self, own: Iterable[Path], caches: Iterable[Path]) -> None:
+        self._own = prefixes(own)
+        self._caches = prefixes(caches)
+        self._watching = True
+        self._caches_written: dict[str, None] = {}
+        self._caches_read: dict[str, None] = {}
+        self._written: dict[str, None] = {}
+        sys.addaudithook(self._hear)
+
+    def use(self) -> OutsideUse:
+        """Return what was opened so far, and stop listening: a hook cannot be removed."""
+        self._watching = False
+        return OutsideUse(
+            caches_written=sorted(self._caches_written),
+            caches_read=sorted(self._caches_read),
+            # Temporary files that are gone were nobody's cache.
+            written=sorted(filter(os.path.exists, self._written)),
+        )
+
+    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        # Called for every event of the process, 590,000 in a cold start: the first line decides nearly all of them.
+        if event != "open" and event not in _WRITES:
+            return
+        # An exception raised here would be raised by what is watched.
+        try:
+            if self._watching:
+                self._note(event, arguments)
+        except Exception:
+            return
+
+    def _note(self, event: str, arguments: tuple[object, ...]) -> None:
+        path = arguments[_WRITES.get(event, 0)]
+        if not isinstance(path, str | bytes | os.PathLike):  # a file descriptor
+            return
+        name = os.path.abspath(os.fsdecode(path))
+        flags = arguments[2] if event == "open" else _WRITING
+        writes = isinstance(flags, int) and flags & _WRITING != 0
+        if not writes:
+            if name.startswith(self._caches) and not name.startswith(self._own) and os.path.isfile(name):
+                _add(self._caches_read, name)
+        elif not name.startswith((*self._own, *_NO_FILES)) and _can_be_written(event, name):
+            _add(self._caches_written if name.startswith(self._caches) else self._written, name)
+
+
+def _can_be_written(event: str, name: str) -> bool:
+    """Whether that is not merely tried: the event comes before what it announces, also where that fails."""
+    if event == "os.mkdir":
+        # `os.makedirs` tries it on what is there already.
+        return not os.path.isdir(name) and os.access(os.path.dirname(name), os.W_OK)
+    # Python's own bytecode; see coldwarm.observe.bytecode.
+    if f"{os.sep}__pycache__{os.sep}" in name and ".pyc" in name:
+        return False
+    if not os.path.exists(name):
+        return event != "os.remove" and os.access(os.path.dirname(name), os.W_OK)
+    return os.path.isfile(name) and os.access(name, os.W_OK)
+
+
+def _add(files: dict[str, None], name: str) -> None:
+    if len(files) < _FILES_RECORDED:
+        files[name] = None
+
+
+def prefixes(folders: Iterable[Path]) -> tuple[str, ...]:
+    """What the paths of files below `folders` begin with, as they are spelled and without links."""
+    paths = {spelled for folder in folders for spelled in (os.path.abspath(folder), os.path.realpath(folder))}
+    return tuple(path.rstrip(os.sep) + os.sep for path in sorted(paths))

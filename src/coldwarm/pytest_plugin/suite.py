@@ -1,0 +1,131 @@
+"""The suite as pytest tests: one test a model; a known issue is an expected failure, strictly."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.checks.verdict import Status
+from coldwarm.core.case import Case
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import ColdwarmError
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.launch.fork.client import ForkServers
+from coldwarm.pytest_plugin.fork_servers import fork_servers_of
+from coldwarm.store.suite_folder import Store
+from coldwarm.suite.plan import plan
+from coldwarm.suite.result import RunResult
+from coldwarm.suite.runner import Runner
+
+
+class SuiteCollector(pytest.Collector):
+    """Collects a test for each model of the catalog."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield the tests, in the order of the models' ids."""
+        config = self.config
+        try:
+            folders = [Path(folder) for folder in config.getoption("--coldwarm-catalog")]
+            cases = plan(
+                Catalog.read(folders),
+                [],
+                device=config.getoption("--coldwarm-device"),
+                aot_artifacts=config.getoption("--coldwarm-aot-artifact"),
+                depth=Depth(config.getoption("--coldwarm-depth")),
+            )
+        except ColdwarmError as error:
+            raise pytest.UsageError(f"coldwarm: {error}") from error
+        for case in cases:
+            item = ModelTest.from_parent(self, name=case.name)
+            item.case = case
+            item.add_marker("coldwarm")
+            item.add_marker(f"coldwarm_{case.device}")
+            yield item
+
+
+class ModelTest(pytest.Item):
+    """A model's cold and warm start, and the verdict on them."""
+
+    case: Case
+
+    def runtest(self) -> None:
+        """Make the run; skip, expect to fail, or fail, as its verdict says."""
+        unsupported = self.case.entry.unsupported_on(self.case.device, self.case.compilation)
+        if unsupported is not None:
+            pytest.skip(f"unsupported on {self.case.device}: {unsupported.reason}")
+        [result] = self._run()
+        match result.verdict.status:
+            case Status.PASSED:
+                return
+            case Status.KNOWN_ISSUE:
+                pytest.xfail("; ".join(result.verdict.reasons))
+            case _:
+                raise UnhealthyError(result)
+
+    def _run(self) -> list[RunResult]:
+        store = self._new_store()
+        time_limit = self.config.getoption("--coldwarm-timeout")
+        asked = IsolationKind(self.config.getoption("--coldwarm-isolation"))
+        shared = fork_servers_of(self.config, store.folder, time_limit) if asked is IsolationKind.FORK else None
+        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=shared or asked)
+        runner.run([self.case])
+        self._warn_of_new_processes(runner.results, asked, shared)
+        return runner.results
+
+    def _warn_of_new_processes(
+        self, results: list[RunResult], asked: IsolationKind, shared: ForkServers | None
+    ) -> None:
+        for start in (start for result in results for start in (result.cold, result.warm) if start is not None):
+            if start.isolation is not asked:
+                log = f"; see {shared.logs}/fork-server-*.log" if shared is not None else ""
+                told = f"{self.name}: the {start.kind} start was a new process: none could be forked{log}"
+                warnings.warn(pytest.PytestWarning(told), stacklevel=1)
+
+    def _new_store(self) -> Store:
+        output = self.config.getoption("--coldwarm-output")
+        if not output:
+            return Store.create(None, [self.case.name])
+        # Absolute: fork servers keep what they print there, also when a later test has gone elsewhere.
+        return Store.replace(Path(output).absolute() / self.case.name, [self.case.name])
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Tell the verdict in words, without a traceback."""
+        if isinstance(excinfo.value, UnhealthyError | ColdwarmError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the test comes from: the catalog."""
+        return self.path, None, f"coldwarm: {self.name}"
+
+
+class UnhealthyError(Exception):
+    """A run whose verdict is a failure."""
+
+    def __init__(self, result: RunResult) -> None:
+        verdict = result.verdict
+        lines = [f"{result.case.name}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
+        lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
+        for record in (result.cold, result.warm):
+            if record is not None and record.failure is not None:
+                lines += [f"  {record.kind}.log: {line}" for line in record.failure.log_tail]
+        lines.append(f"again: {result.again}")
+        super().__init__("\n".join(lines))
+
+
+class _Silent:
+    """pytest has a display of its own."""
+
+    def start_began(self, case: Case, kind: StartKind) -> None: ...
+
+    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
+
+    def start_ended(self, case: Case, record: StartRecord) -> None: ...
+
+    def run_ended(self, result: RunResult) -> None: ...

@@ -1,0 +1,157 @@
+"""Known issues of the engine: recognized in any model by the finding that explains them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.checks.verdict import Status, Verdict, judge
+from coldwarm.core.depth import Depth
+from coldwarm.core.finding import Finding, FindingKind
+from tests.support.explanations import moe_finding
+from tests.support.records import (
+    LOADED,
+    SAVED,
+    VERSIONS,
+    cold_facts,
+    cold_record,
+    compiler_work,
+    expectation,
+    known_issue,
+    model_entry,
+    warm_facts,
+    warm_record,
+)
+
+MOE = "first-moe-layer-on-cpu"
+MEASURED_WITH_IT: dict[str, Any] = {"expect": [expectation(shows=[MOE], cold={SAVED: 4}, warm={LOADED: 4})]}
+NO_FINDING: list[Finding] = []
+
+
+def run_of(saved: int, findings: list[Finding] | None, *, vllm: str = "0.32.0", **entry: Any) -> Verdict:
+    """Judge a run of a model with one kind of layers, which allows 3 artifacts, as a bare config.json is judged."""
+    versions = {**VERSIONS, "vllm": vllm}
+    cold = cold_record(facts=cold_facts(counters={SAVED: saved}, versions=versions))
+    warm = warm_record(facts=warm_facts(counters={LOADED: saved}, versions=versions))
+    return judge(model_entry(layer_kinds=None, **entry), cold, warm, findings)
+
+
+@pytest.mark.parametrize("vllm", ["0.30.0", "0.32.0", "0.40.0"])
+def test_it_is_accepted_in_any_model_and_any_version_that_shows_it(vllm: str) -> None:
+    verdict = run_of(4, [moe_finding()], vllm=vllm)
+    assert verdict.status is Status.KNOWN_ISSUE
+    [broken] = [check for check in verdict.checks if not check.holds]
+    assert (broken.id, broken.accepted_by, broken.artifacts_over_limit) == ("cold-only-unique", MOE, 1)
+    [reason] = verdict.reasons
+    assert reason.endswith("one unique subgraph more (docs/known-issues/first-moe-layer-on-cpu.md)")
+
+
+def test_it_is_accepted_whatever_the_settings_are() -> None:
+    options = {"hf_overrides": {"num_hidden_layers": 4}}
+    cold, warm = cold_record(counters={SAVED: 4}, options=options), warm_record(counters={LOADED: 4}, options=options)
+    assert judge(model_entry(), cold, warm, [moe_finding()]).status is Status.KNOWN_ISSUE
+
+
+def test_a_version_without_it_passes() -> None:
+    verdict = run_of(3, NO_FINDING, vllm="0.28.0")
+    assert (verdict.status, verdict.issues) == (Status.PASSED, [])
+
+
+@pytest.mark.parametrize(
+    ("saved", "findings", "words"),
+    [
+        (5, [moe_finding()], "accounts for 1 artifacts above the limit, not for 2"),
+        (4, [moe_finding(2)], "accounts for 2 artifacts above the limit, not for 1"),
+        (5, [moe_finding(1), moe_finding(2)], "accounts for 3 artifacts above the limit, not for 2"),
+        (4, [moe_finding(0)], "shows, but the run's explanation does not say how many artifacts it accounts for"),
+    ],
+)
+def test_any_other_surplus_fails_and_says_what_is_accounted_for(
+    saved: int, findings: list[Finding], words: str
+) -> None:
+    verdict = run_of(saved, findings)
+    assert verdict.status is Status.FAILED
+    assert verdict.reasons[1].startswith(f"{MOE}: {words}")
+
+
+def test_several_findings_account_for_their_sum() -> None:
+    assert run_of(5, [moe_finding(), moe_finding()]).status is Status.KNOWN_ISSUE
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        moe_finding(kind=FindingKind.UNEXPLAINED),
+        moe_finding(where="vllm/model_executor/layers/fused_moe/layer.py:1122"),
+        moe_finding(where=None),
+        moe_finding(what="7 subgraphs were compiled as 2: a constant is burned into the graph: 1.0 in submod_2"),
+        moe_finding(details=["a constant is burned into the graph: 1.0 in submod_2, 1.5 in submod_4"]),
+    ],
+    ids=["kind", "file", "no file", "cause", "a second cause"],
+)
+def test_a_finding_of_anything_else_is_not_recognized(finding: Finding) -> None:
+    verdict = run_of(4, [finding])
+    assert (verdict.status, verdict.issues, len(verdict.reasons)) == (Status.FAILED, [], 1)
+
+
+def test_it_accepts_no_other_invariant() -> None:
+    cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4, SAVED: 1})
+    verdict = judge(model_entry(), cold, warm, [moe_finding()])
+    assert verdict.status is Status.FAILED
+    assert verdict.reasons == ["warm, nothing is saved: 1 artifact saved (0)"]
+
+
+@pytest.mark.parametrize("place", [{"device": "cuda"}, {"compilation": "shipped"}])
+def test_it_is_not_looked_for_on_another_platform(place: dict[str, str]) -> None:
+    cold, warm = cold_record(counters={SAVED: 4}, **place), warm_record(counters={LOADED: 4}, **place)
+    verdict = judge(model_entry(), cold, warm, [moe_finding()])
+    assert (verdict.status, verdict.issues) == (Status.FAILED, [])
+
+
+def test_without_an_explanation_it_is_not_recognized_and_a_reason_says_so() -> None:
+    verdict = run_of(4, None)
+    assert verdict.status is Status.FAILED
+    assert verdict.reasons[1:] == [f"{MOE}: cannot be recognized, since the run is not explained"]
+    assert run_of(3, None).status is Status.PASSED
+
+
+def test_a_trace_shows_it_too() -> None:
+    cold = cold_record(depth=Depth.TRACE, compiler_work=compiler_work(subgraphs_compiled=9, subgraphs_unique=4))
+    assert judge(model_entry(), cold, None, [moe_finding()]).status is Status.KNOWN_ISSUE
+    assert judge(model_entry(), cold, None, NO_FINDING).status is Status.FAILED
+
+
+def test_what_was_measured_with_it_and_does_not_show_it_is_unexpectedly_fixed() -> None:
+    assert run_of(4, [moe_finding()], **MEASURED_WITH_IT).status is Status.KNOWN_ISSUE
+    verdict = run_of(3, NO_FINDING, **MEASURED_WITH_IT)
+    assert verdict.status is Status.UNEXPECTEDLY_FIXED
+    reason, *counters = verdict.reasons
+    assert reason.startswith(f"{MOE}: no longer shows: cold, only the unique is compiled: 3 artifacts saved")
+    assert reason.endswith("take it out of `shows` of the model's expectation (docs/known-issues/" + MOE + ".md)")
+    assert len(counters) == 2
+
+
+def test_where_the_expectation_does_not_apply_it_is_not_fixed() -> None:
+    assert run_of(3, NO_FINDING, vllm="0.28.0", **MEASURED_WITH_IT).status is Status.PASSED
+
+
+def test_within_the_limit_it_is_not_fixed_as_long_as_it_shows() -> None:
+    verdict = run_of(3, [moe_finding()], expect=[expectation(shows=[MOE])])
+    assert (verdict.status, verdict.issues) == (Status.PASSED, [])
+
+
+@pytest.mark.parametrize(("saved", "status"), [(4, Status.KNOWN_ISSUE), (5, Status.FAILED)])
+def test_an_explanation_of_an_older_coldwarm_is_accepted_with_the_count_that_was_measured(
+    saved: int, status: Status
+) -> None:
+    verdict = run_of(saved, [moe_finding(0)], **MEASURED_WITH_IT)
+    [broken] = [check for check in verdict.checks if check.id == "cold-only-unique"]
+    assert (verdict.status, broken.accepted_by) == (status, MOE if status is Status.KNOWN_ISSUE else None)
+    assert run_of(saved, [moe_finding(0)]).status is Status.FAILED
+
+
+def test_an_issue_of_the_model_comes_first() -> None:
+    verdict = run_of(4, [moe_finding()], known_issue=[known_issue()])
+    assert [issue.id for issue in verdict.issues] == ["one-too-many"]
+    assert verdict.status is Status.KNOWN_ISSUE

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.checks.verdict import Status, Verdict, circumstances_of, judge, unsupported
+from coldwarm.core.checks import InvariantId
+from coldwarm.core.finding import Finding
+from coldwarm.core.model_entry import Expectation, ModelEntry
+from coldwarm.core.record import Failure, LayerKind, Outcome, StartKind, StartRecord
+from tests.support.explanations import moe_finding
+from tests.support.records import (
+    LOADED,
+    MISSES,
+    SAVED,
+    cold_facts,
+    cold_record,
+    compiler_work,
+    expectation,
+    generated_tokens,
+    known_issue,
+    model_entry,
+    unfinished_record,
+    warm_facts,
+    warm_record,
+)
+
+OTHER_TOKENS = [token.model_copy(update={"token_id": 999}) for token in generated_tokens()]
+
+
+def verdict(*, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None, **entry: Any) -> Verdict:
+    """Judge a healthy pair with these counters put over its own."""
+    return judge(model_entry(**entry), cold_record(counters=cold), warm_record(counters=warm), findings=[])
+
+
+def failures(found: Verdict) -> list[str]:
+    return [check.id for check in found.checks if not check.holds]
+
+
+def test_a_healthy_pair_that_meets_its_expectation_passes() -> None:
+    found = verdict(expect=[expectation()])
+    assert found.status is Status.PASSED
+    assert found.reasons == [] and found.notes == []
+    assert len(found.checks) == len(InvariantId) + 6
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "broken"),
+    [
+        (cold_record(counters={LOADED: 1}), warm_record(), InvariantId.COMPILES),
+        (cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4}), InvariantId.ONLY_UNIQUE),
+        (cold_record(), warm_record(counters={SAVED: 3}), InvariantId.SAVES_NOTHING),
+        (cold_record(), warm_record(counters={LOADED: 2}), InvariantId.LOADS_ALL),
+        (cold_record(), warm_record(counters={MISSES: 1}), InvariantId.NO_COMPILER),
+        (cold_record(), warm_record(compiler_work=compiler_work(code_generations=1)), InvariantId.NO_COMPILER),
+        (cold_record(), warm_record(facts=warm_facts(generated=OTHER_TOKENS)), InvariantId.SAME_OUTPUT),
+    ],
+)
+def test_one_broken_invariant_is_the_one_reason_to_fail(
+    cold: StartRecord, warm: StartRecord, broken: InvariantId
+) -> None:
+    found = judge(model_entry(), cold, warm, findings=[])
+    assert found.status is Status.FAILED
+    [check] = [check for check in found.checks if not check.holds]
+    assert check.id == broken
+    assert found.reasons == [check.words]
+
+
+def test_all_reasons_to_fail_are_told() -> None:
+    found = verdict(cold={LOADED: 1}, warm={SAVED: 1, MISSES: 1}, expect=[expectation(cold={SAVED: 2}, warm={})])
+    assert found.status is Status.FAILED
+    assert failures(found) == [
+        InvariantId.COMPILES,
+        InvariantId.SAVES_NOTHING,
+        InvariantId.NO_COMPILER,
+        f"expected:cold:{SAVED}",
+    ]
+    assert len(found.reasons) == 4
+
+
+def test_drift_that_the_invariants_allow_fails_the_expectation() -> None:
+    found = verdict(cold={SAVED: 2}, warm={LOADED: 2}, expect=[expectation()])
+    assert found.status is Status.FAILED
+    assert failures(found) == [f"expected:cold:{SAVED}", f"expected:warm:{LOADED}"]
+
+
+def test_an_expectation_does_not_hide_a_broken_invariant() -> None:
+    counters = {"cold": {SAVED: 4}, "warm": {LOADED: 4}}
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, expect=[expectation(**counters)])
+    assert found.status is Status.FAILED
+    assert failures(found) == [InvariantId.ONLY_UNIQUE]
+
+
+def test_a_known_issue_is_accepted() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue()])
+    assert found.status is Status.KNOWN_ISSUE
+    assert found.reasons == ["one unique subgraph too many (https://example.org/issues/1)"]
+
+
+def test_a_known_issue_that_no_longer_shows_is_unexpectedly_fixed() -> None:
+    found = verdict(known_issue=[known_issue()])
+    assert found.status is Status.UNEXPECTEDLY_FIXED
+    [reason] = found.reasons
+    assert reason.startswith("one-too-many: no longer shows: ")
+    assert reason.endswith("take it out of the catalog (https://example.org/issues/1)")
+
+
+def test_a_known_issue_that_got_worse_fails() -> None:
+    found = verdict(cold={SAVED: 9}, warm={LOADED: 9}, known_issue=[known_issue()])
+    assert found.status is Status.FAILED
+    assert len(found.reasons) == 2
+    assert found.reasons[1] == f"one-too-many: fails in another way than known: cold {SAVED} is 9, known is 4"
+
+
+def test_a_known_issue_of_another_place_excuses_nothing() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(when={"device": "cuda"})])
+    assert found.status is Status.FAILED
+    assert found.issues == []
+
+
+def test_a_known_issue_of_another_place_is_not_fixed() -> None:
+    assert verdict(known_issue=[known_issue(when={"device": "cuda"})]).status is Status.PASSED
+
+
+def test_a_known_issue_does_not_excuse_another_failure() -> None:
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4, SAVED: 1}, known_issue=[known_issue()])
+    assert found.status is Status.FAILED
+    assert found.reasons == ["warm, nothing is saved: 1 artifact saved (0)"]
+
+
+def test_one_fixed_issue_beside_one_that_shows_is_told() -> None:
+    other = known_issue(id="saves-again", breaks="warm-saves-nothing", cold={}, warm={SAVED: 1})
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(), other])
+    assert found.status is Status.UNEXPECTEDLY_FIXED
+    assert [reason.partition(":")[0] for reason in found.reasons] == ["saves-again"]
+
+
+def test_an_issue_whose_counters_were_expected_is_unexpectedly_fixed_too() -> None:
+    expected = expectation(cold={SAVED: 4, LOADED: 0}, warm={SAVED: 0, LOADED: 4})
+    assert verdict(expect=[expected], known_issue=[known_issue()]).status is Status.UNEXPECTEDLY_FIXED
+
+
+PACKAGED = [(model.entry, expected) for model in Catalog.read().models() for expected in model.entry.expect]
+of_the_catalog = pytest.mark.parametrize(
+    ("entry", "expected"),
+    PACKAGED,
+    ids=lambda each: getattr(each, "id", str(each.when) if hasattr(each, "when") else None),
+)
+
+
+def packaged_run(
+    expected: Expectation, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None
+) -> tuple[StartRecord, StartRecord]:
+    """What was measured of a packaged model, with these counters put over it."""
+    versions = {name: (spec or "").removeprefix("~=") for name, spec in expected.when if name in ("torch", "vllm")}
+    records = (
+        cold_record(counters={**expected.cold, **(cold or {})}, device=expected.when.device),
+        warm_record(counters={**expected.warm, **(warm or {})}, device=expected.when.device),
+    )
+    for record in records:
+        assert record.facts is not None
+        record.facts = record.facts.model_copy(
+            update={"versions": versions, "aot_artifact": expected.when.aot_artifact}
+        )
+    return records
+
+
+def packaged_findings(expected: Expectation) -> list[Finding]:
+    """What explains the run of a packaged model that was measured with a known issue of the engine."""
+    return [moe_finding()] if expected.shows else []
+
+
+def issues_of(entry: ModelEntry, expected: Expectation) -> list[str]:
+    """The known issues that every run shows where `expected` applies."""
+    here = circumstances_of(packaged_run(expected)[0])
+    own = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
+    return own + list(expected.shows)
+
+
+def test_some_packaged_models_were_measured_with_known_issues_and_some_without() -> None:
+    assert {bool(issues_of(entry, expected)) for entry, expected in PACKAGED} == {True, False}
+    assert sum(bool(expected.shows) for _, expected in PACKAGED) == 10
+
+
+@of_the_catalog
+def test_what_was_measured_of_a_packaged_model_is_accepted(entry: ModelEntry, expected: Expectation) -> None:
+    issues = issues_of(entry, expected)
+    found = judge(entry, *packaged_run(expected), packaged_findings(expected))
+    assert (found.status, found.notes) == (Status.KNOWN_ISSUE if issues else Status.PASSED, [])
+    assert [issue.id for issue in found.issues] == issues
+
+
+@of_the_catalog
+def test_any_other_count_of_a_packaged_model_is_not(entry: ModelEntry, expected: Expectation) -> None:
+    cold = {name: expected.cold[name] + 1 for name in (SAVED, MISSES)}
+    records = packaged_run(expected, cold, {LOADED: expected.warm[LOADED] + 1})
+    assert judge(entry, *records, packaged_findings(expected)).status is Status.FAILED
+
+
+@of_the_catalog
+def test_a_packaged_model_without_its_known_issues_is_unexpectedly_fixed(
+    entry: ModelEntry, expected: Expectation
+) -> None:
+    assert entry.layer_kinds is not None
+    saved = min(expected.cold[SAVED], len(entry.layer_kinds) + 2)
+    healthy = packaged_run(expected, {SAVED: saved}, {SAVED: 0, LOADED: saved, MISSES: 0})
+    found = judge(entry, *healthy, findings=[])
+    issues = issues_of(entry, expected)
+    assert found.status is (Status.UNEXPECTEDLY_FIXED if issues else Status.PASSED)
+    assert [issue.id for issue in found.issues if not issue.shows] == issues
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
+@pytest.mark.parametrize("kind", list(StartKind))
+def test_a_start_that_did_not_finish_is_an_error(kind: StartKind, outcome: Outcome) -> None:
+    record = unfinished_record(kind, outcome)
+    records = (record, None) if kind is StartKind.COLD else (cold_record(), record)
+    found = judge(model_entry(), *records)
+    assert found.status is Status.ERROR
+    assert found.reasons == [f"the {kind} start {outcome} in phase 'weights': ValueError: no such thing"]
+    assert found.checks == []
+
+
+def test_an_error_without_a_phase() -> None:
+    failure = Failure(what="the process was killed by SIGKILL", signal="SIGKILL")
+    found = judge(model_entry(), unfinished_record(failure=failure), None)
+    assert found.reasons == ["the cold start crashed: the process was killed by SIGKILL"]
+
+
+def test_an_error_that_says_nothing_is_told_by_its_outcome() -> None:
+    found = judge(model_entry(), unfinished_record(outcome=Outcome.TIMED_OUT, failure=None), None)
+    assert found.reasons == ["the cold start timed out: timed out"]
+
+
+def test_a_known_issue_does_not_excuse_a_crash() -> None:
+    found = judge(model_entry(known_issue=[known_issue()]), cold_record(), unfinished_record(StartKind.WARM))
+    assert found.status is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("cold", "warm", "missing"),
+    [(None, None, "cold"), (cold_record(), None, "warm"), (None, warm_record(), "cold")],
+)
+def test_a_start_that_was_not_made_is_an_error(
+    cold: StartRecord | None, warm: StartRecord | None, missing: str
+) -> None:
+    found = judge(model_entry(), cold, warm)
+    assert found.status is Status.ERROR
+    assert found.reasons == [f"the {missing} start was not made"]
+
+
+def test_unsupported_has_its_reason() -> None:
+    found = unsupported("no kernel")
+    assert (found.status, found.reasons) == (Status.UNSUPPORTED, ["no kernel"])
+
+
+def test_what_was_not_expected_anywhere_is_noted() -> None:
+    found = verdict(expect=[expectation(when={"device": "cuda"})])
+    assert found.status is Status.PASSED
+    assert found.notes == [
+        "no expectation for cpu, piecewise, torch 2.13.0+cpu, vllm 0.32.0: judged by the invariants alone"
+    ]
+
+
+def test_kinds_of_layers_that_were_derived_are_noted() -> None:
+    found = verdict(layer_kinds=None, expect=[expectation()])
+    assert found.status is Status.PASSED
+    assert found.notes == [
+        "1 kind of layers, derived from the classes and parameter shapes of its layers: 8 LlamaDecoderLayer"
+    ]
+
+
+def test_several_kinds_that_were_derived_are_noted() -> None:
+    cold = cold_record()
+    assert cold.facts
+    cold.facts.layer_kinds = [
+        LayerKind(layer_class="Dense", layers=1, parameters=6),
+        LayerKind(layer_class="MoE", layers=7, parameters=8),
+    ]
+    found = judge(model_entry(layer_kinds=None, expect=[expectation()]), cold, warm_record())
+    assert found.notes[0].startswith("2 kinds of layers, derived from")
+    assert found.notes[0].endswith(": 1 Dense, 7 MoE")
+
+
+def test_starts_of_different_versions_are_not_of_one_run() -> None:
+    warm = warm_record(facts=warm_facts(versions={"torch": "2.14.0", "vllm": "0.32.0"}))
+    found = judge(model_entry(expect=[expectation()]), cold_record(), warm)
+    assert found.status is Status.ERROR
+    assert found.reasons == ["the two records are not of one run: torch 2.13.0+cpu cold, 2.14.0 warm"]
+
+
+def test_starts_on_different_devices_are_not_of_one_run() -> None:
+    found = judge(model_entry(), cold_record(device="cuda"), warm_record(device="cpu"))
+    assert (found.status, found.reasons) == (
+        Status.ERROR,
+        ["the two records are not of one run: device cuda cold, cpu warm"],
+    )
+
+
+def test_two_cold_starts_are_no_run() -> None:
+    found = judge(model_entry(), cold_record(), cold_record())
+    assert (found.status, found.reasons) == (
+        Status.ERROR,
+        ["the two records are not a cold and a warm start, but cold and cold"],
+    )
+
+
+def test_a_finished_record_without_facts_is_an_error() -> None:
+    assert judge(model_entry(), cold_record(facts=None), warm_record()).status is Status.ERROR
+
+
+def test_a_warm_trace_with_garbled_lines_rules_nothing_out() -> None:
+    found = judge(model_entry(), cold_record(), warm_record(compiler_work=compiler_work(garbled_lines=1)))
+    assert found.status is Status.FAILED
+    assert found.reasons[0].endswith("1 line of it could not be read")
+
+
+def test_circumstances_are_those_of_the_record() -> None:
+    circumstances = circumstances_of(cold_record(device="cuda", compilation="shipped"))
+    assert (circumstances.device, circumstances.compilation) == ("cuda", "shipped")
+    assert circumstances.versions["torch"] == "2.13.0+cpu"
+    assert circumstances_of(unfinished_record()).versions == {}
+
+
+def test_judging_stored_records_again_gives_the_same_verdict() -> None:
+    entry = model_entry(known_issue=[known_issue()], expect=[expectation(cold={SAVED: 4}, warm={})])
+    cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
+    first = judge(entry, cold, warm)
+    stored = (StartRecord.model_validate_json(record.model_dump_json()) for record in (cold, warm))
+    again = judge(ModelEntry.model_validate_json(entry.model_dump_json()), next(stored), next(stored))
+    assert first == again == judge(entry, cold, warm)
+    assert Verdict.model_validate_json(first.model_dump_json()) == first
+
+
+def test_a_warm_start_with_another_kind_of_artifact_is_judged() -> None:
+    # `--warm-env VLLM_USE_MEGA_AOT_ARTIFACT=0`: whether that throws the cache away is what was asked.
+    cold, warm = cold_record(), warm_record()
+    assert cold.facts is not None and warm.facts is not None
+    cold.facts.aot_artifact, warm.facts.aot_artifact = "bundled", "separate"
+    assert judge(model_entry(), cold, warm).status is Status.PASSED
+
+
+def test_a_model_without_layers_is_not_failed_for_what_could_not_be_checked() -> None:
+    facts = cold_facts(layer_kinds=[], counters={SAVED: 6})
+    verdict = judge(model_entry(layer_kinds=None), cold_record(facts=facts), warm_record(counters={LOADED: 6}))
+    assert verdict.status is Status.PASSED
+    [check] = [check for check in verdict.checks if check.id == "cold-only-unique"]
+    assert "not checked, since no layers were found" in check.words
+    assert not check.is_checked
+    assert check.words in verdict.notes

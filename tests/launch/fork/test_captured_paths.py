@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from coldwarm.launch.fork.captured_paths import RememberedPaths
+
+
+@pytest.fixture(autouse=True)
+def few_objects() -> Iterator[None]:
+    """Has `gc.get_objects` return what the test creates, not the 500,000 objects of the test session."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("remembers")
+    monkeypatch.setitem(sys.modules, "remembers", module)
+    return module
+
+
+def test_what_modules_remember_below_the_folder_is_moved(module: ModuleType) -> None:
+    vars(module).update(home="/old/home", file=Path("/old/tmp/x"), itself="/old", beside="/older/x", number=7)
+    remembered = RememberedPaths(Path("/old"))
+    remembered.move(Path("/new"))
+    assert (vars(module)["home"], vars(module)["file"], vars(module)["itself"]) == (
+        "/new/home",
+        Path("/new/tmp/x"),
+        "/new",
+    )
+    assert (vars(module)["beside"], vars(module)["number"]) == ("/older/x", 7)
+
+
+def test_what_starts_share_stays(module: ModuleType) -> None:
+    vars(module).update(headers="/old/tmp/precompiled_headers/locks", tmp="/old/tmp")
+    RememberedPaths(Path("/old"), ["precompiled_headers"]).move(Path("/new"))
+    assert (vars(module)["headers"], vars(module)["tmp"]) == ("/old/tmp/precompiled_headers/locks", "/new/tmp")
+
+
+class Slotted:
+    __slots__ = ("_path", "unset")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+
+class Knob:
+    """Like triton.knobs.env_str: a descriptor, which is asked for its value by the class that it is in."""
+
+    def __init__(self, default: str) -> None:
+        self.default = default
+
+    def __get__(self, instance: object, cls: type) -> str:
+        return self.default
+
+
+@dataclass(frozen=True)
+class Frozen:
+    path: str
+
+
+class Named(NamedTuple):
+    name: str
+    path: str
+
+
+class Mine(dict[str, str]):
+    def __getitem__(self, key: str) -> str:
+        raise AssertionError("no code of the class is to run")
+
+
+def class_with(value: object) -> type:
+    # With a function, as most classes: a dictionary of plain values is not tracked by the garbage collector.
+    return type("WithAttribute", (), {"path": value, "method": lambda self: self.path})
+
+
+def default_argument() -> Callable[[], Any]:
+    def read(path: str = "/old/x") -> str:
+        return path
+
+    return read
+
+
+def keyword_default() -> Callable[[], Any]:
+    def read(*, path: str = "/old/x") -> str:
+        return path
+
+    return read
+
+
+def attribute_of_function() -> Callable[[], Any]:
+    def read() -> object:
+        return vars(read)["path"]
+
+    vars(read)["path"] = "/old/x"
+    return read
+
+
+def closure() -> Callable[[], Any]:
+    path = "/old/x"
+    return lambda: path
+
+
+def cached(maxsize: int | None) -> Callable[[], Any]:
+    """A function that reads its environment once."""
+    values = iter(["/old/x", "/new/x"])
+
+    @functools.lru_cache(maxsize=maxsize)
+    def read() -> str:
+        return next(values)
+
+    read()
+    return read
+
+
+def is_read_once_more(read: Any) -> object:
+    return read()
+
+
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [
+        pytest.param(lambda: SimpleNamespace(path="/old/x"), lambda o: o.path, id="instance"),
+        pytest.param(lambda: Slotted("/old/x"), lambda o: o._path, id="slots"),
+        pytest.param(lambda: Frozen("/old/x"), lambda o: o.path, id="frozen dataclass"),
+        pytest.param(lambda: class_with("/old/x"), lambda o: o.path, id="class attribute"),
+        pytest.param(lambda: class_with(Knob("/old/x")), lambda o: o.path, id="descriptor"),
+        pytest.param(lambda: class_with({"a": "/old/x"}), lambda o: o.path["a"], id="dict of a class"),
+        pytest.param(lambda: {"a": "/old/x"}, lambda o: o["a"], id="dict"),
+        pytest.param(lambda: {"a": {"b": ["/old/x", object()]}}, lambda o: o["a"]["b"][0], id="nested"),
+        pytest.param(lambda: OrderedDict(a="/old/x"), lambda o: o["a"], id="OrderedDict"),
+        pytest.param(lambda: Mine(a="/old/x"), lambda o: dict.__getitem__(o, "a"), id="dict with code of its own"),
+        pytest.param(lambda: ["/old/x"], lambda o: o[0], id="list"),
+        pytest.param(lambda: {"/old/x"}, lambda o: next(iter(o)), id="set"),
+        pytest.param(lambda: ("/old/x", 1), lambda o: o[0], id="tuple"),
+        pytest.param(lambda: (object(), ("/old/x",)), lambda o: o[1][0], id="tuple with objects"),
+        pytest.param(lambda: Named("a", "/old/x"), lambda o: o.path, id="named tuple"),
+        pytest.param(lambda: frozenset({"/old/x"}), lambda o: next(iter(o)), id="frozenset"),
+        pytest.param(lambda: [Path("/old/x")], lambda o: str(o[0]), id="Path in a list"),
+        pytest.param(default_argument, is_read_once_more, id="default argument"),
+        pytest.param(keyword_default, is_read_once_more, id="default of a keyword"),
+        pytest.param(attribute_of_function, is_read_once_more, id="attribute of a function"),
+        pytest.param(closure, is_read_once_more, id="closure"),
+        pytest.param(lambda: cached(None), is_read_once_more, id="cache"),
+        pytest.param(lambda: cached(1), is_read_once_more, id="lru_cache"),
+    ],
+)
+def test_whatever_holds_a_path_is_moved(
+    module: ModuleType, held: Callable[[], object], read: Callable[[Any], object]
+) -> None:
+    vars(module)["held"] = held()
+    remembered = RememberedPaths(Path("/old"))
+    assert remembered.places
+    remembered.move(Path("/new"))
+    assert read(vars(module)["held"]) == "/new/x"
+
+
+def test_instances_see_a_class_attribute_that_was_moved_although_they_have_read_it(module: ModuleType) -> None:
+    cls: Any = class_with("/old/x")
+    instance = vars(module)["held"] = cls()
+    assert instance.method() == "/old/x"
+    RememberedPaths(Path("/old")).move(Path("/new"))
+    assert instance.method() == "/new/x"
+
+
+def test_all_are_moved_to_a_folder_with_a_longer_name(module: ModuleType) -> None:
+    vars(module)["held"] = held = [["/old/x"] for _ in range(10)]
+    RememberedPaths(Path("/old")).move(Path("/somewhere/else"))
+    assert held == [["/somewhere/else/x"]] * 10
+
+
+def test_a_path_that_others_hold_too_is_replaced_and_not_changed(module: ModuleType) -> None:
+    path = Path("/old/x")
+    vars(module)["held"] = [Path("/old/x")]
+    RememberedPaths(Path("/old")).move(Path("/new"))
+    assert str(path) == "/old/x"
+    assert vars(module)["held"] == [Path("/new/x")]
+
+
+def test_it_can_be_moved_twice_from_where_it_was_found(module: ModuleType) -> None:
+    vars(module)["held"] = held = {"a": "/old/x"}
+    remembered = RememberedPaths(Path("/old"))
+    assert all(holder is not remembered for holder, _ in remembered.places)
+    remembered.move(Path("/old"))
+    assert held == {"a": "/old/x"}
+    remembered.move(Path("/new"))
+    assert held == {"a": "/new/x"}

@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from coldwarm.core.case import Changes
+from coldwarm.core.depth import Depth
+from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.record import Outcome, StartRecord
+from coldwarm.engines.base import load_installation
+from coldwarm.launch.caches import Caches
+from coldwarm.launch.environment import environment_of_start
+from coldwarm.launch.fork import client as fork_servers
+from coldwarm.launch.fork.client import ForkedProcess, ForkServers
+from coldwarm.launch.process_tree import StoppedError
+from coldwarm.launch.spawn import WorkerOrder, WorkerProcess
+from coldwarm.launch.start import Starter
+from tests.support.commands import ROOT
+from tests.support.processes import is_gone
+from tests.support.records import tiny_config
+from tests.support.runs import case_of
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[ForkServers]:
+    servers = ForkServers(tmp_path / "servers", tmp_path, time_limit=30)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def starter(tmp_path: Path, servers: ForkServers) -> Callable[..., Starter]:
+    def starter(name: str = "a", behaves: str = "healthy", changes: Changes | None = None) -> Starter:
+        case = case_of(engine="fake", config=tiny_config(behaves=behaves), warm_changes=changes or Changes())
+        return Starter(case, tmp_path / "scratch" / name, tmp_path / name, time_limit=20, isolation=servers)
+
+    (tmp_path / "scratch").mkdir()
+    return starter
+
+
+def server_pids() -> list[int]:
+    return [each.pid for each in psutil.Process().children() if "coldwarm.launch.fork.server" in each.cmdline()]
+
+
+def made_by(record: StartRecord) -> tuple[Outcome, IsolationKind]:
+    return record.outcome, record.isolation
+
+
+def test_one_import_serves_many_starts_each_with_caches_of_its_own(
+    starter: Callable[..., Starter], tmp_path: Path
+) -> None:
+    phases: list[str] = []
+    first, second = starter("a"), starter("b")
+    records = [first.cold(phases.append), first.warm(), second.cold()]
+    assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
+    assert phases[0] == "import, once for all starts"
+    assert len(server_pids()) == 1
+    assert [record.caches_as_left for record in records] == [True] * 3
+    for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
+        [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
+        [_, parents, own, remembered] = told.split()
+        assert parents.startswith(f"from:{tmp_path / 'servers'}")
+        assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
+        assert remembered == str(tmp_path / "scratch" / name / "caches" / "tmp")
+
+
+def test_a_warm_start_with_another_environment_is_forked_from_another_parent(
+    starter: Callable[..., Starter],
+) -> None:
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    assert made_by(starts.cold()) == made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert len(server_pids()) == 2
+
+
+def test_a_start_that_raises_or_is_killed_ends_alone(starter: Callable[..., Starter]) -> None:
+    raised, killed, healthy = (starter(name, name).cold() for name in ("raises", "is killed", "healthy"))
+    assert raised.failure is not None and raised.failure.what == "ValueError: no such weights"
+    assert killed.failure is not None and killed.failure.signal == "SIGKILL"
+    assert made_by(healthy) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert len(server_pids()) == 1
+
+
+def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
+    phases: list[str] = []
+    record = starter().cold(phases.append)
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert phases[1] == "nothing can be forked, so that each start is a new process: ImportError: no such library"
+    assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
+
+
+def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "grpc_poller")
+    phases: list[str] = []
+    record = starter().cold(phases.append)
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert "importing the engine left native threads running: grpc_poller (thread " in phases[1]
+
+
+@pytest.mark.parametrize("name", ["jemalloc_bg_thd", "cuda00001800007"])
+def test_native_threads_of_an_allocator_and_of_cudas_driver_do_no_harm(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", name)
+    assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
+def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NATIVE_THREAD", "pool")
+    assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
+@pytest.mark.usefixtures("no_bytecode")
+def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Callable[..., Starter]) -> None:
+    starts = starter()
+    for record in (starts.cold(), starts.warm()):
+        assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
+        assert record.missing_bytecode is not None
+        # At least the engine, which the server alone imports.
+        assert str(ROOT) in record.missing_bytecode.roots
+        assert record.missing_bytecode.modules_again == record.missing_bytecode.modules
+
+
+def test_what_a_start_writes_to_its_servers_caches_is_recorded_of_it_and_of_those_that_follow(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "triton/kernel")
+    before, writes, after = starter("a").cold(), starter("b", "keeps to its parents caches").cold(), starter("c").cold()
+    assert [made_by(each) for each in (before, writes, after)] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
+    assert [each.shared_caches_changed for each in (before, writes, after)] == [
+        [],
+        ["triton/kernel"],
+        ["triton/kernel"],
+    ]
+
+
+def test_what_the_engine_has_starts_share_is_not(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "shared/header")
+    record = starter(behaves="keeps to its parents caches").cold()
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert record.shared_caches_changed == []
+    assert record.outside.written == []
+
+
+def test_a_new_process_has_no_part_in_what_forked_ones_share(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FILE", "triton/kernel")
+    starts = starter(behaves="keeps to its parents caches")
+    assert starts.cold().shared_caches_changed == ["triton/kernel"]
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    warm = starts.warm()
+    assert (warm.isolation, warm.shared_caches_changed) == (IsolationKind.SPAWN, [])
+
+
+def test_a_cache_variable_of_the_users_is_replaced_in_a_forked_start(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
+    starts = starter(behaves="tells its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
+    cold, warm = starts.cold(), starts.warm()
+    assert made_by(cold) == made_by(warm) == (Outcome.FINISHED, IsolationKind.FORK)
+    caches = tmp_path / "scratch" / "a" / "caches"
+    told = {kind: (tmp_path / "a" / f"{kind}.log").read_text() for kind in ("cold", "warm")}
+    assert f"HELION_CACHE_DIR={caches}/helion" in told["cold"]
+    assert f"QUACK_CACHE_DIR={caches}/quack" in told["warm"]
+    assert "QUACK_CACHE_DIR" not in told["cold"]
+    # A module may look whether the variable is there while it is imported.
+    assert len(server_pids()) == 2
+
+
+def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) -> None:
+    starts = starter()
+    starts.cold()
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    assert made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.SPAWN)
+
+
+def test_a_start_ends_with_its_process_whatever_that_forked_and_the_server_takes_it_along(
+    starter: Callable[..., Starter], servers: ForkServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_SLEEPER", str(tmp_path / "sleeper"))
+    record = starter(behaves="leaves a fork behind").cold()
+    assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
+    assert record.seconds < 10
+    left = int((tmp_path / "sleeper").read_text())
+    servers.close()
+    assert is_gone(left)
+
+
+def test_after_the_end_nothing_is_left_and_nothing_begins(
+    starter: Callable[..., Starter], servers: ForkServers
+) -> None:
+    starts = starter()
+    starts.cold()
+    servers.close()
+    assert server_pids() == []
+    with pytest.raises(StoppedError):
+        starts.warm()
+
+
+def order_of(folder: Path, request: Path) -> WorkerOrder:
+    """An order for a worker of the engine ``fake``, whose progress goes nowhere."""
+    caches = Caches.fresh(folder / "caches")
+    (folder / "trace").mkdir()
+    installation = load_installation("fake")
+    environment = environment_of_start(
+        caches,
+        folder / "trace",
+        compilation="piecewise",
+        token="a token",
+        engine_defaults=installation.environment(Depth.FULL, None),
+        user=os.environ,
+    )
+    return WorkerOrder("fake", Depth.FULL, request, environment, events=os.open(os.devnull, os.O_WRONLY), folder=folder)
+
+
+@pytest.fixture
+def forked(servers: ForkServers, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A forked process that exits with status 1, since its request is not one."""
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    yield worker
+    worker.wait()
+
+
+def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: WorkerProcess) -> None:
+    process = psutil.Process(forked.pid)
+    while forked.poll() is None:
+        os.sched_yield()
+    # Its server has more to do after it has told the status: it stays as it is, however long one looks.
+    for _ in range(100):
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert forked.poll() == 1
+    assert forked.wait() == 1
+    process.wait(timeout=10)
+    assert not psutil.pid_exists(forked.pid)
+
+
+def test_of_the_servers_without_a_start_only_the_last_used_stay(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 1)
+    first, second = (starter(name, changes=Changes(environment={"VLLM_FAKE_X": name})) for name in "ab")
+    records = [first.cold()]
+    [of_cold_starts] = server_pids()
+    records += [first.warm(), second.cold()]
+    before = server_pids()
+    assert len(before) == 2
+    # Begins a third server; the one of the first warm start was not used for longest.
+    records.append(second.warm())
+    after = server_pids()
+    assert len(after) == 2 and set(before) & set(after) == {of_cold_starts}
+    records += [second.cold(), first.warm()]
+    assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 6
+    assert set(server_pids()) & set(before) == {of_cold_starts}
+    assert (tmp_path / "fork-server-3.log").exists() and not (tmp_path / "fork-server-4.log").exists()
+
+
+def test_a_server_that_a_start_was_prepared_for_stays_until_that_has_ended(
+    servers: ForkServers, starter: Callable[..., Starter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_servers, "_MOST_IDLE", 0)
+    (tmp_path / "request.json").write_text("no request")
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    servers.prepare(order, lambda _: None)
+    [prepared] = server_pids()
+    monkeypatch.setenv("VLLM_FAKE_X", "another environment")
+    starter("a").cold()
+    assert prepared in server_pids()
+    with (tmp_path / "log").open("wb") as output:
+        worker, how = servers.begin(order, output.fileno())
+    os.close(order.events)
+    assert how is IsolationKind.FORK
+    monkeypatch.setenv("VLLM_FAKE_X", "a third")
+    starter("b").cold()
+    assert prepared in server_pids()
+    assert (worker.wait(), worker.wait()) == (1, 1)
+    monkeypatch.setenv("VLLM_FAKE_X", "a fourth")
+    starter("c").cold()
+    assert prepared not in server_pids()
+
+
+def test_a_child_that_cannot_read_its_order_ends_in_its_own_log(
+    servers: ForkServers, forked: WorkerProcess, tmp_path: Path
+) -> None:
+    [server] = servers._servers.values()
+    status, theirs = socket.socketpair()
+    with status, theirs, (tmp_path / "broken.log").open("wb") as output:
+        socket.send_fds(server._control, [b"not JSON"], [output.fileno(), output.fileno(), theirs.fileno()])
+        theirs.close()
+        broken = ForkedProcess(status.detach())
+    assert broken.wait() == 1
+    assert "JSONDecodeError" in (tmp_path / "broken.log").read_text()
+
+
+def test_a_server_that_cannot_be_started_leaves_no_descriptor_open(
+    servers: ForkServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process can be started")
+
+    order = order_of(tmp_path / "order", tmp_path / "request.json")
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BlockingIOError):
+        servers.prepare(order, lambda _: None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(order.events)
+
+
+def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
+    servers: ForkServers, forked: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert forked.wait() == 1
+    [server] = servers._servers.values()
+    [pid] = server_pids()
+    psutil.Process(pid).kill()
+    os.waitpid(pid, 0)
+    # Of a group of its own, with a child.
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as innocent:
+        while not psutil.Process(innocent.pid).children():
+            os.sched_yield()
+        [child] = psutil.Process(innocent.pid).children()
+        # As if the server's pid had been given to it.
+        assert server._process is not None
+        server._process.returncode = -9
+        monkeypatch.setattr(server._process, "pid", innocent.pid)
+        monkeypatch.setattr(server._identity, "_pid", innocent.pid)
+        servers.close()
+        assert innocent.poll() is None
+        assert not is_gone(child.pid)
+        os.killpg(innocent.pid, 9)
+
+
+@pytest.mark.parametrize(("told", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])
+def test_what_a_server_wrote_before_its_end_tells_of_the_process(told: bytes, pid: int, ended: int) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, told)
+    os.close(write_end)
+    process = ForkedProcess(read_end)
+    assert (process.pid, process.poll(), process.wait()) == (pid, ended, ended)
+
+
+def test_a_process_runs_until_its_end_is_told() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"12\n")
+    process = ForkedProcess(read_end)
+    assert process.poll() is None
+    os.write(write_end, b"-15\n")
+    os.close(write_end)
+    assert process.wait() == process.poll() == -15

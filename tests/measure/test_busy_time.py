@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coldwarm.measure.busy_time import _STAGES, Busy, BusyTime, Stage
+from coldwarm.trace.kinds import GraphDump
+from coldwarm.trace.reader import TraceFile, read_trace
+from tests.support.traces import span_edge, span_event, trace_text
+
+Edge = tuple[str, str, float]
+
+DYNAMO, BACKEND, AOT, CODE = "dynamo", "vllm_backend", "create_aot_dispatcher_function", "compile_fx_inner"
+NATIVE, LOAD = "compile_file", "CompiledArtifact.load"
+RANK_0, RANK_1 = TraceFile(Path("rank_0.log"), 0), TraceFile(Path("rank_1.log"), 1)
+
+
+def busy(*edges: Edge) -> list[Busy]:
+    """Follow the edges of spans of one file, each a name, ``B`` or ``E``, and when."""
+    time = BusyTime()
+    follow(time, RANK_0, edges)
+    return time.stretches()
+
+
+def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge]) -> None:
+    time.begin(file)
+    for edge in edges:
+        time.take(span_edge(*edge))
+
+
+def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, float]]:
+    """Follow the edges of spans that are each in a frame, or in none; return the frame of each stretch and its time."""
+    time = BusyTime()
+    time.begin(RANK_0)
+    for name, edge, when, frame in edges:
+        record = span_edge(name, edge, when)
+        compile_id = (None, None) if frame is None else (frame, 0)
+        time.take(replace(record, place=replace(record.place, compile_id=compile_id)))
+    return [(each.frame[0], each.end - each.begin) for each in time.stretches()]
+
+
+def seconds_of(stretches: list[Busy], stage: Stage) -> float:
+    return sum(stretch.end - stretch.begin for stretch in stretches if stretch.stage is stage)
+
+
+def test_without_spans_nothing_was_busy() -> None:
+    assert BusyTime().stretches() == []
+    assert busy() == []
+
+
+def test_a_span_is_busy_from_its_begin_to_its_end() -> None:
+    assert busy((DYNAMO, "B", 1.0), (DYNAMO, "E", 3.5)) == [Busy(1.0, 3.5, Stage.DYNAMO)]
+
+
+def test_a_span_of_another_name_is_not_busy() -> None:
+    assert busy(("pass.remove_noop", "B", 1.0), ("pass.remove_noop", "E", 2.0)) == []
+
+
+def test_other_records_are_not_busy() -> None:
+    time = BusyTime()
+    time.begin(RANK_0)
+    time.take(GraphDump(span_edge("a", "B", 0).place, "dynamo", ""))
+    assert time.stretches() == []
+
+
+def test_the_inner_stage_has_the_time_and_the_outer_one_the_rest() -> None:
+    stretches = busy(
+        (DYNAMO, "B", 0.0),
+        (BACKEND, "B", 1.0),
+        (AOT, "B", 2.0),
+        (CODE, "B", 3.0),
+        (NATIVE, "B", 4.0),
+        (NATIVE, "E", 6.0),
+        (CODE, "E", 7.0),
+        (AOT, "E", 8.0),
+        (BACKEND, "E", 9.0),
+        (DYNAMO, "E", 10.0),
+    )
+    assert stretches == [
+        Busy(0.0, 1.0, Stage.DYNAMO),
+        Busy(1.0, 2.0, Stage.ENGINE),
+        Busy(2.0, 3.0, Stage.AOT),
+        Busy(3.0, 4.0, Stage.CODE),
+        Busy(4.0, 6.0, Stage.NATIVE),
+        Busy(6.0, 7.0, Stage.CODE),
+        Busy(7.0, 8.0, Stage.AOT),
+        Busy(8.0, 9.0, Stage.ENGINE),
+        Busy(9.0, 10.0, Stage.DYNAMO),
+    ]
+
+
+@pytest.mark.parametrize("first", Stage)
+@pytest.mark.parametrize("second", Stage)
+def test_of_two_open_stages_the_one_that_is_named_first_has_the_time(first: Stage, second: Stage) -> None:
+    name = {stage: name for name, stage in _STAGES.items()}
+    stretches = busy(
+        (name[first], "B", 0.0), (name[second], "B", 1.0), (name[first], "E", 2.0), (name[second], "E", 3.0)
+    )
+    order = list(Stage)
+    top = min(first, second, key=order.index)
+    assert next(stretch.stage for stretch in stretches if stretch.begin <= 1.0 < stretch.end) is top
+    assert sum(stretch.end - stretch.begin for stretch in stretches) == 3.0
+
+
+def test_every_stage_has_spans() -> None:
+    assert set(_STAGES.values()) == set(Stage)
+
+
+def test_spans_of_one_stage_that_overlap_are_busy_once() -> None:
+    stretches = busy(
+        (NATIVE, "B", 0.0), ("async_compile.wait", "B", 1.0), (NATIVE, "E", 2.0), ("async_compile.wait", "E", 3.0)
+    )
+    assert stretches == [Busy(0.0, 3.0, Stage.NATIVE)]
+
+
+def test_a_stage_nested_in_itself_is_one_stretch() -> None:
+    assert busy((AOT, "B", 0.0), (AOT, "B", 1.0), (AOT, "E", 2.0), (AOT, "E", 4.0)) == [Busy(0.0, 4.0, Stage.AOT)]
+
+
+def test_a_gap_is_not_busy() -> None:
+    assert busy((LOAD, "B", 0.0), (LOAD, "E", 1.0), (LOAD, "B", 5.0), (LOAD, "E", 6.0)) == [
+        Busy(0.0, 1.0, Stage.LOAD),
+        Busy(5.0, 6.0, Stage.LOAD),
+    ]
+
+
+def test_an_end_without_a_begin_is_passed_over() -> None:
+    assert busy((AOT, "E", 0.5), (DYNAMO, "B", 1.0), (AOT, "E", 2.0), (DYNAMO, "E", 3.0)) == [
+        Busy(1.0, 3.0, Stage.DYNAMO)
+    ]
+
+
+def test_a_span_that_never_ends_is_not_busy() -> None:
+    assert busy((DYNAMO, "B", 1.0)) == []
+    assert busy((NATIVE, "B", 0.0), (NATIVE, "E", 1.0), (DYNAMO, "B", 2.0)) == [Busy(0.0, 1.0, Stage.NATIVE)]
+
+
+def test_other_ranks_are_not_followed() -> None:
+    time = BusyTime()
+    follow(time, RANK_0, [(DYNAMO, "B", 0.0), (DYNAMO, "E", 1.0)])
+    follow(time, RANK_1, [(DYNAMO, "B", 0.5), (DYNAMO, "E", 9.0)])
+    assert time.stretches() == [Busy(0.0, 1.0, Stage.DYNAMO)]
+
+
+def test_a_span_does_not_go_on_in_the_next_file() -> None:
+    time = BusyTime()
+    follow(time, RANK_0, [(AOT, "B", 0.0)])
+    follow(time, RANK_1, [(AOT, "E", 1.0), (DYNAMO, "B", 2.0), (DYNAMO, "E", 3.0)])
+    assert time.stretches() == []
+
+
+def test_two_processes_that_work_at_the_same_time_do_not_overlap() -> None:
+    time = BusyTime()
+    follow(time, RANK_0, [(DYNAMO, "B", 0.0), (DYNAMO, "E", 4.0)])
+    follow(time, TraceFile(Path("dedicated_log_torch_trace_x.log"), 0), [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)])
+    assert time.stretches() == [Busy(0.0, 4.0, Stage.DYNAMO)]
+
+
+def test_a_span_that_is_logged_afterwards_overlaps_nothing() -> None:
+    # `dynamo_timed` is not the only writer: warm starts have spans that begin before the record above them.
+    stretches = busy(
+        (DYNAMO, "B", 0.0), (AOT, "B", 1.0), (AOT, "E", 3.0), (LOAD, "B", 2.0), (LOAD, "E", 4.0), (DYNAMO, "E", 5.0)
+    )
+    assert_apart(stretches)
+    assert sum(stretch.end - stretch.begin for stretch in stretches) == 5.0
+
+
+def test_the_spans_of_a_trace_are_followed(tmp_path: Path) -> None:
+    for rank, begin in ((0, 1795435200.0), (1, 1795435300.0)):
+        text = trace_text(
+            span_event("dynamo", "B", begin),
+            span_event("unknown", "B", begin + 1),
+            ({"str": ["a", 0]}, None),
+            span_event("dynamo", "E", begin + 2.25),
+        )
+        (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text)
+    time = BusyTime()
+    read_trace(tmp_path, time)
+    assert time.stretches() == [Busy(1795435200.0, 1795435202.25, Stage.DYNAMO)]
+
+
+def assert_apart(stretches: list[Busy]) -> None:
+    """Assert that stretches are in the order of time and do not overlap."""
+    assert all(stretch.begin <= stretch.end for stretch in stretches)
+    assert all(before.end <= after.begin for before, after in pairwise(stretches))
+
+
+names = st.sampled_from([*_STAGES, "pass.remove_noop"])
+spans = st.lists(st.tuples(names, st.integers(0, 30), st.integers(0, 30)), max_size=12)
+
+
+@given(spans)
+def test_each_moment_is_of_the_first_stage_that_is_open_then(spans: list[tuple[str, int, int]]) -> None:
+    whole = [(name, min(one, other), max(one, other)) for name, one, other in spans]
+    # At the same moment, begins before ends: none of them is left unmatched.
+    edges = [(begin, 0, name, "B") for name, begin, _ in whole] + [(end, 1, name, "E") for name, _, end in whole]
+    stretches = busy(*((name, edge, float(at)) for at, _, name, edge in sorted(edges)))
+    assert_apart(stretches)
+    for moment in (n + 0.5 for n in range(30)):
+        open_ = [_STAGES[name] for name, begin, end in whole if begin < moment < end and name in _STAGES]
+        top = [stretch.stage for stretch in stretches if stretch.begin < moment < stretch.end]
+        assert top == [stage for stage in Stage if stage in open_][:1]
+
+
+@given(st.lists(st.tuples(names, st.sampled_from("BE"), st.integers(0, 30)), max_size=30))
+def test_any_edges_in_any_order_of_time_make_stretches_apart(edges: list[tuple[str, str, int]]) -> None:
+    stretches = busy(*((name, edge, float(at)) for name, edge, at in edges))
+    assert_apart(stretches)
+    times = [at for _, _, at in edges] or [0]
+    assert sum(seconds_of(stretches, stage) for stage in Stage) <= max(times) - min(times)
+
+
+# Frames
+
+
+def test_a_stretch_is_of_the_frame_whose_spans_are_open() -> None:
+    assert frames((DYNAMO, "B", 0, 1), (AOT, "B", 1, 1), (AOT, "E", 3, 1), (DYNAMO, "E", 4, 1)) == [
+        (1, 1),
+        (1, 2),
+        (1, 1),
+    ]
+
+
+def test_a_nested_frame_has_its_own_time_and_the_outer_one_the_rest() -> None:
+    assert frames((BACKEND, "B", 0, None), (DYNAMO, "B", 1, 7), (DYNAMO, "E", 3, 7), (BACKEND, "E", 6, None)) == [
+        (None, 1),
+        (7, 2),
+        (None, 3),
+    ]
+
+
+def test_the_innermost_of_two_frames_has_the_time() -> None:
+    assert frames((DYNAMO, "B", 0, 1), (DYNAMO, "B", 1, 2), (DYNAMO, "E", 3, 2), (DYNAMO, "E", 6, 1)) == [
+        (1, 1),
+        (2, 2),
+        (1, 3),
+    ]
+
+
+def test_a_span_without_a_frame_is_of_the_frame_around_it() -> None:
+    assert frames((CODE, "B", 0, 1), (NATIVE, "B", 1, None), (NATIVE, "E", 3, None), (CODE, "E", 4, 1)) == [
+        (1, 1),
+        (1, 2),
+        (1, 1),
+    ]
+
+
+def test_a_file_that_ends_within_a_frame_leaves_the_next_file_without_it() -> None:
+    time = BusyTime()
+    time.begin(RANK_0)
+    edge = span_edge(DYNAMO, "B", 0.0)
+    time.take(replace(edge, place=replace(edge.place, compile_id=(1, 0))))
+    time.begin(RANK_1)
+    assert time.stretches() == []
+    assert time.file == "rank_0.log"

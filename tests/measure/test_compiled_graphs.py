@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from coldwarm.graphs.graph import Value
+from coldwarm.measure.compiled_graphs import layers_of
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("l_self_modules_layers_modules_3_modules_mlp_parameters_weight_", ["modules_layers_modules_3"]),
+        ("L_self_modules_layers_modules_12_modules_o_proj_cpu_linear_closure_1", ["modules_layers_modules_12"]),
+        (
+            "l_self_modules_cross_decoder_modules_decoder_layers_modules_2_modules_experts_modules_5_parameters_w_",
+            ["modules_cross_decoder_modules_decoder_layers_modules_2"],
+        ),
+        # A rotary embedding is one buffer for all layers, and is named by the first.
+        ("l_self_modules_layers_modules_0_modules_rotary_emb_buffers_cos_sin_cache_", []),
+        ("l_self_modules_norm_parameters_weight_", []),
+        ("hidden_states_3", []),
+    ],
+)
+def test_the_layer_of_a_parameter(name: str, layers: list[str]) -> None:
+    assert layers_of([Value(name, "bf16[8, 8]")]) == layers
+
+
+def test_each_layer_is_named_once_in_the_order_of_the_inputs() -> None:
+    names = [f"l_self_modules_layers_modules_{n}_modules_{m}_parameters_w_" for n, m in ((1, "a"), (1, "b"), (2, "a"))]
+    assert layers_of([Value(name, "") for name in names]) == ["modules_layers_modules_1", "modules_layers_modules_2"]

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.core.errors import UsageError
+from coldwarm.diagnose.explanation import Explanation
+from coldwarm.store import suite_folder as store_module
+from coldwarm.store.suite_folder import Store, StoredRun, never_started, read_runs
+from coldwarm.suite.judging import judge_again
+from coldwarm.suite.result import RunResult
+from tests.support.explanations import finding
+from tests.support.records import cold_record, unfinished_record, warm_record
+from tests.support.runs import case_of, passed
+
+
+def keep(store: Store, result: RunResult) -> None:
+    store.keep_case(result.case)
+    for record in (result.cold, result.warm):
+        if record is not None:
+            store.keep_start(result.case, record)
+    if result.explanation is not None:
+        store.keep_explanation(result.case, result.explanation)
+    store.keep_verdict(result.case, result.verdict)
+
+
+def run_of(store: Path, model: str, **records: object) -> StoredRun:
+    """Return the run of `model` as it should be read back, without what is not given."""
+    values = {"cold": None, "warm": None, "explanation": None, **records}
+    return StoredRun.model_validate({"folder": store / model, "case": passed(model).case, **values})
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    store = Store.create(tmp_path / "suite", ["b", "a"])
+    keep(store, passed("a"))
+    keep(store, passed("b"))
+    return store.folder
+
+
+def test_create_makes_folders_above_and_says_what_is_planned(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "deep" / "suite", ["b", "a"])
+    assert json.loads((store.folder / "suite.json").read_text())["models"] == ["b", "a"]
+
+
+def test_create_takes_an_empty_folder_that_exists(tmp_path: Path) -> None:
+    assert Store.create(tmp_path, ["a"]).folder == tmp_path
+
+
+def test_create_refuses_a_folder_with_a_suite_and_leaves_it_alone(suite: Path) -> None:
+    before = (suite / "suite.json").read_bytes()
+    with pytest.raises(UsageError, match=r"suite\.json is there already; --output"):
+        Store.create(suite, ["c"])
+    assert (suite / "suite.json").read_bytes() == before
+
+
+def test_create_refuses_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file"):
+        Store.create(tmp_path / "file", [])
+    with pytest.raises(UsageError, match="cannot write to"):
+        Store.create(tmp_path / "file" / "below", [])
+
+
+def test_default_folders_are_unique_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [Store.create(None, []).folder for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert {folder.parent for folder in folders} == {store_module.DEFAULT_PARENT}
+
+
+def test_runs_are_read_back_as_they_were_in_the_order_of_the_suite(suite: Path) -> None:
+    runs = read_runs(suite)
+    assert runs == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
+
+
+def test_one_run_is_read_alone(suite: Path) -> None:
+    [run] = read_runs(suite / "a")
+    assert run.case.model_id == "a"
+
+
+def test_a_model_that_was_not_started_yet_has_no_run(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["a", "b"])
+    keep(store, passed("a"))
+    assert [run.case.model_id for run in read_runs(store.folder)] == ["a"]
+
+
+def test_a_run_that_was_stopped_has_the_starts_it_made(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["a"])
+    store.keep_case(passed("a").case)
+    assert read_runs(store.folder) == [run_of(store.folder, "a")]
+    store.keep_start(passed("a").case, unfinished_record())
+    assert read_runs(store.folder) == [run_of(store.folder, "a", cold=unfinished_record())]
+
+
+@pytest.mark.parametrize("name", ["suite.json", "a/case.json", "a/cold.json", "b/warm.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"kind": "hot"}'])
+def test_a_damaged_record_is_named(suite: Path, name: str, content: bytes) -> None:
+    (suite / name).write_bytes(content)
+    with pytest.raises(UsageError, match=name):
+        read_runs(suite)
+
+
+@settings(max_examples=50, deadline=None)
+@given(content=st.binary(max_size=200))
+def test_whatever_a_record_holds_is_no_crash(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "wild"
+    folder.mkdir(exist_ok=True)
+    (folder / "case.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"case\.json"):
+        read_runs(folder)
+
+
+def test_a_record_that_is_a_folder_is_named(suite: Path) -> None:
+    (suite / "a" / "cold.json").unlink()
+    (suite / "a" / "cold.json").mkdir()
+    with pytest.raises(UsageError, match=r"cold\.json"):
+        read_runs(suite)
+
+
+def test_a_record_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+    path = suite / "a" / "cold.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 999}))
+    with pytest.raises(UsageError, match=r"a/cold\.json"):
+        read_runs(suite)
+
+
+def test_a_folder_without_a_suite_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="neither a suite"):
+            read_runs(folder)
+
+
+def test_a_half_written_record_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.create(tmp_path / "suite", ["a"])
+    case = passed("a").case
+    store.keep_case(case)
+    store.keep_start(case, cold_record(seconds=1.0))
+
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        store.keep_start(case, cold_record(seconds=2.0))
+    assert read_runs(store.folder)[0].cold == cold_record(seconds=1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(), name=st.text())
+def test_any_text_survives(text: str, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = Store(tmp_path_factory.getbasetemp() / "texts")
+    record = cold_record(environment={f"VLLM_{name}": text})
+    case = case_of(argument=text)
+    store.keep_case(case)
+    store.keep_start(case, record)
+    [run] = read_runs(store.folder_of(case))
+    assert (run.case, run.cold) == (case, record)
+
+
+def test_an_environment_that_is_no_utf8_can_be_kept(tmp_path: Path) -> None:
+    # What os.environ makes of CFLAGS=$'\xff'.
+    store = Store.create(tmp_path / "suite", ["tiny"])
+    store.keep_case(case_of())
+    store.keep_start(case_of(), cold_record(environment={"CFLAGS": "\udcff"}))
+    assert read_runs(store.folder)[0].cold is not None
+
+
+def test_models_that_a_suite_never_came_to_are_told(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "suite", ["tiny", "later"])
+    store.keep_case(case_of())
+    assert never_started(store.folder) == ["later"]
+    assert never_started(store.folder_of(case_of())) == []
+
+
+EXPLANATION = Explanation(findings=[finding(what="[/x] \u2028 \x1b", seconds=None)], notes=["no trace"])
+
+
+def test_an_explanation_is_read_back_as_it_was_and_handed_on_to_the_verdict(suite: Path) -> None:
+    keep(Store(suite), replace(passed("b"), explanation=EXPLANATION))
+    assert [run.explanation for run in read_runs(suite)] == [EXPLANATION, None]
+    assert [result.explanation for result in judge_again(suite, Catalog.read())] == [EXPLANATION, None]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"findings": [{"kind": "hot"}]}'])
+def test_a_damaged_explanation_is_named(suite: Path, content: bytes) -> None:
+    (suite / "b" / "explanation.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"b/explanation\.json"):
+        read_runs(suite)
+
+
+def test_an_explanation_that_is_no_utf8_can_be_kept(suite: Path) -> None:
+    keep(Store(suite), replace(passed("b"), explanation=Explanation(notes=["\udcff"])))
+    assert read_runs(suite / "b")[0].explanation == Explanation(notes=["?"])
+
+
+def test_an_explanation_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+    (suite / "a" / "explanation.json").write_text('{"schema_version": 999}')
+    with pytest.raises(UsageError, match=r"a/explanation\.json is a record of a later version"):
+        read_runs(suite)
+
+
+def test_a_record_that_knows_nothing_of_explanations_is_read(suite: Path) -> None:
+    # As those were that were written before there were any.
+    later = ("phases", "steps", "caches_changed", "files_written", "options")
+    for path in suite.glob("*/[cw]*.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in content.items() if name not in later}))
+    for path in suite.glob("*/case.json"):
+        content = json.loads(path.read_text())
+        del content["warm_changes"]
+        path.write_text(json.dumps(content))
+    assert read_runs(suite) == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
