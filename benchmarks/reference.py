@@ -65,7 +65,7 @@ def main() -> None:
 def _set_environment(folder: Path) -> None:
     from coldwarm.engines.base import load_installation
 
-    for name, value in load_installation("vllm").environment(Depth.FULL, None).items():
+    for name, value in load_installation("vllm").environment(Depth.FULL, None, {}).items():
         os.environ.setdefault(name, value)
     for name in CACHE_VARIABLES:
         os.environ.pop(name, None)

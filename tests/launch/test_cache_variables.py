@@ -14,7 +14,7 @@ WHERE_SET = sorted(ISOLATED - ALWAYS.keys() - REMOTE)
 
 def of_start(caches: Caches, user: dict[str, str]) -> dict[str, str]:
     return environment_of_start(
-        caches, Path("/trace"), compilation="piecewise", token="t", engine_defaults={}, user=user
+        caches, Path("/trace"), Path("/request"), compilation="piecewise", token="t", engine_defaults={}, user=user
     )
 
 

@@ -18,7 +18,13 @@ def of_start(
     user: dict[str, str], *, defaults: dict[str, str] | None = None, compilation: str = "piecewise"
 ) -> dict[str, str]:
     return environment_of_start(
-        CACHES, Path("/trace"), compilation=compilation, token="t", engine_defaults=defaults or {}, user=user
+        CACHES,
+        Path("/trace"),
+        Path("/request"),
+        compilation=compilation,
+        token="t",
+        engine_defaults=defaults or {},
+        user=user,
     )
 
 

@@ -75,6 +75,29 @@ class GeneratedToken(BaseModel):
     """Natural logarithms by token id, the likeliest and the generated one; None: not a number."""
 
 
+class ProcessReport(BaseModel):
+    """What was seen from within one process that runs the model: a rank of a start."""
+
+    pid: int
+    role: str = "worker"
+    """What the engine has the process do."""
+    rank: int
+    """Its number among all that run the model together, from 0."""
+    counters: dict[str, int]
+    """How far each counter rose during the start, by flat name."""
+    layer_kinds: list[LayerKind] = Field(default_factory=list)
+    """Derived from the layers of the rank's part of the model."""
+    layer_configurations: dict[str, int] = Field(default_factory=dict)
+    """See `EngineFacts.layer_configurations`."""
+    messages: list[Message] = Field(default_factory=list)
+    outside: OutsideUse = Field(default_factory=OutsideUse)
+    """What the process read and wrote outside of the start's own folders."""
+    peak_memory_bytes: int | None = None
+    """Peak resident memory."""
+    peak_device_memory_bytes: int | None = None
+    """The most that PyTorch reserved on the GPU; None on a CPU."""
+
+
 class EngineFacts(BaseModel):
     """What the engine knows of a start that went through; written by the worker."""
 
@@ -84,9 +107,9 @@ class EngineFacts(BaseModel):
     aot_artifact: str | None = None
     """``bundled`` or ``separate``, as the engine had it; None: not recorded."""
     counters: dict[str, int]
-    """How far each counter rose during the start, by flat name."""
+    """How far each counter rose during the start, by flat name; of several ranks, the first one's."""
     layer_kinds: list[LayerKind]
-    """Derived from the layers of the model that was started."""
+    """Derived from the layers of the model that was started; of several ranks, the first one's."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
     """For each layer, by its path as graphs spell it (``modules_layers_modules_3``), the number of its configuration:
     the same for layers that differ in nothing but their weights; empty: not recorded, or no layers were found."""
@@ -97,7 +120,9 @@ class EngineFacts(BaseModel):
     ineffective_options: dict[str, str] = Field(default_factory=dict)
     """The user's options that have no effect, by dotted name, with the value that the engine used, as JSON."""
     peak_device_memory_bytes: int | None = None
-    """The most that PyTorch reserved on the GPU; None on a CPU."""
+    """The most that PyTorch reserved on the GPU; None on a CPU. Of several ranks, the largest."""
+    processes: list[ProcessReport] = Field(default_factory=list)
+    """The processes that run the model, one for each rank, in order; empty: not recorded, and there was one."""
 
 
 class StartRecord(BaseModel):
@@ -143,7 +168,7 @@ class StartRecord(BaseModel):
     compiler_work: CompilerWork | None = None
     """None where the start did not finish."""
     peak_memory_bytes: int | None = None
-    """Peak resident memory of the worker process."""
+    """Peak resident memory of the worker process; with several ranks, the sum over their processes."""
     missing_bytecode: MissingBytecode | None = None
     """What Python compiled from source until the start's end, in the process that it was forked from too; None: not
     recorded."""

@@ -37,16 +37,20 @@ class Installation(Protocol):
     def check_counters(self, names: list[str]) -> str | None:
         """Say which of `names` is no counter of this version, and which are like it; None where all are."""
 
-    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+    def environment(self, depth: Depth, cores: int | None, options: Mapping[str, Any]) -> dict[str, str]:
         """Variables that a start needs; the user's own values win over these.
 
         Args:
             depth: How far the start goes.
-            cores: Its share of the machine, where others run beside it; None: all.
+            cores: Its share of the machine if others run in parallel; None: all.
+            options: The options of the engine.
         """
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         """Variables that have the engine keep compiled subgraphs ``bundled`` or ``separate``; they win over others."""
+
+    def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
+        """Raise `UsageError` if coldwarm cannot observe a start with these `options` at this `depth`."""
 
     def versions(self) -> dict[str, str]:
         """Versions by distribution name, at least of the engine and of torch."""

@@ -23,7 +23,7 @@ from coldwarm.core.seen_in_process import MissingBytecode, OutsideUse
 from coldwarm.engines.base import Worker, load_worker
 from coldwarm.observe.bytecode import BytecodeWatch
 from coldwarm.observe.log_watch import WarningKeeper, watch_logs
-from coldwarm.observe.outside import OutsideWatch
+from coldwarm.observe.outside import OutsideWatch, combined
 from coldwarm.observe.progress import Progress
 
 
@@ -65,13 +65,23 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeWatch) -> int:
             exception=type(error).__name__,
             traceback=traceback.format_exc(),
         )
-    result.messages = warnings.messages
+    use = outside.use()
+    # Linux counts ru_maxrss in KiB.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    others = []
+    for process in result.facts.processes if result.facts else []:
+        if process.pid == os.getpid():
+            process.messages, process.outside, process.peak_memory_bytes = warnings.messages, use, peak
+        else:
+            others.append(process)
+    result.messages = list(warnings.messages)
+    for process in others:
+        result.messages += [message for message in process.messages if message not in result.messages]
     result.cache_keys = engine.cache_keys()
     with suppress(Exception):  # a start must never fail because it is watched
         result.missing_bytecode = bytecode.missing()
-    result.outside = outside.use()
-    # Linux counts ru_maxrss in KiB.
-    result.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result.outside = combined([use, *(process.outside for process in others)])
+    result.peak_memory_bytes = peak + sum(process.peak_memory_bytes or 0 for process in others)
     unfinished = request.result.with_suffix(".part")
     unfinished.touch(mode=0o600)  # it is written before secrets are removed from it
     unfinished.write_text(result.model_dump_json())

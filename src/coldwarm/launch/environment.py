@@ -8,6 +8,7 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
+from coldwarm.core.request import REQUEST_VARIABLE
 from coldwarm.core.secrets import Secrets
 from coldwarm.launch.cache_variables import ISOLATED, REMOTE
 from coldwarm.launch.caches import Caches
@@ -21,7 +22,7 @@ _CHANGES_COMPILATION = re.compile(
 TOKEN_VARIABLE = "COLDWARM_START"
 """Marks every process of a start."""
 
-OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE}
+OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE, REQUEST_VARIABLE}
 """Set by coldwarm, differently for each start."""
 
 # A value of the user's is replaced, and that is recorded.
@@ -31,6 +32,7 @@ _SET_BY_COLDWARM = OF_ONE_START | {"COLDWARM_COMPILATION"}
 def environment_of_start(
     caches: Caches,
     trace: Path,
+    request: Path,
     *,
     compilation: str,
     token: str,
@@ -42,6 +44,7 @@ def environment_of_start(
     Args:
         caches: Where every cache goes.
         trace: The folder for PyTorch's structured trace.
+        request: The file of the `StartRequest`.
         compilation: ``piecewise`` or ``shipped``; read by coldwarm's vLLM plugin in the worker.
         token: Marks every process of the start, so that none is left behind.
         engine_defaults: Variables that the engine needs; the user's own values win over these.
@@ -59,10 +62,11 @@ def environment_of_start(
     environment = {name: value for name, value in environment.items() if name not in REMOTE}
     environment.update(caches.environment(user))
     environment["TORCH_TRACE"] = str(trace)
+    environment[REQUEST_VARIABLE] = str(request)
     environment["COLDWARM_COMPILATION"] = compilation
     environment[TOKEN_VARIABLE] = token
     if "VLLM_PLUGINS" in environment:
-        # The user's list would shut out the plugin that keeps piecewise compilation on.
+        # The user's list would shut out the plugins that keep piecewise compilation on and observe each rank.
         environment["VLLM_PLUGINS"] += ",coldwarm"
     return environment
 

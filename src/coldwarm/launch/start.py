@@ -135,13 +135,14 @@ class Starter:
                     users_caches=users_caches,
                 ).model_dump_json(indent=2)
             )
-            engine_defaults = installation.environment(case.depth, self._cores)
+            engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
             # What beside other starts is otherwise than alone.
-            of_share = engine_defaults.keys() - installation.environment(case.depth, None).keys()
+            of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
             share = {name: engine_defaults[name] for name in of_share}
             variables = env.environment_of_start(
                 self._caches,
                 trace.resolve(),
+                request.absolute(),
                 compilation=case.compilation,
                 token=uuid.uuid4().hex,
                 engine_defaults=engine_defaults,

@@ -31,6 +31,16 @@ _WRITES = {
 }
 
 
+def combined(uses: Iterable[OutsideUse]) -> OutsideUse:
+    """Return what several processes of a start opened, as if one had."""
+    found = list(uses)
+    return OutsideUse(
+        caches_written=sorted({file for use in found for file in use.caches_written})[:_FILES_RECORDED],
+        caches_read=sorted({file for use in found for file in use.caches_read})[:_FILES_RECORDED],
+        written=sorted({file for use in found for file in use.written})[:_FILES_RECORDED],
+    )
+
+
 class OutsideWatch:
     """Listens to what this process opens from the time that it is created; its children are not seen.
 

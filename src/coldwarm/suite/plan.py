@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
@@ -12,6 +12,7 @@ from coldwarm.core.conditions import DEVICES, Circumstances
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.model_entry import Expectation, KnownIssue
+from coldwarm.core.options import merged
 from coldwarm.engines.base import Installation, load_installation
 
 
@@ -51,7 +52,7 @@ def plan(
     installation.check_device(device)
     _check_depth(depth, compilation, warm_changes or Changes())
     for each in (options or {}, warm_changes.options if warm_changes else {}):
-        _check_processes(each)
+        installation.check_options(merged(options or {}, each), depth)
     models = [(catalog.resolve(word), catalog.get(word) is not None) for word in words]
     models = models or [(model, True) for model in catalog.models()]
     cases = [
@@ -72,16 +73,6 @@ def plan(
         reasons = [f"  {name}: {why.reason}" for name, why in unsupported if why is not None]
         raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
     return cases
-
-
-def _check_processes(options: Mapping[str, Any]) -> None:
-    """Refuse options that start several workers: coldwarm reads the counters of one process only."""
-    for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        if options.get(name, 1) != 1:
-            raise UsageError(
-                f"{name}={options[name]} starts several workers, and coldwarm reads the counters of one only; "
-                "set it to 1"
-            )
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:

@@ -201,7 +201,7 @@ def test_a_python_without_vllm_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_start_stays_off_the_network_and_in_one_process() -> None:
-    environment = find().environment(Depth.FULL, None)
+    environment = find().environment(Depth.FULL, None, {})
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
@@ -211,4 +211,4 @@ def test_a_start_stays_off_the_network_and_in_one_process() -> None:
     [(Depth.FULL, None, None), (Depth.FULL, 3, "3"), (Depth.COUNT, None, "1"), (Depth.TRACE, 8, "1")],
 )
 def test_a_start_takes_its_share_of_the_cores(depth: Depth, cores: int | None, threads: str | None) -> None:
-    assert find().environment(depth, cores).get("OMP_NUM_THREADS") == threads
+    assert find().environment(depth, cores, {}).get("OMP_NUM_THREADS") == threads

@@ -227,9 +227,10 @@ def order_of(folder: Path, request: Path) -> WorkerOrder:
     environment = environment_of_start(
         caches,
         folder / "trace",
+        request,
         compilation="piecewise",
         token="a token",
-        engine_defaults=installation.environment(Depth.FULL, None),
+        engine_defaults=installation.environment(Depth.FULL, None, {}),
         user=os.environ,
     )
     return WorkerOrder("fake", Depth.FULL, request, environment, events=os.open(os.devnull, os.O_WRONLY), folder=folder)

@@ -31,9 +31,11 @@ class FakeInstallation:
     def check_counters(self, names: list[str]) -> str | None:
         return None
 
-    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+    def environment(self, depth: Depth, cores: int | None, options: Mapping[str, Any]) -> dict[str, str]:
         share = {} if cores is None else {"OMP_NUM_THREADS": str(cores)}
         return {"FAKE_DEFAULT": "on", "FAKE_DEPTH": depth, **share}
+
+    def check_options(self, options: Mapping[str, Any], depth: Depth) -> None: ...
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         return {"VLLM_FAKE_AOT_ARTIFACT": aot_artifact}

@@ -100,7 +100,7 @@ class VllmInstallation:
             None,
         )
 
-    def environment(self, depth: Depth, cores: int | None) -> dict[str, str]:
+    def environment(self, depth: Depth, cores: int | None, options: Mapping[str, Any]) -> dict[str, str]:
         """Variables without which a start reaches for the network, or cannot be counted in its own process.
 
         Threads that wait for one another spin: several starts that take all cores each would spend most of their time
@@ -108,7 +108,29 @@ class VllmInstallation:
         """
         share = cores if depth is Depth.FULL else 1
         threads = {} if share is None else {"OMP_NUM_THREADS": str(share)}
-        return {**threads, **DEFAULTS}
+        return {**threads, **DEFAULTS, **self._cores_of_ranks(ranks(options))}
+
+    def _cores_of_ranks(self, number: int) -> dict[str, str]:
+        """The cores of each rank on a CPU; by itself vLLM wants a NUMA node for each (utils/ompmultiprocessing.py)."""
+        if not self._is_cpu_build or number == 1 or _numa_nodes() >= number:
+            return {}
+        cores = sorted(os.sched_getaffinity(0))
+        share = max(1, len(cores) // number)
+        shares = [[cores[(rank * share + n) % len(cores)] for n in range(share)] for rank in range(number)]
+        return {"VLLM_CPU_OMP_THREADS_BIND": "|".join(",".join(map(str, each)) for each in shares)}
+
+    def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
+        """Raise `UsageError` for data parallelism, and for several ranks at depth ``trace``."""
+        if options.get("data_parallel_size", 1) != 1:
+            raise UsageError(
+                f"data_parallel_size={options['data_parallel_size']}: coldwarm starts one engine, and each "
+                "data-parallel replica is an engine of its own; set it to 1"
+            )
+        if depth is Depth.TRACE and (number := ranks(options)) != 1:
+            raise UsageError(
+                f"--depth trace ends the start in the process that compiles first, and these options start {number} "
+                "such processes; use --depth count"
+            )
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
         """vLLM's switch (vllm/envs.py); on by itself with torch 2.12 and later."""
@@ -150,10 +172,29 @@ class VllmInstallation:
         )
 
 
+def ranks(options: Mapping[str, Any]) -> int:
+    """Return how many processes run the model with these `options`; each is one rank.
+
+    Raises:
+        UsageError: A size is not a positive whole number.
+    """
+    number = 1
+    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+        size = options.get(name, 1)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise UsageError(f"{name}={size!r} is not a positive whole number")
+        number *= size
+    return number
+
+
+def _numa_nodes() -> int:
+    return max(1, sum(1 for _ in Path("/sys/devices/system/node").glob("node[0-9]*")))
+
+
 def _others_register_models() -> bool:
     """Whether a package beside vLLM has a general plugin, the way in which models are added from outside."""
     return any(
-        entry.dist is None or entry.dist.name not in _DISTRIBUTIONS
+        entry.dist is None or entry.dist.name not in (*_DISTRIBUTIONS, "coldwarm")
         for entry in entry_points(group="vllm.general_plugins")
     )
 

@@ -16,6 +16,8 @@ def _names(text: str) -> frozenset[str]:
 DEFAULTS = {
     # The engine in the worker's own process, where its counters can be read.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # A rank that is a new process writes a trace of its own; a forked one would share that of its parent.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",

@@ -14,8 +14,8 @@ from coldwarm.core.options import merged
 from coldwarm.core.record import EngineFacts, GeneratedToken
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
-from coldwarm.engines.vllm.cache_keys import KeyWatch
 from coldwarm.engines.vllm.cache_load import announce_cache_load
+from coldwarm.engines.vllm.rank import COMPILER_LOGGERS
 from coldwarm.observe.log_watch import watch_logs
 from coldwarm.observe.progress import Progress
 
@@ -58,20 +58,20 @@ def create() -> Worker:
 class VllmWorker:
     """vLLM, in this process."""
 
-    compiler_loggers: tuple[str, ...] = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
+    compiler_loggers: tuple[str, ...] = COMPILER_LOGGERS
 
     # Headers that the C++ compiler has read once, which torch keeps for the machine, not for a model, by intent
     # (torch/_inductor/codecache.py, `_HEADER_DIR`).
     shared_folders: tuple[str, ...] = ("precompiled_headers",)
 
     def __init__(self) -> None:
-        self._keys = KeyWatch()
+        self._keys = CacheKeys()
         # Kept until the process ends, which frees all of it at once; vLLM shuts down what is dropped, in a second.
         self._started: Any = None
 
     def cache_keys(self) -> CacheKeys:
         """What went into the keys of vLLM's caches."""
-        return self._keys.keys
+        return self._keys
 
     def preload(self, depth: Depth) -> None:
         """Import vLLM, for starts that are forked from here."""
@@ -90,17 +90,14 @@ class VllmWorker:
         progress.enter("import")
         import vllm
 
-        self._keys.install()
         announce_cache_load(progress)
 
-        from coldwarm.engines.counters import snapshot
-        from coldwarm.engines.vllm.layers import layers_of
+        from coldwarm.engines.vllm.rank import report_of_rank, set_up
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
-        SeededWeightsLoader.depth = request.depth
-        _limit_to(request.depth)
+        rank = set_up(request, is_workers_own=True)
+        self._keys = rank.cache_keys
         watch_logs(_PhaseFollower(progress))
-        before = snapshot()
         progress.enter("engine setup")
         generation = _Generation()
         try:
@@ -108,24 +105,26 @@ class VllmWorker:
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
-            [(kinds, configurations)] = llm.apply_model(layers_of)
+            seen = sorted(llm.apply_model(report_of_rank), key=lambda each: each[0].rank)
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
-            kinds, configurations = layers_of(SeededWeightsLoader.loaded)
-        after = snapshot()
+            seen = [(rank.report(SeededWeightsLoader.loaded), rank.cache_keys)]
+        processes = [report for report, _ in seen]
+        first, self._keys = seen[0]
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
-            counters={name: count - before.get(name, 0) for name, count in after.items()},
-            layer_kinds=kinds,
-            layer_configurations=configurations,
+            counters=first.counters,
+            layer_kinds=first.layer_kinds,
+            layer_configurations=first.layer_configurations,
             ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
-            peak_device_memory_bytes=_peak_device_memory(),
+            peak_device_memory_bytes=max(each.peak_device_memory_bytes or 0 for each in processes) or None,
+            processes=processes,
         )
 
 
@@ -167,18 +166,6 @@ class _Generation:
         self.prompt = _prompt(llm.llm_engine.model_config.get_vocab_size())
         self.generated = _generate(llm, self.prompt, sampling)
         self.again = _generate(llm, self.prompt, sampling)
-
-
-def _limit_to(depth: Depth) -> None:
-    """Have vLLM and Inductor do what `depth` asks for, and no more."""
-    if depth is Depth.TRACE:
-        from coldwarm.engines.vllm.keys_only import stop_at_keys
-
-        stop_at_keys()
-    elif depth is Depth.COUNT:
-        from coldwarm.engines.vllm.without_kernels import leave_kernels_out
-
-        leave_kernels_out()
 
 
 def _options(request: StartRequest) -> dict[str, Any]:
@@ -256,12 +243,6 @@ def _aot_artifact() -> str | None:
         return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
     except AttributeError:  # a version without the choice
         return None
-
-
-def _peak_device_memory() -> int | None:
-    import torch
-
-    return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else None
 
 
 def _cpu_name() -> str:

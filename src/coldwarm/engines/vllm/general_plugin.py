@@ -1,0 +1,20 @@
+"""coldwarm's general plugin for vLLM: does nothing unless the process belongs to a start of coldwarm's.
+
+vLLM calls `install` in every process that it starts (vllm/plugins/__init__.py, `load_general_plugins`), so this module
+imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coldwarm.core.request import REQUEST_VARIABLE
+
+
+def install() -> None:
+    """Observe this process, as vLLM's entry point group ``vllm.general_plugins`` wants it."""
+    if REQUEST_VARIABLE not in os.environ or "COLDWARM_START" not in os.environ:
+        return
+    from coldwarm.engines.vllm.rank import set_up_from_environment
+
+    set_up_from_environment()
