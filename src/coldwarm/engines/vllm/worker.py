@@ -108,20 +108,22 @@ class VllmWorker:
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
-            [(kinds, configurations)] = llm.apply_model(layers_of)
+            [(main, further)] = llm.apply_model(layers_of)
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
-            kinds, configurations = layers_of(SeededWeightsLoader.loaded)
+            main, further = layers_of(SeededWeightsLoader.loaded[0].model)
         after = snapshot()
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
             counters={name: count - before.get(name, 0) for name, count in after.items()},
-            layer_kinds=kinds,
-            layer_configurations=configurations,
-            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded),
+            layer_kinds=main.layer_kinds if main else [],
+            layer_configurations=main.layer_configurations if main else {},
+            main_model=main.name if main else None,
+            further_models=further,
+            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
