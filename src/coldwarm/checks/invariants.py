@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
-from coldwarm.checks.sharing_limit import allowed_artifacts
+from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
 from coldwarm.core.checks import Check, InvariantId
 from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import ModelEntry
@@ -91,6 +91,69 @@ def _cold_compiles(starts: Starts) -> Check:
 
 
 def _only_unique(starts: Starts) -> Check:
+    graphs = starts.cold.compiler_work.graphs if starts.cold.compiler_work else []
+    models = artifacts_by_model(graphs, starts.cold_facts)
+    if len(models) > 1 or not all(model.is_main for model in models):
+        return _only_unique_of_each(starts, models)
+    check = _only_unique_of_main(starts)
+    if models and (left := _not_traced(starts, models)):
+        check.words += f"; {left}"
+        check.is_checked = not check.holds
+    return check
+
+
+def _only_unique_of_each(starts: Starts, models: Sequence[ModelArtifacts]) -> Check:
+    """Give each compiled model a limit of its own, so that none may use up what another leaves of its."""
+    saved = starts.counters[StartKind.COLD].get(SAVED, 0)
+    limits = [_limit(starts, model) for model in models]
+    compiled = sum(model.artifacts for model in models)
+    over = sum(max(0, model.artifacts - limit) for model, (limit, _) in zip(models, limits, strict=True) if limit)
+    # If fewer were saved than the trace tells of, some were the same to the byte, and nobody knows in which model.
+    over = max(0, over - max(0, compiled - saved))
+    known = [limit for limit, _ in limits if limit is not None]
+    if len(known) == len(models):
+        over = max(over, saved - sum(known))
+    told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
+    parts = [
+        told,
+        *(f"{model.name}: {model.artifacts}, {words}" for model, (_, words) in zip(models, limits, strict=True)),
+    ]
+    left = _not_traced(starts, models)
+    return Check(
+        id=InvariantId.ONLY_UNIQUE,
+        holds=not over,
+        words="cold, only the unique is compiled: " + "; ".join(parts + ([left] if left else [])),
+        is_checked=over > 0 or (len(known) == len(models) and not left),
+        artifacts_over_limit=over,
+    )
+
+
+def _limit(starts: Starts, model: ModelArtifacts) -> tuple[int | None, str]:
+    """How many artifacts one of several compiled models may have, None if that is not known; and what the limit is."""
+    named = starts.entry.layer_kinds if model.is_main else None
+    if named is not None:
+        limit = (len(named) + 2) * model.ranges
+        for_ranges = f", for each of {model.ranges} compile ranges" if model.ranges > 1 else ""
+        return limit, f"at most {limit} ({_kinds(len(named))} + 2{for_ranges}; catalog: {', '.join(named)})"
+    if model.allowed is not None:
+        return model.allowed, (
+            f"at most {model.allowed}, one for each part of the model and each configuration of its layers"
+        )
+    if model.runs_layers_again:
+        return None, "not checked, since it runs its layers several times in one forward pass"
+    return None, "not checked, since no layers of it were found in what the engine compiles"
+
+
+def _not_traced(starts: Starts, models: Sequence[ModelArtifacts]) -> str:
+    """Say which compiled models a trace leaves out: it ends with the first model; empty where there are none."""
+    known = [starts.cold_facts.main_model, *(model.name for model in starts.cold_facts.further_models)]
+    left = [name for name in known if name and name not in {model.name for model in models}]
+    if starts.cold.depth is not Depth.TRACE or not left:
+        return ""
+    return f"{', '.join(left)}: not checked, since a start of depth trace ends with the first compiled model"
+
+
+def _only_unique_of_main(starts: Starts) -> Check:
     kinds, source = starts.layer_kinds()
     saved = starts.counters[StartKind.COLD].get(SAVED, 0)
     work = starts.cold.compiler_work

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
+from coldwarm.core.record import EngineFacts
 
 # The configurations of the layers whose parameters a subgraph takes.
 _Configuration = tuple[int | None, ...]
@@ -21,16 +23,71 @@ def allowed_artifacts(graphs: Sequence[CompiledGraph], configurations: Mapping[s
         configurations: The number of each layer's configuration, by path.
 
     Returns:
-        None if that cannot be known: nothing was recorded, no layers were found, or the model runs its layers several
-        times in one forward pass, so that the same layers have several subgraphs.
+        None if that cannot be known: nothing was recorded, no layers were found and some part of the model has several
+        artifacts, or the model runs its layers several times in one forward pass, so that the same layers have several
+        subgraphs.
     """
-    if not graphs or not configurations or any(_runs_layers_again(graph) for graph in graphs):
+    if not graphs or any(runs_layers_again(graph) for graph in graphs):
+        return None
+    if not configurations and any(_has_part_with_several(graph) for graph in graphs):
         return None
     first = min(graph.rank for graph in graphs)
     return sum(_allowed(graph, configurations) for graph in graphs if graph.rank == first)
 
 
-def _runs_layers_again(graph: CompiledGraph) -> bool:
+@dataclass(frozen=True)
+class ModelArtifacts:
+    """The artifacts of one compiled model in a cold start with several."""
+
+    name: str
+    is_main: bool
+    artifacts: int
+    """How many it has: one for each group of subgraphs that share one, in each compile range."""
+    ranges: int
+    """For how many ranges of numbers of tokens it was compiled."""
+    allowed: int | None
+    """How many it may have by its own layers (`allowed_artifacts`); None: that cannot be known."""
+    runs_layers_again: bool
+    """Whether it runs its layers several times in one forward pass."""
+
+
+def artifacts_by_model(graphs: Sequence[CompiledGraph], facts: EngineFacts) -> list[ModelArtifacts]:
+    """Return the artifacts of each compiled model, in the order of compilation; of several ranks, the first decides.
+
+    The layers of a model are those that were recorded for its name. If the trace tells no names, the first model is
+    taken for the main one, and the layers of the others are not known.
+    """
+    first = min((graph.rank for graph in graphs), default=0)
+    by_number: dict[int, list[CompiledGraph]] = {}
+    for graph in graphs:
+        if graph.rank == first:
+            by_number.setdefault(graph.model, []).append(graph)
+    configurations = {model.name: model.layer_configurations for model in facts.further_models}
+    found: list[ModelArtifacts] = []
+    for number, own in sorted(by_number.items()):
+        name = own[0].name
+        is_of_main = not found if name is None or facts.main_model is None else name == facts.main_model
+        layers = facts.layer_configurations if is_of_main else configurations.get(name or "", {})
+        found.append(
+            ModelArtifacts(
+                name=name or f"model {number + 1}",
+                # Of several with the main model's name, such as the encoder and the decoder of one model, the first.
+                is_main=is_of_main and not any(model.is_main for model in found),
+                artifacts=sum(len(graph.groups) for graph in own),
+                ranges=len(own),
+                allowed=allowed_artifacts(own, layers),
+                runs_layers_again=any(runs_layers_again(graph) for graph in own),
+            )
+        )
+    return found
+
+
+def _has_part_with_several(graph: CompiledGraph) -> bool:
+    return len({group.part for group in graph.groups}) < len(graph.groups)
+
+
+def runs_layers_again(graph: CompiledGraph) -> bool:
+    """Whether several subgraphs of one part of the model take the parameters of the same layers."""
     seen: set[tuple[int, tuple[str, ...]]] = set()
     for group in graph.groups:
         for layers in group.layers:

@@ -23,6 +23,9 @@ class CompiledGraph(BaseModel):
     rank: int
     model: int
     """The number of the model, in the order in which the rank compiled them."""
+    name: str | None = None
+    """What the engine calls the model (vLLM: ``backbone``, ``eagle_head``); several may have one name. None: not
+    recorded."""
     compile_range: tuple[int, int]
     """Numbers of tokens that it is compiled for."""
     groups: list[SubgraphGroup]

@@ -67,6 +67,16 @@ class LayerKind(BaseModel):
     """Parameter tensors in one such layer."""
 
 
+class ModelLayers(BaseModel):
+    """The layers of a model that the engine compiles beside the main one: a drafter, an encoder."""
+
+    name: str
+    """What the engine calls it; `CompiledGraph.name` of its graphs."""
+    layer_kinds: list[LayerKind] = Field(default_factory=list)
+    layer_configurations: dict[str, int] = Field(default_factory=dict)
+    """As `EngineFacts.layer_configurations`; empty: no layers were found."""
+
+
 class GeneratedToken(BaseModel):
     """One greedily generated token."""
 
@@ -89,6 +99,10 @@ class ProcessReport(BaseModel):
     """Derived from the layers of the rank's part of the model."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
     """See `EngineFacts.layer_configurations`."""
+    main_model: str | None = None
+    """See `EngineFacts.main_model`."""
+    further_models: list[ModelLayers] = Field(default_factory=list)
+    """See `EngineFacts.further_models`."""
     messages: list[Message] = Field(default_factory=list)
     outside: OutsideUse = Field(default_factory=OutsideUse)
     """What the process read and wrote outside of the start's own folders."""
@@ -109,10 +123,15 @@ class EngineFacts(BaseModel):
     counters: dict[str, int]
     """How far each counter rose during the start, by flat name; of several ranks, the first one's."""
     layer_kinds: list[LayerKind]
-    """Derived from the layers of the model that was started; of several ranks, the first one's."""
+    """Derived from the layers of the model that was started: of the main one if several models are compiled, and of
+    the first rank's part of it if there are several."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
     """For each layer, by its path as graphs spell it (``modules_layers_modules_3``), the number of its configuration:
     the same for layers that differ in nothing but their weights; empty: not recorded, or no layers were found."""
+    main_model: str | None = None
+    """What the engine calls the main model among those that it compiles (vLLM: ``backbone``); None: not recorded."""
+    further_models: list[ModelLayers] = Field(default_factory=list)
+    """The models that the engine compiles beside the main one, by name; empty: none, or not recorded."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)

@@ -10,6 +10,7 @@ from coldwarm.graphs.readable_code import outline, read_graph, read_inputs
 from coldwarm.trace.kinds import (
     CacheEvent,
     GraphDump,
+    ModelCompileStart,
     PiecewiseCompileStart,
     Place,
     SpanEdge,
@@ -77,9 +78,11 @@ class SubgraphClass:
 
 @dataclass
 class CompiledModel:
-    """What vLLM compiled as one model: a language model, or an encoder beside it."""
+    """What vLLM compiled as one model: a language model, or an encoder or a drafter beside it."""
 
     classes: list[SubgraphClass] = field(default_factory=list)
+    name: str | None = None
+    """vLLM's name for it; None: the trace does not tell."""
 
     def subgraphs(self) -> list[Subgraph]:
         """All of them, in the order of compilation."""
@@ -99,6 +102,7 @@ class SubgraphCollector:
         self.models: list[CompiledModel] = []
         self._follow = False
         self._begins_model = True
+        self._name: str | None = None
         self._current: Subgraph | None = None
         self._dumps: dict[str, tuple[Place, str]] = {}
         self._lowered = ""
@@ -110,7 +114,7 @@ class SubgraphCollector:
     def begin(self, file: TraceFile) -> None:
         """Ranks compile the same: one tells."""
         self._follow = file.rank == self._rank
-        self._begins_model = True
+        self._begins_model, self._name = True, None
         self._current = None
 
     def take(self, record: TypedRecord) -> None:
@@ -123,7 +127,9 @@ class SubgraphCollector:
                 self._open(record)
             case SpanEdge(name="vllm_backend"):
                 self._close(record.place)
-                self._begins_model = True
+                self._begins_model, self._name = True, None
+            case ModelCompileStart():
+                self._name = record.name
             case _ if self._current is None or record.place.compile_id != self._current.start.place.compile_id:
                 pass
             case GraphDump(name=name) if name == f"vllm_{self._current.start.submodule}":
@@ -142,7 +148,7 @@ class SubgraphCollector:
         # A later compile range of the same model begins with its first subgraph again.
         which = start.submodule, start.compile_range
         if self._begins_model or which in self._compiled:
-            self.models.append(CompiledModel())
+            self.models.append(CompiledModel(name=self._name))
             self._dumps.clear()
             self._compiled.clear()
         self._begins_model = False

@@ -57,7 +57,7 @@ def _graphs_of(rank: int, number: int, model: CompiledModel) -> Iterator[Compile
         )
         groups.setdefault(one.members[0].start.compile_range, []).append(group)
     for compile_range, found in groups.items():
-        yield CompiledGraph(rank=rank, model=number, compile_range=compile_range, groups=found)
+        yield CompiledGraph(rank=rank, model=number, name=model.name, compile_range=compile_range, groups=found)
 
 
 def layers_of(inputs: Sequence[Value]) -> list[str]:

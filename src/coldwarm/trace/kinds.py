@@ -52,6 +52,15 @@ class SpanEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCompileStart:
+    """vLLM begins to compile a model (vllm/compilation/backends.py, `VllmBackend._log_compilation_config`)."""
+
+    place: Place
+    name: str
+    """vLLM's name for it: ``backbone``, ``eagle_head``, the class of an encoder."""
+
+
+@dataclass(frozen=True, slots=True)
 class PiecewiseCompileStart:
     """vLLM hands a subgraph to the compiler (vllm/compilation/piecewise_backend.py)."""
 
@@ -121,7 +130,16 @@ class FrameCompiled:
     failure: str | None
 
 
-TypedRecord = SpanEdge | PiecewiseCompileStart | GraphDump | CacheEvent | KernelsLoaded | StorageOffsets | FrameCompiled
+TypedRecord = (
+    SpanEdge
+    | ModelCompileStart
+    | PiecewiseCompileStart
+    | GraphDump
+    | CacheEvent
+    | KernelsLoaded
+    | StorageOffsets
+    | FrameCompiled
+)
 Parser = Callable[[TraceRecord, Place], TypedRecord | None]
 
 _CACHE_LAYERS = {"aotautograd": "AOTAutograd", "fx_graph": "FX graph"}
@@ -142,6 +160,13 @@ def _span_edge(record: TraceRecord, place: Place) -> SpanEdge | None:
         case {"name": str(name), "ph": "B" | "E" as edge, "ts": int() | float() as microseconds, **rest}:
             facts = rest.get("args")
             return SpanEdge(place, name, edge == "B", microseconds / 1e6, facts if isinstance(facts, dict) else {})
+    return None
+
+
+def _model_compile_start(record: TraceRecord, place: Place) -> ModelCompileStart | None:
+    match _json(record):
+        case {"prefix": str(name)}:
+            return ModelCompileStart(place, name)
     return None
 
 
@@ -218,6 +243,7 @@ def _json(record: TraceRecord) -> Any:
 
 _PARSERS: dict[str, Parser] = {
     "chromium_event": _span_edge,
+    "artifact:vllm_compilation_config": _model_compile_start,
     "artifact:vllm_piecewise_compile_start": _piecewise_compile_start,
     "graph_dump": _graph_dump,
     "aot_inference_graph": _graph_of_kind,

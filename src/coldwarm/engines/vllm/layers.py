@@ -1,10 +1,11 @@
-"""Describes the layers of a started model: their kinds by class and parameters, and how each is configured."""
+"""Describes the layers of the compiled models: their kinds by class and parameters, and how each is configured."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import nn
 from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
 from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
 
-from coldwarm.core.record import LayerKind
+from coldwarm.core.record import LayerKind, ModelLayers
+from coldwarm.engines.vllm.seeded_weights import LoadedModel, SeededWeightsLoader
 
 Signature = tuple[str, tuple[tuple[str, tuple[int, ...], str], ...]]
 Setting = tuple[str, str]
@@ -24,27 +26,67 @@ _NUMBER = "a number"
 _DIGITS = re.compile(r"\d+")
 
 
-def layers_of(model: nn.Module) -> tuple[list[LayerKind], dict[str, int]]:
-    """Return the kinds of layers of `model` and the configuration of each layer."""
-    return layer_kinds(model), layer_configurations(model)
+@dataclass(frozen=True)
+class _CompiledPart:
+    """A module that vLLM compiles as a whole."""
+
+    module: nn.Module
+    name: str
+    """vLLM's name for it."""
+    is_encoder: bool
+    config: Any
+    """The published config of the model that it is of."""
 
 
-def layer_kinds(model: nn.Module) -> list[LayerKind]:
-    """Return the kinds of layers in the parts of `model` that vLLM compiles, in order of first appearance.
+def layers_of(model: nn.Module) -> tuple[ModelLayers | None, list[ModelLayers]]:
+    """Return the layers of the main model and of each further model that vLLM compiles in this process.
+
+    vLLM tells compiled models apart by their names (vllm/compilation/backends.py, `VllmBackend.prefix`): an encoder has
+    that of its class, others the tag that was set while they were made: ``backbone``, ``eagle_head`` of a drafter.
+    Those of one name are described as one.
+
+    Args:
+        model: What vLLM runs; the models that were loaded are known without it.
+
+    Returns:
+        For the main model None if nothing of what was loaded is compiled.
+    """
+    by_name: dict[str, list[_CompiledPart]] = {}
+    for loaded in SeededWeightsLoader.loaded:
+        for part in _compiled_parts(loaded):
+            by_name.setdefault(part.name, []).append(part)
+    models = {
+        name: ModelLayers(name=name, layer_kinds=layer_kinds(parts), layer_configurations=layer_configurations(parts))
+        for name, parts in by_name.items()
+    }
+    main = _main_name(by_name)
+    return models.pop(main) if main is not None else None, list(models.values())
+
+
+def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:
+    """The name of the main model: that of the model loaded first, or else of what is compiled of it."""
+    if not by_name:
+        return None
+    tag = SeededWeightsLoader.loaded[0].tag
+    # Gemma 3n may be compiled in two parts, none of which has the model's own tag.
+    others = (name for name, parts in by_name.items() if not parts[0].is_encoder)
+    return tag if tag in by_name else next(others, next(iter(by_name)))
+
+
+def layer_kinds(parts: Sequence[_CompiledPart]) -> list[LayerKind]:
+    """Return the kinds of layers in `parts`, in order of first appearance.
 
     Two layers are of one kind if they are of one class and their parameters have the same names, shapes and
     types: what the compiler sees of them can then be the same.
     """
     # A layer may be reached by several paths (Gemma 4 has a list of its decoder's layers beside the decoder).
-    distinct = {
-        id(layer): layer for part in _compiled_parts(model) for found in _layer_lists(part) for layer in found.values()
-    }
+    distinct = {id(layer): layer for part in parts for found in _layer_lists(part.module) for layer in found.values()}
     layers = Counter(_signature(layer) for layer in distinct.values())
     return [LayerKind(layer_class=kind[0], layers=n, parameters=len(kind[1])) for kind, n in layers.items()]
 
 
-def layer_configurations(model: nn.Module) -> dict[str, int]:
-    """Return a number for the configuration of each layer in the parts of `model` that vLLM compiles.
+def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
+    """Return a number for the configuration of each layer in `parts`.
 
     Layers with the same number have the same submodules with the same settings, and differ in their weights only. If
     their graphs differ, a graph is specialized on something that it should take as an input.
@@ -55,25 +97,31 @@ def layer_configurations(model: nn.Module) -> dict[str, int]:
     within a layer is left out, since vLLM splits the graph around it.
 
     Returns:
-        By the layer's path below the compiled module, as graphs spell it: ``modules_layers_modules_3``.
+        By the layer's path below the compiled module, as graphs spell it: ``modules_layers_modules_3``. Empty if two
+        parts have different layers at one path, since a graph does not tell which of them it is of.
     """
     numbers: dict[tuple[object, ...], int] = {}
     found: dict[str, int] = {}
-    for part in _compiled_parts(model):
-        listed = _numbers_listed_for_layers(part)
-        for layers in _layer_lists(part):
+    for part in parts:
+        listed = _numbers_listed_for_layers(part.config)
+        for layers in _layer_lists(part.module):
             settings = {path: _settings(layer, listed) for path, layer in layers.items()}
             indices = _index_like(settings)
             for path, own in settings.items():
                 kept = tuple(sorted(item for item in own.items() if item[0] not in indices))
-                found[path] = numbers.setdefault((type(layers[path]).__name__, kept), len(numbers))
+                number = numbers.setdefault((type(layers[path]).__name__, kept), len(numbers))
+                if found.setdefault(path, number) != number:
+                    return {}
     return found
 
 
-def _compiled_parts(model: nn.Module) -> Iterator[nn.Module]:
-    for part in model.modules():
-        if isinstance(part, TorchCompileWithNoGuardsWrapper) and not part.do_not_compile:
-            yield part
+def _compiled_parts(loaded: LoadedModel) -> Iterator[_CompiledPart]:
+    config = getattr(loaded.config, "hf_text_config", None)
+    for module in loaded.model.modules():
+        if isinstance(module, TorchCompileWithNoGuardsWrapper) and not module.do_not_compile:
+            # As `VllmBackend` names what it compiles (vllm/compilation/decorators.py); only encoders have a prefix.
+            name = getattr(module, "_compile_tag", "") or getattr(module, "_compile_prefix", "") or loaded.tag
+            yield _CompiledPart(module, name, name == type(module).__name__, config)
 
 
 def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
@@ -83,7 +131,7 @@ def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
         path, module = pending.pop(0)
         for name, child in module.named_children():
             below = f"{path}modules_{name}"
-            layers = list(child.named_children()) if isinstance(child, nn.ModuleList) else []
+            layers = list(child.named_children()) if _is_list(child) else []
             if any(isinstance(each, AttentionLayerBase) for each in child.modules()) and layers:
                 # Under pipeline parallelism the layers of other ranks are placeholders without parameters.
                 yield {
@@ -93,6 +141,13 @@ def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
                 }
             else:
                 pending.append((f"{below}_", child))
+
+
+def _is_list(module: nn.Module) -> bool:
+    # The layers of an MTP drafter are numbered on from the target's, in a dictionary (deepseek_mtp.py).
+    return isinstance(module, nn.ModuleList) or (
+        isinstance(module, nn.ModuleDict) and all(name.isdigit() for name in module)
+    )
 
 
 def _signature(layer: nn.Module) -> Signature:
@@ -137,10 +192,8 @@ def _index_like(settings: Mapping[str, Mapping[Setting, str]]) -> set[Setting]:
     return {name for name in names if len({own.get(name) for own in settings.values()}) == len(settings)}
 
 
-def _numbers_listed_for_layers(part: nn.Module) -> frozenset[float]:
-    """The numbers in those lists of the model's config that have one for each layer, such as ``sliding_windows``."""
-    model_config = getattr(getattr(part, "vllm_config", None), "model_config", None)
-    config: Any = getattr(model_config, "hf_text_config", None)
+def _numbers_listed_for_layers(config: Any) -> frozenset[float]:
+    """The numbers in those lists of a model's config that have one for each layer, such as ``sliding_windows``."""
     layers = getattr(config, "num_hidden_layers", None)
     if config is None or not isinstance(layers, int):
         return frozenset()

@@ -94,14 +94,16 @@ class Rank:
 
         from coldwarm.engines.vllm.layers import layers_of
 
-        kinds, configurations = layers_of(model)
+        main, further = layers_of(model)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         report = ProcessReport(
             pid=os.getpid(),
             rank=torch.distributed.get_rank() if distributed else 0,
             counters=self.counters(),
-            layer_kinds=kinds,
-            layer_configurations=configurations,
+            layer_kinds=main.layer_kinds if main else [],
+            layer_configurations=main.layer_configurations if main else {},
+            main_model=main.name if main else None,
+            further_models=further,
             messages=list(self._warnings.messages),
             # Linux counts ru_maxrss in KiB.
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

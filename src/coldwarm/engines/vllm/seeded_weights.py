@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
+from vllm.compilation import backends
 from vllm.config import ModelConfig
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
@@ -26,6 +29,16 @@ _TILE = 1_000_003
 _WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that vLLM has loaded: the one that was asked for, or a drafter."""
+
+    model: nn.Module
+    tag: str
+    """vLLM's name for what is compiled of it (vllm/compilation/backends.py, `model_tag`)."""
+    config: ModelConfig
+
+
 @register_model_loader(LOAD_FORMAT)
 class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
     """Dummy weights, then every parameter filled anew by its name; quantized ones and scales stay as vLLM's.
@@ -34,12 +47,12 @@ class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
     """
 
     depth = Depth.FULL
-    loaded: nn.Module
-    """The model that was loaded last."""
+    loaded: ClassVar[list[LoadedModel]] = []
+    """The models that were loaded in this process, in their order: a drafter comes after its target."""
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
-        SeededWeightsLoader.loaded = model
+        SeededWeightsLoader.loaded.append(LoadedModel(model, backends.model_tag, model_config))
         if self.depth is Depth.TRACE:
             return
         if self.depth is Depth.COUNT and all(each.dtype in _WIDE_ENOUGH for each in model.parameters()):

@@ -109,7 +109,7 @@ class VllmWorker:
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
-            seen = [(rank.report(SeededWeightsLoader.loaded), rank.cache_keys)]
+            seen = [(rank.report(SeededWeightsLoader.loaded[0].model), rank.cache_keys)]
         processes = [report for report, _ in seen]
         first, self._keys = seen[0]
         return EngineFacts(
@@ -119,7 +119,9 @@ class VllmWorker:
             counters=first.counters,
             layer_kinds=first.layer_kinds,
             layer_configurations=first.layer_configurations,
-            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded),
+            main_model=first.main_model,
+            further_models=first.further_models,
+            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
