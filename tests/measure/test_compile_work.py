@@ -143,7 +143,14 @@ def test_all_files_are_read_and_ranks_that_compile_the_same_are_not_added_up(tmp
         (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text + "garbage\n")
     (tmp_path / "other.txt").write_text(trace_text(BEGIN))
     assert compiler_work_of(tmp_path) == CompilerWork(
-        files=2, records=8, garbled_lines=2, code_generations=1, subgraphs_compiled=1, subgraphs_unique=1
+        files=2,
+        records=8,
+        garbled_lines=2,
+        code_generations=1,
+        code_generations_by_rank={0: 1, 1: 1},
+        traced_ranks=[0, 1],
+        subgraphs_compiled=1,
+        subgraphs_unique=1,
     )
 
 

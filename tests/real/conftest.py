@@ -17,6 +17,13 @@ from tests.real.runs import Finished, Running, run
 
 CONFIGS = Path(__file__).parent / "configs"
 PLUGIN = Path(__file__).parent / "plugin"
+SECRETS = {
+    "option": "hf_ranksOption51c0",
+    "warm variable": "ranksWarmVariable72d9",
+    "variable": "hf_ranksVariable93e8",
+    "variable in lower case": "ranksLowerCase14f7",
+}
+"""Set in `Shared.ranks`; none may be in what that wrote."""
 FIRST_HALF = ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe")
 SECOND_HALF = ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b")
 
@@ -45,6 +52,8 @@ class Shared:
     spawned: Future[Finished]
     """Two models, each start a new interpreter, with an option that names a cache folder."""
     shipped: Future[Finished]
+    ranks: Future[Finished]
+    """A model in two processes, with secrets in options and variables of both starts."""
     bare: Future[Finished]
     killed: Future[Finished]
     interrupted: Future[Interrupted]
@@ -105,6 +114,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 str(CONFIGS / "buffered-scale.json"),
                 "--json",
                 environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))},
+            ),
+            ranks=pool.submit(
+                run,
+                folder / "ranks",
+                "llama-3.1-8b",
+                "--depth=count",
+                "--json",
+                "--set=tensor_parallel_size=2",
+                f"--set=hf_token={SECRETS['option']}",
+                f"--warm-env=VLLM_API_KEY={SECRETS['warm variable']}",
+                environment={
+                    "HF_TOKEN": SECRETS["variable"],
+                    "vllm_host_passwd": SECRETS["variable in lower case"],
+                    "OMP_NUM_THREADS": "",
+                },
             ),
             shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
             traced=pool.submit(

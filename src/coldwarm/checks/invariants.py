@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
@@ -27,8 +27,14 @@ class Starts:
         entry: The model's entry.
     """
 
-    def __init__(self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry) -> None:
+    def __init__(
+        self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry, *, rank: int | None = None
+    ) -> None:
         self.cold, self.entry = cold, entry
+        self._records = cold, warm
+        if rank is not None:
+            self.cold = cold = _of_rank(cold, rank)
+            warm = None if warm is None else _of_rank(warm, rank)
         self.cold_facts = _facts(cold)
         self.warm_changes = warm_changes(cold, warm)
         """Settings that the warm start has and the cold one has not, as ``without NAME=VALUE``."""
@@ -39,6 +45,18 @@ class Starts:
         elif warm is not None:
             self.warm, self.warm_facts = warm, _facts(warm)
             self.counters[StartKind.WARM] = self.warm_facts.counters
+
+    def ranks(self) -> dict[StartKind, list[int]]:
+        """The ranks of each start, in order."""
+        return {
+            record.kind: [process.rank for process in _facts(record).processes] or [0]
+            for record in self._records
+            if record is not None
+        }
+
+    def of_rank(self, rank: int) -> Starts:
+        """The same starts with what one rank counted; a rank that a start does not have counted nothing."""
+        return Starts(*self._records, self.entry, rank=rank)
 
     def layer_kinds(self) -> tuple[int, str]:
         """How many kinds of layers the model has, and who says so."""
@@ -60,9 +78,65 @@ def _would_be(traced: StartRecord) -> dict[str, int]:
     return seen if traced.compiler_work is None else {**seen, SAVED: traced.compiler_work.subgraphs_unique}
 
 
+def _of_rank(record: StartRecord, rank: int) -> StartRecord:
+    """A record with the counters, layers, messages and graphs of one of several ranks as those of the whole start."""
+    facts, work = _facts(record), record.compiler_work
+    seen = next((process for process in facts.processes if process.rank == rank), None)
+    own = facts.model_copy(
+        update={
+            "counters": seen.counters if seen else {},
+            "layer_kinds": seen.layer_kinds if seen else [],
+            "layer_configurations": seen.layer_configurations if seen else {},
+            "main_model": seen.main_model if seen else None,
+            "further_models": seen.further_models if seen else [],
+        }
+    )
+    if work is not None:
+        generations = work.code_generations_by_rank.get(rank, 0)
+        graphs = [graph for graph in work.graphs if graph.rank == rank]
+        records = work.records if rank in work.traced_ranks else 0
+        work = work.model_copy(update={"code_generations": generations, "graphs": graphs, "records": records})
+    return record.model_copy(update={"facts": own, "compiler_work": work, "messages": seen.messages if seen else []})
+
+
 def check_invariants(starts: Starts) -> list[Check]:
-    """Check those that the depth of the starts can tell of: all six, in their order, where it is full."""
-    return [check(starts) for check in _INVARIANTS[starts.cold.depth]]
+    """Check those that the depth of the starts can tell of, for each rank: all six, in their order, at depth full."""
+    checks = _INVARIANTS[starts.cold.depth]
+    ranks = starts.ranks()
+    if ranks[StartKind.COLD] == [0] and ranks.get(StartKind.WARM, [0]) == [0]:
+        return [check(starts) for check in checks]
+    everywhere = sorted({rank for of_start in ranks.values() for rank in of_start})
+    by_rank = {rank: starts.of_rank(rank) for rank in everywhere}
+    found = []
+    for check in checks:
+        if check is _same_output:  # the ranks generate together
+            found.append(check(starts))
+            continue
+        having = ranks[StartKind.COLD] if check in _OF_COLD else everywhere
+        found.append(_of_ranks({rank: check(by_rank[rank]) for rank in having}))
+    return found
+
+
+def _of_ranks(checks: Mapping[int, Check]) -> Check:
+    """One check of what was checked for each rank: it passes only if it passes for all of them."""
+    failed = {rank: check for rank, check in checks.items() if not check.holds}
+    shown = failed or checks
+    same: dict[str, list[int]] = {}
+    for rank, check in shown.items():
+        same.setdefault(check.words, []).append(rank)
+    return Check(
+        id=next(iter(checks.values())).id,
+        holds=not failed,
+        words="; ".join(f"{_ranks(ranks)}: {words}" for words, ranks in same.items()),
+        evidence=list(dict.fromkeys(line for check in shown.values() for line in check.evidence)),
+        is_checked=all(check.is_checked for check in checks.values()) or bool(failed),
+        artifacts_over_limit=max(check.artifacts_over_limit for check in checks.values()),
+    )
+
+
+def _ranks(numbers: Sequence[int]) -> str:
+    listed = ", ".join(str(number) for number in numbers)
+    return f"rank {listed}" if len(numbers) == 1 else f"ranks {listed}"
 
 
 def _something_unique(starts: Starts) -> Check:
@@ -242,6 +316,7 @@ _OF_ARTIFACTS: tuple[Callable[[Starts], Check], ...] = (
     _loads_all,
     _no_compiler,
 )
+_OF_COLD = (_something_unique, _cold_compiles, _only_unique)
 _INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
     Depth.TRACE: (_something_unique, _only_unique),
     Depth.COUNT: _OF_ARTIFACTS,

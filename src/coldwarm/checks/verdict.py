@@ -146,6 +146,8 @@ def _notes(starts: Starts, circumstances: Circumstances, expectations: list[Chec
             "judged by the invariants alone"
         )
     notes += unchecked_issues(starts, starts.entry, circumstances)
+    if len(of_cold := starts.ranks()[StartKind.COLD]) > 1:
+        notes.append(f"{len(of_cold)} ranks, each checked; counts in the table are those of rank {of_cold[0]}")
     if starts.entry.layer_kinds is None:
         kinds, source = starts.layer_kinds()
         notes.append(f"{kinds} kind{'' if kinds == 1 else 's'} of layers, {source}")

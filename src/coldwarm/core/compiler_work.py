@@ -45,6 +45,10 @@ class CompilerWork(BaseModel):
     """Records that coldwarm has no use for, or does not know, by kind."""
     code_generations: int
     """How often Inductor lowered a graph to code."""
+    code_generations_by_rank: dict[int, int] = Field(default_factory=dict)
+    """The same for each rank that generated code."""
+    traced_ranks: list[int] = Field(default_factory=list)
+    """The ranks that have a trace file; empty: not recorded."""
     subgraphs_compiled: int
     """Subgraphs that vLLM handed to the compiler."""
     subgraphs_unique: int

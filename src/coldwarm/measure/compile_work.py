@@ -20,6 +20,7 @@ class CompilerWorkCounter:
 
     def __init__(self) -> None:
         self._rank = 0
+        self._ranks_seen: set[int] = set()
         self._code_generations: Counter[int] = Counter()
         self._compiled: Counter[int] = Counter()
         self._unique: Counter[int] = Counter()
@@ -29,6 +30,7 @@ class CompilerWorkCounter:
     def begin(self, file: TraceFile) -> None:
         """A subgraph's records are all in one file, and a file's records are all of one rank."""
         self._rank = file.rank
+        self._ranks_seen.add(file.rank)
         self._subgraph = None
 
     def take(self, record: TypedRecord) -> None:
@@ -53,6 +55,8 @@ class CompilerWorkCounter:
             garbled_lines=tally.garbled.count,
             passed_over=dict(sorted(tally.passed_over.items())),
             code_generations=_most(self._code_generations),
+            traced_ranks=sorted(self._ranks_seen),
+            code_generations_by_rank=dict(sorted(self._code_generations.items())),
             subgraphs_compiled=_most(self._compiled),
             subgraphs_unique=_most(self._unique),
             compile_ranges=max(1, len(self._ranges)),

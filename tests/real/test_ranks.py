@@ -1,0 +1,62 @@
+"""A real start with two tensor-parallel ranks, each in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.core.checks import InvariantId
+from coldwarm.core.depth import Depth
+from tests.real.conftest import SECRETS, Shared
+from tests.support.records import LOADED, MISSES, SAVED
+
+SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+
+
+@pytest.fixture(scope="module")
+def run(shared: Shared) -> dict[str, Any]:
+    finished = shared.ranks.result()
+    assert finished.exit_code == 0, finished.stderr
+    [found] = finished.runs().values()
+    return dict(found)
+
+
+def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
+    for kind, expected in (
+        ("cold", {SUBGRAPHS: 9, SAVED: 3, LOADED: 0, MISSES: 3}),
+        ("warm", {SUBGRAPHS: 0, SAVED: 0, LOADED: 3, MISSES: 0}),
+    ):
+        processes = run[kind]["facts"]["processes"]
+        assert [process["rank"] for process in processes] == [0, 1]
+        assert len({process["pid"] for process in processes}) == 2
+        for process in processes:
+            assert {name: process["counters"][name] for name in expected} == expected
+            assert process["outside"]["caches_written"] == process["outside"]["caches_read"] == []
+        assert run[kind]["compiler_work"]["traced_ranks"] == [0, 1]
+    assert run["cold"]["compiler_work"]["code_generations_by_rank"] == {"0": 3, "1": 3}
+
+
+def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
+    assert run["verdict"]["status"] == "passed"
+    of_artifacts = [each for each in run["verdict"]["checks"] if each["id"] in set(InvariantId)]
+    assert len(of_artifacts) == 5, f"at depth {Depth.COUNT} all but the output"
+    assert all(each["words"].startswith("ranks 0, 1: ") for each in of_artifacts)
+
+
+def test_the_first_rank_has_told_its_cache_keys(shared: Shared) -> None:
+    output = shared.ranks.result().output
+    cold, warm = ((output / "llama-3.1-8b" / f"{kind}.keys.json").read_text() for kind in ("cold", "warm"))
+    assert "tensor_parallel_size" in cold
+    assert cold.replace("VLLM_API_KEY", "") == warm.replace("VLLM_API_KEY", "")
+
+
+def test_nothing_that_was_written_holds_a_secret(shared: Shared) -> None:
+    finished = shared.ranks.result()
+    texts = {"stdout": finished.stdout, "stderr": finished.stderr}
+    for path in finished.output.rglob("*"):
+        if path.is_file():
+            texts[str(path)] = path.read_bytes().decode("utf-8", "replace")
+    assert len(texts) > 10
+    found = [(what, where) for what, secret in SECRETS.items() for where, text in texts.items() if secret in text]
+    assert found == []
