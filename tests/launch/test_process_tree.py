@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import Step
-from coldwarm.launch.environment import TOKEN_VARIABLE
+from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch.process_tree import Ended, StoppedError, _Steps, identity_of, kill_tree, launch
 from coldwarm.launch.spawn import NewProcesses, SpawnedProcess, WorkerOrder, WorkerProcess
 from tests.support.processes import is_gone

@@ -9,6 +9,7 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.case import Changes
+from coldwarm.core.depth import Depth
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.engines.base import load_installation
 from coldwarm.suite.plan import plan
@@ -204,12 +205,11 @@ def test_each_way_to_keep_compiled_subgraphs_is_a_case_of_its_own(catalog: Catal
     assert [case.aot_artifact for case in plan(catalog, ["glm-4.5"], device="cpu")] == [None]
 
 
-@pytest.mark.parametrize("name", ["tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"])
-def test_options_that_start_several_workers_are_refused(catalog: Catalog, name: str) -> None:
-    with pytest.raises(
-        UsageError, match=f"{name}=2 starts several workers, and coldwarm reads the counters of one only"
-    ):
-        plan(catalog, ["glm-4.5"], device="cpu", options={name: 2})
-    with pytest.raises(UsageError, match=f"{name}=2"):
-        plan(catalog, ["glm-4.5"], device="cpu", warm_changes=Changes(options={name: 2}))
-    assert plan(catalog, ["glm-4.5"], device="cpu", options={name: 1})
+def test_options_that_cannot_be_observed_are_refused_for_either_start(catalog: Catalog) -> None:
+    with pytest.raises(UsageError, match="data_parallel_size=2"):
+        plan(catalog, ["glm-4.5"], device="cpu", options={"data_parallel_size": 2})
+    with pytest.raises(UsageError, match="data_parallel_size=2"):
+        plan(catalog, ["glm-4.5"], device="cpu", warm_changes=Changes(options={"data_parallel_size": 2}))
+    with pytest.raises(UsageError, match="use --depth count"):
+        plan(catalog, ["glm-4.5"], device="cpu", depth=Depth.TRACE, options={"tensor_parallel_size": 2})
+    assert plan(catalog, ["glm-4.5"], device="cpu", options={"tensor_parallel_size": 2})

@@ -9,9 +9,6 @@ from pydantic import BaseModel, Field
 
 from coldwarm.core.depth import Depth
 
-REQUEST_VARIABLE = "COLDWARM_REQUEST"
-"""Names the file of the `StartRequest` to all processes of a start."""
-
 
 class StartRequest(BaseModel):
     """One start."""

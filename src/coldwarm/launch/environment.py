@@ -8,8 +8,8 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
-from coldwarm.core.request import REQUEST_VARIABLE
 from coldwarm.core.secrets import Secrets
+from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
 from coldwarm.launch.cache_variables import ISOLATED, REMOTE
 from coldwarm.launch.caches import Caches
 
@@ -18,9 +18,6 @@ _CHANGES_COMPILATION = re.compile(
     r"^((VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
     r"|CUDA_HOME|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|LD_PRELOAD|PYTHONHASHSEED)$"
 )
-
-TOKEN_VARIABLE = "COLDWARM_START"
-"""Marks every process of a start."""
 
 OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE, REQUEST_VARIABLE}
 """Set by coldwarm, differently for each start."""

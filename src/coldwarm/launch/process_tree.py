@@ -17,7 +17,7 @@ import psutil
 
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import Step
-from coldwarm.launch.environment import TOKEN_VARIABLE
+from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch.spawn import WorkerProcess
 
 _GRACE_SECONDS = 5.0

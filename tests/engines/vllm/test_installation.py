@@ -212,3 +212,37 @@ def test_a_start_stays_off_the_network_and_in_one_process() -> None:
 )
 def test_a_start_takes_its_share_of_the_cores(depth: Depth, cores: int | None, threads: str | None) -> None:
     assert find().environment(depth, cores, {}).get("OMP_NUM_THREADS") == threads
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [({}, 1), ({"tensor_parallel_size": 2}, 2), ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, 6)],
+)
+def test_each_part_of_a_split_model_is_a_rank(options: dict[str, int], number: int) -> None:
+    assert module.ranks(options) == number
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "2", True, None])
+def test_a_size_that_is_no_number_of_ranks_is_refused(size: object) -> None:
+    with pytest.raises(UsageError, match=r"tensor_parallel_size=.* is not a positive whole number"):
+        find().check_options({"tensor_parallel_size": size}, Depth.FULL)
+
+
+@pytest.mark.parametrize(
+    ("cores", "nodes", "number", "bound"),
+    [
+        ([0, 1], 1, 1, None),
+        ([0, 1], 1, 2, "0|1"),
+        ([2, 3, 5, 7], 1, 2, "2,3|5,7"),
+        ([0, 1, 2], 1, 2, "0|1"),
+        ([4], 1, 2, "4|4"),
+        ([0, 1], 2, 2, None),
+    ],
+)
+def test_ranks_on_a_cpu_divide_the_cores_if_there_are_too_few_numa_nodes(
+    monkeypatch: pytest.MonkeyPatch, cores: list[int], nodes: int, number: int, bound: str | None
+) -> None:
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(cores))
+    monkeypatch.setattr(module, "_numa_nodes", lambda: nodes)
+    environment = find().environment(Depth.FULL, None, {"tensor_parallel_size": number})
+    assert environment.get("VLLM_CPU_OMP_THREADS_BIND") == bound

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
-from coldwarm.core.request import REQUEST_VARIABLE
+from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
 
 
 def install() -> None:
     """Observe this process, as vLLM's entry point group ``vllm.general_plugins`` wants it."""
-    if REQUEST_VARIABLE not in os.environ or "COLDWARM_START" not in os.environ:
+    if REQUEST_VARIABLE not in os.environ or TOKEN_VARIABLE not in os.environ:
         return
     from coldwarm.engines.vllm.rank import set_up_from_environment
 

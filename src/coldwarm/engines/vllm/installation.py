@@ -120,13 +120,14 @@ class VllmInstallation:
         return {"VLLM_CPU_OMP_THREADS_BIND": "|".join(",".join(map(str, each)) for each in shares)}
 
     def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
-        """Raise `UsageError` for data parallelism, and for several ranks at depth ``trace``."""
+        """Raise `UsageError` for data parallelism, for several ranks at depth ``trace``, and for sizes that are none."""
         if options.get("data_parallel_size", 1) != 1:
             raise UsageError(
                 f"data_parallel_size={options['data_parallel_size']}: coldwarm starts one engine, and each "
                 "data-parallel replica is an engine of its own; set it to 1"
             )
-        if depth is Depth.TRACE and (number := ranks(options)) != 1:
+        number = ranks(options)
+        if depth is Depth.TRACE and number != 1:
             raise UsageError(
                 f"--depth trace ends the start in the process that compiles first, and these options start {number} "
                 "such processes; use --depth count"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import ProcessReport
-from coldwarm.core.request import REQUEST_VARIABLE, StartRequest
+from coldwarm.core.request import StartRequest
+from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyWatch
 from coldwarm.observe.log_watch import WarningKeeper, watch_logs

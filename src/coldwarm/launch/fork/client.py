@@ -22,9 +22,10 @@ import psutil
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch.cache_variables import replaced_where_set
 from coldwarm.launch.caches import CACHE_VARIABLES, Caches
-from coldwarm.launch.environment import OF_ONE_START, TOKEN_VARIABLE
+from coldwarm.launch.environment import OF_ONE_START
 from coldwarm.launch.fork.server import LONGEST_MESSAGE
 from coldwarm.launch.outside import Look
 from coldwarm.launch.process_tree import StoppedError, identity_of, kill_tree

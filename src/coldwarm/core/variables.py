@@ -1,0 +1,6 @@
+"""Environment variables that coldwarm sets for the processes of a start."""
+
+TOKEN_VARIABLE = "COLDWARM_START"
+"""Marks every process of a start."""
+REQUEST_VARIABLE = "COLDWARM_REQUEST"
+"""Names the file of the start's `StartRequest`."""

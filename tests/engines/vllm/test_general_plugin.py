@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
+from coldwarm.engines.vllm import rank
+from coldwarm.engines.vllm.general_plugin import install
+
+
+@pytest.mark.parametrize("variables", [(), (TOKEN_VARIABLE,), (REQUEST_VARIABLE,)])
+def test_a_process_that_belongs_to_no_start_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...]
+) -> None:
+    for name in (TOKEN_VARIABLE, REQUEST_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name in variables:
+        monkeypatch.setenv(name, "/nowhere")
+    install()
+    assert rank._of_this_process is None
+
+
+def test_a_process_of_a_start_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setenv(TOKEN_VARIABLE, "token")
+    monkeypatch.setenv(REQUEST_VARIABLE, "/the/request")
+    monkeypatch.setattr(rank, "set_up_from_environment", lambda: seen.append("set up"))
+    install()
+    assert seen == ["set up"]
+
+
+def test_a_rank_that_was_not_observed_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="vLLM did not load the plugin 'coldwarm'"):
+        rank.report_of_rank(None)
+
+
+def test_vllm_finds_the_plugin_and_loading_it_imports_nothing_heavy() -> None:
+    [plugin] = entry_points(group="vllm.general_plugins", name="coldwarm")
+    code = (
+        f"import sys; from {plugin.module} import {plugin.attr} as install\n"
+        "install()\n"
+        "assert not {'torch', 'vllm', 'pydantic', 'typer'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
