@@ -151,6 +151,14 @@ def test_in_a_record_without_names_the_first_model_is_the_main_one_and_others_ha
     assert only_unique(verdict).artifacts_over_limit == 1
 
 
+def test_of_several_ranks_the_first_decides() -> None:
+    graphs = [graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, HEALTHY)]
+    others = [each.model_copy(update={"rank": 1}) for each in graphs]
+    verdict = judged(*graphs, *others, saved=6)
+    assert "backbone: 3, at most 3" in only_unique(verdict).words
+    assert verdict.status is Status.PASSED
+
+
 @pytest.mark.parametrize(("fewer", "over"), [(0, 1), (1, 0)])
 def test_artifacts_that_were_the_same_to_the_byte_are_not_held_against_a_model(fewer: int, over: int) -> None:
     graphs = graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, BURNED_ONCE)
