@@ -26,9 +26,9 @@ from typing import Any
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.case import Case
 from coldwarm.core.depth import Depth
+from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.engines.worker import die_with
 from coldwarm.launch.caches import CACHE_VARIABLES
-from coldwarm.launch.environment import TOKEN_VARIABLE
 from coldwarm.suite.plan import plan
 
 

@@ -62,6 +62,10 @@ def test_layers_that_run_several_times_cannot_be_checked() -> None:
     assert allowed_artifacts([again], CONFIGURATIONS) is None
 
 
+def test_parts_with_one_artifact_each_need_no_layers() -> None:
+    assert allowed_artifacts([graph(group(BETWEEN, (0, 1), (1, 2)))], {}) == 3
+
+
 @pytest.mark.parametrize(("graphs", "configurations"), [([], CONFIGURATIONS), ([BY_INDEX], {})])
 def test_without_graphs_or_layers_nothing_is_known(graphs: list[CompiledGraph], configurations: dict[str, int]) -> None:
     assert allowed_artifacts(graphs, configurations) is None

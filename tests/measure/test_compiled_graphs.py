@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coldwarm.graphs.graph import Value
-from coldwarm.measure.compiled_graphs import layers_of
+from coldwarm.measure.compiled_graphs import CompiledGraphs, layers_of
+from coldwarm.trace.reader import read_trace
+from tests.support.graphs import FILE, RANGE, Compiled, layer_code, model_records, timed_trace
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,24 @@ def test_the_layer_of_a_parameter(name: str, layers: list[str]) -> None:
 def test_each_layer_is_named_once_in_the_order_of_the_inputs() -> None:
     names = [f"l_self_modules_layers_modules_{n}_modules_{m}_parameters_w_" for n, m in ((1, "a"), (1, "b"), (2, "a"))]
     assert layers_of([Value(name, "") for name in names]) == ["modules_layers_modules_1", "modules_layers_modules_2"]
+
+
+def test_each_model_has_the_name_that_the_engine_gives_it(tmp_path: Path) -> None:
+    def compiled(layers: int) -> list[Compiled]:
+        return [Compiled(layer_code(n), f"k{n}") for n in range(layers)]
+
+    records = [
+        *model_records(*compiled(3), name="backbone"),
+        *model_records(*compiled(2), name="eagle_head"),
+        *model_records(*compiled(1)),
+        *model_records(*compiled(1), name="eagle_head"),
+    ]
+    (tmp_path / FILE).write_text(timed_trace(records))
+    consumer = CompiledGraphs()
+    read_trace(tmp_path, consumer)
+    assert [(each.model, each.name, len(each.groups), each.compile_range) for each in consumer.graphs()] == [
+        (0, "backbone", 3, RANGE),
+        (1, "eagle_head", 2, RANGE),
+        (2, None, 1, RANGE),
+        (3, "eagle_head", 1, RANGE),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,9 @@ class Shared:
     interrupted: Future[Interrupted]
     scales: Future[Finished]
     """The tests' own two models, the burned one and the mended one."""
+    drafted: Future[Finished]
+    """A model of the catalog with a drafter, as is `burned_draft` with a drafter of the tests' own."""
+    burned_draft: Future[Finished]
     variants: Future[Path]
     """The folder with a run for each of `tests.real.warm_variants`."""
 
@@ -113,7 +117,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 str(CONFIGS / "burned-scale.json"),
                 str(CONFIGS / "buffered-scale.json"),
                 "--json",
-                environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))},
+                environment=_with_plugin(),
             ),
             ranks=pool.submit(
                 run,
@@ -130,6 +134,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                     "OMP_NUM_THREADS": "",
                 },
             ),
+            drafted=pool.submit(_run_with_drafter, folder / "drafted", "eagle"),
+            burned_draft=pool.submit(_run_with_drafter, folder / "burned-draft", "burned-eagle"),
             shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
             traced=pool.submit(
                 run,
@@ -150,6 +156,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             killed=pool.submit(_kill_in_mid_compile, folder / "killed"),
             interrupted=pool.submit(_interrupt_in_mid_compile, folder / "interrupted"),
         )
+
+
+def _with_plugin() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))}
+
+
+def _run_with_drafter(folder: Path, drafter: str) -> Finished:
+    speculative = {"method": "eagle", "model": str(CONFIGS / drafter), "num_speculative_tokens": 2}
+    option = f"--set=speculative_config={json.dumps(speculative)}"
+    return run(folder, "llama-3.1-8b", option, "--depth=count", "--json", environment=_with_plugin())
 
 
 def _users_cache(folder: Path) -> Path:

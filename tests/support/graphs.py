@@ -134,11 +134,14 @@ class Compiled:
 
 
 def model_records(
-    *subgraphs: Compiled, total: int | None = None, ends: bool = True, clock: float = NOON
+    *subgraphs: Compiled, total: int | None = None, ends: bool = True, clock: float = NOON, name: str | None = None
 ) -> list[tuple[float, dict[str, Any], str | None]]:
-    """What the trace has of a model's compilation, each record with its clock."""
+    """What the trace has of a model's compilation, each record with its clock; `name` is vLLM's for the model."""
     total = len(subgraphs) if total is None else total
     records: list[tuple[float, dict[str, Any], str | None]] = [(clock, *span("vllm_backend", "B"))]
+    if name is not None:
+        artifact = {"name": "vllm_compilation_config", "encoding": "json"}
+        records.append((clock, {"artifact": artifact, "has_payload": "0f"}, json.dumps({"prefix": name})))
     for place, each in enumerate(subgraphs):
         index = place if each.index is None else each.index
         records.append((clock, *start_record(index, total, each.compile_range)))

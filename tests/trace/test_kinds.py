@@ -12,6 +12,7 @@ from coldwarm.trace.kinds import (
     FrameCompiled,
     GraphDump,
     KernelsLoaded,
+    ModelCompileStart,
     PiecewiseCompileStart,
     Place,
     SpanEdge,
@@ -58,6 +59,16 @@ def test_a_span_begins_and_ends(edge: str, begins: bool) -> None:
     assert parse({"chromium_event": {}}, event) == SpanEdge(
         PLACE, "dynamo", begins, 1795435200.12345675, {"compile_id": "0/0"}
     )
+
+
+def test_a_model_is_named() -> None:
+    config = {"model": "/models/tiny", "prefix": "eagle_head", "mode": "3"}
+    assert parse(artifact("vllm_compilation_config"), config) == ModelCompileStart(PLACE, "eagle_head")
+
+
+@pytest.mark.parametrize("config", [{"model": "/models/tiny"}, {"prefix": None}, ["eagle_head"], b"{"])
+def test_a_model_without_a_name_is_passed_over(config: object) -> None:
+    assert parse(artifact("vllm_compilation_config"), config) is None
 
 
 @pytest.mark.parametrize("more", [{}, {"args": None}, {"args": ["a"]}])

@@ -170,6 +170,16 @@ def _only_unique(starts: Starts) -> Check:
     if len(models) > 1 or not all(model.is_main for model in models):
         return _only_unique_of_each(starts, models)
     check = _only_unique_of_main(starts)
+    if not models and not check.holds and starts.cold_facts.further_models:
+        names = ", ".join(model.name for model in starts.cold_facts.further_models)
+        return Check(
+            id=InvariantId.ONLY_UNIQUE,
+            holds=True,
+            words="cold, only the unique is compiled: not checked, since the trace does not tell which compiled model "
+            f"each of {_artifacts(starts.counters[StartKind.COLD].get(SAVED, 0))} is of (compiled beside the main "
+            f"model: {names})",
+            is_checked=False,
+        )
     if models and (left := _not_traced(starts, models)):
         check.words += f"; {left}"
         check.is_checked = not check.holds
@@ -181,7 +191,9 @@ def _only_unique_of_each(starts: Starts, models: Sequence[ModelArtifacts]) -> Ch
     saved = starts.counters[StartKind.COLD].get(SAVED, 0)
     limits = [_limit(starts, model) for model in models]
     compiled = sum(model.artifacts for model in models)
-    over = sum(max(0, model.artifacts - limit) for model, (limit, _) in zip(models, limits, strict=True) if limit)
+    over = sum(
+        max(0, model.artifacts - limit) for model, (limit, _) in zip(models, limits, strict=True) if limit is not None
+    )
     # If fewer were saved than the trace tells of, some were the same to the byte, and nobody knows in which model.
     over = max(0, over - max(0, compiled - saved))
     known = [limit for limit, _ in limits if limit is not None]

@@ -22,6 +22,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
 from coldwarm.core.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.core.request import StartRequest
+from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.engines.base import load_installation
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import cache_variables
@@ -162,7 +163,7 @@ class Starter:
         ended = launch(
             partial(self._isolation.begin, order),
             (read_end, write_end),
-            variables[env.TOKEN_VARIABLE],
+            variables[TOKEN_VARIABLE],
             log=log,
             time_limit=self._time_limit,
             on_phase=on_phase,

@@ -242,7 +242,7 @@ def test_a_size_that_is_no_number_of_ranks_is_refused(size: object) -> None:
 def test_ranks_on_a_cpu_divide_the_cores_if_there_are_too_few_numa_nodes(
     monkeypatch: pytest.MonkeyPatch, cores: list[int], nodes: int, number: int, bound: str | None
 ) -> None:
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(cores))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(cores))
     monkeypatch.setattr(module, "_numa_nodes", lambda: nodes)
     environment = find().environment(Depth.FULL, None, {"tensor_parallel_size": number})
     assert environment.get("VLLM_CPU_OMP_THREADS_BIND") == bound

@@ -1,18 +1,20 @@
-"""Two small models that vLLM learns by its general plugins: each layer scales what it returns by a number of its own.
+"""Small models that vLLM learns by its general plugins: each layer scales what it returns by a number of its own.
 
-In the one the number is a Python float, which is burned into the graph of every layer; in the other, mended one it is
-a buffer, which goes into one graph for all layers as an input.
+In one the number is a Python float, which is burned into the graph of every layer; in another, mended one it is
+a buffer, which goes into one graph for all layers as an input. The third is a drafter with the number burned in.
 """
 
 import torch
 from torch._inductor.cpu_vec_isa import pick_vec_isa
 from vllm import ModelRegistry
+from vllm.model_executor.models import llama_eagle
 from vllm.model_executor.models.llama import LlamaDecoderLayer, LlamaForCausalLM
 
 
 def register() -> None:
     ModelRegistry.register_model("BurnedScaleForCausalLM", "layer_scale:BurnedScaleForCausalLM")
     ModelRegistry.register_model("BufferedScaleForCausalLM", "layer_scale:BufferedScaleForCausalLM")
+    ModelRegistry.register_model("EagleBurnedScaleForCausalLM", "layer_scale:EagleBurnedScaleForCausalLM")
     # torch's check of the CPU's instructions is part of each kernel's key and is not thread-safe: `VecAMX.__bool__`
     # changes its flags for a moment. A warm start loads artifacts in several threads. If they run the check at the same
     # time, the keys differ and the kernels are compiled again. Run here, in one thread, the check is deterministic.
@@ -51,3 +53,17 @@ class BurnedScaleForCausalLM(LlamaForCausalLM):
 class BufferedScaleForCausalLM(LlamaForCausalLM):
     def __init__(self, *, vllm_config, prefix=""):
         super().__init__(vllm_config=vllm_config, prefix=prefix, layer_type=BufferedScaleLayer)
+
+
+class BurnedScaleDraftLayer(llama_eagle.LlamaDecoderLayer):
+    def forward(self, positions, hidden_states, residual):
+        hidden_states, residual = super().forward(positions, hidden_states, residual)
+        return hidden_states * self.scale, residual
+
+
+class EagleBurnedScaleForCausalLM(llama_eagle.EagleLlamaForCausalLM):
+    def __init__(self, *, vllm_config, prefix=""):
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        for number, layer in enumerate(self.model.layers):
+            layer.__class__ = BurnedScaleDraftLayer
+            layer.scale = scale_of(f"layers.{number}")

@@ -120,7 +120,7 @@ class VllmInstallation:
         return {"VLLM_CPU_OMP_THREADS_BIND": "|".join(",".join(map(str, each)) for each in shares)}
 
     def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
-        """Raise `UsageError` for data parallelism, for several ranks at depth ``trace``, and for sizes that are none."""
+        """Raise `UsageError` for data parallelism, for wrong sizes, and for several ranks at depth ``trace``."""
         if options.get("data_parallel_size", 1) != 1:
             raise UsageError(
                 f"data_parallel_size={options['data_parallel_size']}: coldwarm starts one engine, and each "

@@ -1,0 +1,51 @@
+"""Starts that compile several models: a target and its drafter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.real.conftest import PLUGIN, Shared
+from tests.real.test_catalog_models import SAVED
+
+pytestmark = pytest.mark.real
+
+
+def only_unique(run: dict[str, Any]) -> dict[str, Any]:
+    [check] = [check for check in run["verdict"]["checks"] if check["id"] == "cold-only-unique"]
+    return dict(check)
+
+
+def models(run: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(graph["name"], len(graph["groups"])) for graph in run["cold"]["compiler_work"]["graphs"]]
+
+
+def test_a_drafter_is_judged_by_its_own_layers(shared: Shared) -> None:
+    drafted = shared.drafted.result()
+    run = drafted.runs()["llama-3.1-8b"]
+    facts = run["cold"]["facts"]
+    assert models(run) == [("backbone", 3), ("eagle_head", 3)]
+    assert facts["main_model"] == "backbone"
+    [drafter] = facts["further_models"]
+    assert (drafter["name"], len(drafter["layer_configurations"])) == ("eagle_head", 5)
+    # The first layer of an EAGLE drafter has no norm before its attention.
+    assert [kind["layers"] for kind in drafter["layer_kinds"]] == [1, 4]
+    assert [kind["layers"] for kind in facts["layer_kinds"]] == [8]
+    assert facts["counters"][SAVED] == 6
+    assert run["verdict"]["status"] == "passed", run["verdict"]["reasons"]
+    assert only_unique(run)["is_checked"]
+    assert drafted.exit_code == 0
+
+
+def test_a_number_burned_into_each_layer_of_a_drafter_fails(shared: Shared) -> None:
+    burned = shared.burned_draft.result()
+    run = burned.runs()["llama-3.1-8b"]
+    assert models(run) == [("backbone", 3), ("eagle_head", 6)]
+    check = only_unique(run)
+    # The first layer is configured in another way; the other three subgraphs could share.
+    assert (check["holds"], check["artifacts_over_limit"]) == (False, 2)
+    assert "backbone: 3, at most 3" in check["words"] and "eagle_head: 6, at most 4" in check["words"]
+    [finding] = run["explanation"]["findings"]
+    assert finding["where"].startswith(str(PLUGIN / "layer_scale.py"))
+    assert burned.exit_code == 1
