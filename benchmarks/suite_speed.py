@@ -20,9 +20,9 @@ from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.expectations import is_told
-from coldwarm.checks.invariants import LOADED, SAVED
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.engines.vllm.statistics import LOADED, SAVED
 from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite.judging import judge_run
 

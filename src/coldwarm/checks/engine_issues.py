@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coldwarm.catalog.engine_issues import EngineIssue, engine_issues
-from coldwarm.checks.invariants import SAVED, Starts
+from coldwarm.checks.invariants import Starts
 from coldwarm.checks.known_issues import IssueSeen
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import Circumstances
 from coldwarm.core.finding import Finding
 from coldwarm.core.model_entry import Expectation
-from coldwarm.core.record import StartKind
+from coldwarm.engines.base import load_statistics
 
 
 def accept_engine_issues(
@@ -60,8 +60,8 @@ def _unaccounted(check: Check, starts: Starts, rows: Sequence[Expectation], show
     over, extra = check.artifacts_over_limit, sum(finding.extra_artifacts for finding in showing)
     if extra == 0:
         # Recorded before findings said how many: it must be what was measured with the issue.
-        saved = starts.counters[StartKind.COLD].get(SAVED)
-        if any(row.cold.get(SAVED) == saved for row in rows):
+        name = load_statistics(starts.cold.engine).SAVED
+        if any(row.cold.get(name) == starts.cold_stats.saved for row in rows):
             return None
         return (
             f"shows, but the run's explanation does not say how many artifacts it accounts for ({over} above the limit)"

@@ -11,11 +11,8 @@ from coldwarm.core.checks import Check, InvariantId
 from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
-
-SAVED = "vllm.num_compiled_artifacts_saved"
-LOADED = "vllm.num_compiled_artifacts_loaded"
-SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
-MISSES = "torch.aot_autograd.autograd_cache_miss"
+from coldwarm.core.stats import CompileStats
+from coldwarm.engines.base import load_statistics
 
 
 class Starts:
@@ -32,16 +29,21 @@ class Starts:
     ) -> None:
         self.cold, self.entry = cold, entry
         self._records = cold, warm
+        for record in (cold, warm):
+            assert record is None or record.facts is not None, "only finished starts are judged"
+        self.cold_stats = _stats(cold, rank)
+        if warm is not None:
+            self.warm_stats = _stats(warm, rank)
         if rank is not None:
-            self.cold = cold = _of_rank(cold, rank)
-            warm = None if warm is None else _of_rank(warm, rank)
+            cold, warm = _of_rank(cold, rank), None if warm is None else _of_rank(warm, rank)
+            self.cold = cold
         self.cold_facts = _facts(cold)
         self.warm_changes = warm_changes(cold, warm)
         """Settings that the warm start has and the cold one has not, as ``without NAME=VALUE``."""
         self.counters = {StartKind.COLD: self.cold_facts.counters}
         """Of each start: what was counted, by flat name."""
         if cold.depth is Depth.TRACE:
-            self.counters = {StartKind.COLD: _would_be(cold)}
+            self.counters = {StartKind.COLD: load_statistics(cold.engine).counters_of_trace(cold)}
         elif warm is not None:
             self.warm, self.warm_facts = warm, _facts(warm)
             self.counters[StartKind.WARM] = self.warm_facts.counters
@@ -72,10 +74,14 @@ def _facts(record: StartRecord) -> EngineFacts:
     return record.facts
 
 
-def _would_be(traced: StartRecord) -> dict[str, int]:
-    """What a trace tells of the counters: as many artifacts would be saved as there are unique subgraphs."""
-    seen = {SUBGRAPHS: _facts(traced).counters.get(SUBGRAPHS, 0)}
-    return seen if traced.compiler_work is None else {**seen, SAVED: traced.compiler_work.subgraphs_unique}
+def _stats(record: StartRecord, rank: int | None) -> CompileStats:
+    """The statistics of a rank; of the first one for None, and none of anything for a rank that the start lacks."""
+    found = load_statistics(record.engine).compile_stats(record)
+    first = next(iter(found.values()))
+    if rank is None or rank in found:
+        return first if rank is None else found[rank]
+    nothing = {"subgraphs": 0, "unique": None, "saved": 0, "loaded": 0, "misses": 0, "code_generations": None}
+    return first.model_copy(update={"rank": rank, **nothing})
 
 
 def _of_rank(record: StartRecord, rank: int) -> StartRecord:
@@ -92,10 +98,7 @@ def _of_rank(record: StartRecord, rank: int) -> StartRecord:
         }
     )
     if work is not None:
-        generations = work.code_generations_by_rank.get(rank, 0)
-        graphs = [graph for graph in work.graphs if graph.rank == rank]
-        records = work.records if rank in work.traced_ranks else 0
-        work = work.model_copy(update={"code_generations": generations, "graphs": graphs, "records": records})
+        work = work.model_copy(update={"graphs": [graph for graph in work.graphs if graph.rank == rank]})
     return record.model_copy(update={"facts": own, "compiler_work": work, "messages": seen.messages if seen else []})
 
 
@@ -140,7 +143,7 @@ def _ranks(numbers: Sequence[int]) -> str:
 
 
 def _something_unique(starts: Starts) -> Check:
-    unique, subgraphs = (starts.counters[StartKind.COLD].get(name, 0) for name in (SAVED, SUBGRAPHS))
+    unique, subgraphs = starts.cold_stats.unique or 0, starts.cold_stats.subgraphs
     words = f"cold, something is to be compiled: {_plural(subgraphs, 'subgraph')}, {unique} of them unique (at least 1)"
     return Check(
         id=InvariantId.COMPILES,
@@ -150,7 +153,7 @@ def _something_unique(starts: Starts) -> Check:
 
 
 def _cold_compiles(starts: Starts) -> Check:
-    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.cold_facts, LOADED)
+    saved, loaded = starts.cold_stats.saved, starts.cold_stats.loaded
     words = f"cold, something is compiled: {_artifacts(saved)} saved (at least 1), {loaded} loaded (0)"
     if saved < 1:
         words = (
@@ -176,7 +179,7 @@ def _only_unique(starts: Starts) -> Check:
             id=InvariantId.ONLY_UNIQUE,
             holds=True,
             words="cold, only the unique is compiled: not checked, since the trace does not tell which compiled model "
-            f"each of {_artifacts(starts.counters[StartKind.COLD].get(SAVED, 0))} is of (compiled beside the main "
+            f"each of {_artifacts(_compiled(starts))} is of (compiled beside the main "
             f"model: {names})",
             is_checked=False,
         )
@@ -188,7 +191,7 @@ def _only_unique(starts: Starts) -> Check:
 
 def _only_unique_of_each(starts: Starts, models: Sequence[ModelArtifacts]) -> Check:
     """Give each compiled model a limit of its own, so that none may use up what another leaves of its."""
-    saved = starts.counters[StartKind.COLD].get(SAVED, 0)
+    saved = _compiled(starts)
     limits = [_limit(starts, model) for model in models]
     compiled = sum(model.artifacts for model in models)
     over = sum(
@@ -241,9 +244,9 @@ def _not_traced(starts: Starts, models: Sequence[ModelArtifacts]) -> str:
 
 def _only_unique_of_main(starts: Starts) -> Check:
     kinds, source = starts.layer_kinds()
-    saved = starts.counters[StartKind.COLD].get(SAVED, 0)
+    saved = _compiled(starts)
     work = starts.cold.compiler_work
-    ranges = work.compile_ranges if work else 1
+    ranges = starts.cold_stats.compile_ranges
     limit = (kinds + 2) * ranges
     known = kinds > 0
     words = "cold, only the unique is compiled: "
@@ -269,7 +272,7 @@ def _only_unique_of_main(starts: Starts) -> Check:
 
 
 def _saves_nothing(starts: Starts) -> Check:
-    saved = _count(starts.warm_facts, SAVED)
+    saved = starts.warm_stats.saved
     return Check(
         id=InvariantId.SAVES_NOTHING,
         holds=saved == 0,
@@ -278,7 +281,7 @@ def _saves_nothing(starts: Starts) -> Check:
 
 
 def _loads_all(starts: Starts) -> Check:
-    saved, loaded = _count(starts.cold_facts, SAVED), _count(starts.warm_facts, LOADED)
+    saved, loaded = starts.cold_stats.saved, starts.warm_stats.loaded
     words = f"warm, what the cold start saved is loaded: {loaded} loaded of {saved} saved"
     if not starts.warm.caches_as_left:
         words += "; the caches were not those that the cold start left"
@@ -292,21 +295,21 @@ def _loads_all(starts: Starts) -> Check:
 
 
 def _no_compiler(starts: Starts) -> Check:
-    misses = _count(starts.warm_facts, MISSES)
-    work = starts.warm.compiler_work
-    if work is None or work.records == 0:
+    misses, generations = starts.warm_stats.misses, starts.warm_stats.code_generations
+    if generations is None:
         return Check(
             id=InvariantId.NO_COMPILER,
             holds=False,
             words=f"warm, the compiler does not run: {_misses(misses)} (0); "
             "no trace was written, so that code generation cannot be ruled out",
         )
-    unread = f"; {_plural(work.garbled_lines, 'line')} of it could not be read" if work.garbled_lines else ""
+    lines = starts.warm_stats.unreadable_lines
+    unread = f"; {_plural(lines, 'line')} of it could not be read" if lines else ""
     return Check(
         id=InvariantId.NO_COMPILER,
-        holds=misses == 0 and work.code_generations == 0 and not unread,
+        holds=misses == 0 and generations == 0 and not unread,
         words=f"warm, the compiler does not run: {_misses(misses)} (0), "
-        f"{_plural(work.code_generations, 'code generation')} in the trace (0){unread}",
+        f"{_plural(generations, 'code generation')} in the trace (0){unread}",
     )
 
 
@@ -341,9 +344,10 @@ def _load_failures(messages: list[Message]) -> list[Message]:
     return [message for message in messages if "load failure" in message.text]
 
 
-def _count(facts: EngineFacts, name: str) -> int:
-    """A counter that these versions do not have has counted nothing; expectations catch a renamed one."""
-    return facts.counters.get(name, 0)
+def _compiled(starts: Starts) -> int:
+    """How many artifacts the cold start saved; at depth trace, how many it would have: one for each unique subgraph."""
+    stats = starts.cold_stats
+    return (stats.unique or 0) if starts.cold.depth is Depth.TRACE else stats.saved
 
 
 def _artifacts(n: int) -> str:

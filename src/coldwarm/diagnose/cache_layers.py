@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from coldwarm.checks.invariants import LOADED, SAVED
 from coldwarm.core.record import StartRecord
+from coldwarm.engines.vllm.statistics import LOADED, SAVED
 from coldwarm.trace.kinds import CacheEvent, KernelsLoaded, PiecewiseCompileStart, TypedRecord
 from coldwarm.trace.reader import TraceFile
 from coldwarm.trace.unique import answers

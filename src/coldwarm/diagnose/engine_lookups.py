@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coldwarm.checks.invariants import LOADED, SAVED
 from coldwarm.core.record import EngineFacts
 from coldwarm.diagnose.load_failures import LoadFailure
+from coldwarm.engines.vllm.statistics import LOADED, SAVED
 
 AOT_SAVED = "vllm.num_aot_artifacts_saved"
 AOT_LOADED = "vllm.num_aot_artifacts_loaded"

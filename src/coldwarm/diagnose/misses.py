@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coldwarm.checks.invariants import MISSES, SAVED
 from coldwarm.core.cache_keys import CacheKeys, ChangedFactor, changed_factors
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
@@ -17,6 +16,7 @@ from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.key_changes import key_findings
 from coldwarm.diagnose.load_failures import LoadFailure, load_failure_finding, load_failures
 from coldwarm.diagnose.nested_compiles import frames_by_cause, moved_details, outside_findings
+from coldwarm.engines.vllm.statistics import MISSES, SAVED
 
 _MOST_FILES = 5
 

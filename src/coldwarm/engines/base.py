@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from coldwarm.core.errors import UsageError, nearest
+from coldwarm.core.stats import CompileStats
 
 if TYPE_CHECKING:
     from coldwarm.core.cache_keys import CacheKeys
     from coldwarm.core.depth import Depth
-    from coldwarm.core.record import EngineFacts
+    from coldwarm.core.record import EngineFacts, StartRecord
     from coldwarm.core.request import StartRequest
     from coldwarm.observe.progress import Progress
 
@@ -54,6 +55,19 @@ class Installation(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions by distribution name, at least of the engine and of torch."""
+
+
+class Statistics(Protocol):
+    """What an engine's counters mean; needs neither the engine nor torch, to judge stored records anywhere."""
+
+    SAVED: str
+    """The counter of the artifacts that a start saved."""
+
+    def compile_stats(self, record: StartRecord) -> dict[int, CompileStats]:
+        """Return the statistics of each rank of a start, by rank, in order; empty if the start did not finish."""
+
+    def counters_of_trace(self, record: StartRecord) -> dict[str, int]:
+        """Return the counters that a start of depth ``trace`` shows, as a whole cold start would have them."""
 
 
 class Worker(Protocol):
@@ -98,6 +112,12 @@ def load_installation(engine: str) -> Installation:
 def load_worker(engine: str) -> Worker:
     """Return the half of `engine` that runs in a worker."""
     return cast(Worker, _load(engine, "worker").create())
+
+
+def load_statistics(engine: str) -> Statistics:
+    """Return what the counters of `engine` mean; one that coldwarm does not know is taken to count as vLLM does."""
+    module = _MODULES.get(engine, _MODULES["vllm"])
+    return cast(Statistics, importlib.import_module(f"{module}.statistics"))
 
 
 def _load(engine: str, half: str) -> Any:

@@ -6,11 +6,11 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from coldwarm.checks.invariants import LOADED, SAVED, SUBGRAPHS
 from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import StartRecord
+from coldwarm.engines.vllm.statistics import LOADED, SAVED, SUBGRAPHS
 from coldwarm.report.explanation_view import short_lines
 from coldwarm.report.footnotes import footnotes
 from coldwarm.suite.result import RunResult

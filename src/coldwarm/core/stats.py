@@ -1,0 +1,29 @@
+"""What one rank compiled, saved and loaded in one start, in terms that no engine owns."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CompileStats(BaseModel):
+    """The compile statistics of one rank; an engine's package makes them from its counters and the trace."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int
+    subgraphs: int
+    """Pieces of the compiled models' graphs that the engine compiles, equal ones included."""
+    unique: int | None
+    """Of these, how many the compiler did not find to equal an earlier one; None: no trace was written."""
+    saved: int
+    """Artifacts that the engine saved."""
+    loaded: int
+    """Artifacts that the engine loaded."""
+    misses: int
+    """How often AOTAutograd's cache did not have what it was asked for."""
+    code_generations: int | None
+    """How often Inductor lowered a graph to code; None: no trace was written."""
+    compile_ranges: int
+    """For how many ranges of numbers of tokens each subgraph is compiled."""
+    unreadable_lines: int
+    """Lines of the trace that could not be read, of all ranks."""
