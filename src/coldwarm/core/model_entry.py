@@ -156,7 +156,8 @@ class ModelEntry(_Strict):
     source_note: str = ""
     """How far the packaged facts were checked against the published file."""
     layer_kinds: Annotated[tuple[Words, ...], Field(min_length=1)] | None = None
-    """The kinds of layers, by name (dense, MoE); None: derived from the layers of the model that was started."""
+    """The kinds of layers of the main model, by name (dense, MoE); None: derived from the layers of the model that was
+    started. A model that is compiled beside it (a drafter, an encoder) has the limit that its own layers give."""
     shrink: tuple[Shrink, ...] = ()
     deviation: tuple[Deviation, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
