@@ -87,7 +87,7 @@ def test_never_more_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("eight_fit")
 def test_on_an_h100_four_at_a_time_end_with_the_longest_model() -> None:
-    runs = read_runs(RECORDS / "h100-2026-11-25-seven")
+    runs = read_runs(RECORDS / "h100-2026-11-25")
     seconds = [run.cold.seconds + run.warm.seconds for run in runs if run.cold and run.warm]
     assert len(seconds) == 8
     assert chosen_jobs(cases(*seconds)) == 4
