@@ -9,8 +9,6 @@ import pytest
 from tests.real.conftest import Shared
 from tests.real.runs import Finished
 
-pytestmark = pytest.mark.real
-
 
 @pytest.fixture(scope="module")
 def both(shared: Shared) -> Finished:

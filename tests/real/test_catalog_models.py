@@ -12,8 +12,6 @@ from coldwarm.catalog.catalog import Catalog
 from tests.real.conftest import FIRST_HALF, SECOND_HALF, Shared
 from tests.real.runs import Finished
 
-pytestmark = pytest.mark.real
-
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.real.conftest import PLUGIN, Shared
 from tests.real.test_catalog_models import SAVED
-
-pytestmark = pytest.mark.real
 
 
 def only_unique(run: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from coldwarm.core.finding import FindingKind
 from tests.real.conftest import Shared
 from tests.real.test_catalog_models import LOADED, MEASURED, SAVED
 
-pytestmark = pytest.mark.real
-
 # What generating with log-probabilities, which `full` alone does, compiles beside the model: one function of vLLM's
 # (vllm/v1/sample/ops/logprobs.py, `batched_count_greater_than`).
 OF_GENERATING = {

@@ -8,15 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartRecord
 from coldwarm.store.suite_folder import read_runs
 from tests.real.conftest import Shared
-
-pytestmark = pytest.mark.real
 
 
 def test_the_same_start_gives_the_same_counters(

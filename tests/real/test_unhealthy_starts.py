@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.real.conftest import Shared
-
-pytestmark = pytest.mark.real
 
 
 def test_vllm_as_shipped_does_not_pass_and_the_load_failure_is_told(shared: Shared) -> None:

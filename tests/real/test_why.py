@@ -13,8 +13,6 @@ from tests.real.conftest import PLUGIN, Shared
 from tests.real.runs import COLDWARM, Finished
 from tests.real.warm_variants import VARIANTS
 
-pytestmark = pytest.mark.real
-
 SAVED = "vllm.num_compiled_artifacts_saved"
 
 
