@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from coldwarm.core.errors import UsageError, nearest
-from coldwarm.core.stats import CompileStats
 
 if TYPE_CHECKING:
     from coldwarm.core.cache_keys import CacheKeys
     from coldwarm.core.depth import Depth
     from coldwarm.core.record import EngineFacts, StartRecord
     from coldwarm.core.request import StartRequest
+    from coldwarm.core.stats import CompileStats
     from coldwarm.observe.progress import Progress
 
 _MODULES = {"vllm": "coldwarm.engines.vllm"}
