@@ -1,7 +1,6 @@
 """Keeps a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
 
-A suite's folder holds ``suite.json`` and a folder for each model with ``case.json``, ``cold.json``, ``warm.json``,
-``verdict.json`` and ``explanation.json``, beside each start's ``.log``, ``.keys.json`` and ``.trace/``.
+`coldwarm.core.run_folder` says which files there are and what they are called.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from coldwarm.checks.verdict import Verdict
 from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
 from coldwarm.core.record import SCHEMA_VERSION, StartKind, StartRecord
+from coldwarm.core.run_folder import CASE, SUITE, RunFolder, SuiteFolder
 from coldwarm.core.secrets import Secrets, masked_argv
 from coldwarm.diagnose.explanation import Explanation
 
@@ -76,7 +76,7 @@ class Store:
         try:
             store = cls(_new_default_folder() if folder is None else folder)
             store.folder.mkdir(parents=True, exist_ok=True)
-            with (store.folder / "suite.json").open("x") as file:
+            with SuiteFolder(store.folder).suite.open("x") as file:
                 suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by)
                 file.write(suite.model_dump_json(indent=2))
         except FileExistsError as error:
@@ -95,7 +95,7 @@ class Store:
         with unreadable_as_usage_error():
             holds_something = folder.exists() and any(folder.iterdir())
         if holds_something:
-            suite = _read(folder / "suite.json", SuiteRecord)
+            suite = _read(SuiteFolder(folder).suite, SuiteRecord)
             if suite is None or suite.written_by != "pytest":
                 raise UsageError(f"{folder} was not written by pytest; choose another --coldwarm-output, or remove it")
             try:
@@ -111,22 +111,24 @@ class Store:
     def keep_case(self, case: Case) -> None:
         """Keep what is about to be started."""
         self.folder_of(case).mkdir(parents=True, exist_ok=True)
-        self._write(case, "case", case)
+        self._write(self._files_of(case).case, case)
 
     def keep_start(self, case: Case, record: StartRecord) -> None:
         """Keep a start that ended, however."""
-        self._write(case, record.kind, record)
+        self._write(self._files_of(case).record(record.kind), record)
 
     def keep_verdict(self, case: Case, verdict: Verdict) -> None:
         """Keep the verdict on the run of `case`."""
-        self._write(case, "verdict", verdict)
+        self._write(self._files_of(case).verdict, verdict)
 
     def keep_explanation(self, case: Case, explanation: Explanation) -> None:
         """Keep why the run of `case` went as it did."""
-        self._write(case, "explanation", explanation)
+        self._write(self._files_of(case).explanation, explanation)
 
-    def _write(self, case: Case, name: str, content: BaseModel) -> None:
-        path = self.folder_of(case) / f"{name}.json"
+    def _files_of(self, case: Case) -> RunFolder:
+        return RunFolder(self.folder_of(case))
+
+    def _write(self, path: Path, content: BaseModel) -> None:
         unfinished = path.with_suffix(".part")
         text = json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False)
         try:
@@ -145,31 +147,33 @@ def read_runs(folder: Path) -> list[StoredRun]:
         UsageError: There is none, or a record cannot be read.
     """
     with unreadable_as_usage_error():
-        if (folder / "case.json").is_file():
+        if RunFolder(folder).case.is_file():
             return [_read_run(folder)]
-        suite = _read(folder / "suite.json", SuiteRecord)
+        suite = _read(SuiteFolder(folder).suite, SuiteRecord)
         if suite is None:
-            raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
-        return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
+            raise UsageError(f"{folder} holds neither a suite ({SUITE}) nor a run ({CASE})")
+        runs = [SuiteFolder(folder).run(model) for model in suite.models]
+        return [_read_run(run.path) for run in runs if run.case.is_file()]
 
 
 def never_started(folder: Path) -> list[str]:
     """The models of the suite in `folder` that it was ended before; empty for a single run."""
-    suite = _read(folder / "suite.json", SuiteRecord)
+    suite = _read(SuiteFolder(folder).suite, SuiteRecord)
     with unreadable_as_usage_error():
-        return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
+        return [name for name in suite.models if not SuiteFolder(folder).run(name).case.is_file()] if suite else []
 
 
 def _read_run(folder: Path) -> StoredRun:
-    case = _read(folder / "case.json", Case)
+    files = RunFolder(folder)
+    case = _read(files.case, Case)
     assert case is not None
-    starts = {kind: _read(folder / f"{kind}.json", StartRecord) for kind in StartKind}
+    starts = {kind: _read(files.record(kind), StartRecord) for kind in StartKind}
     return StoredRun(
         folder=folder,
         case=case,
         cold=starts[StartKind.COLD],
         warm=starts[StartKind.WARM],
-        explanation=_read(folder / "explanation.json", Explanation),
+        explanation=_read(files.explanation, Explanation),
     )
 
 
