@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
-from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
 from coldwarm.diagnose.autotuning import tuned_again_findings
@@ -22,17 +22,10 @@ from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findin
 from coldwarm.graphs.subgraphs import SubgraphCollector
 from coldwarm.trace.reader import Tally, read_trace
 
-SCHEMA_VERSION = 2
-"""Of explanations. In 1, several findings could each have the whole cost of one recompilation."""
-
-# What schema 1 measured as it is measured now.
-_RIGHT_IN_SCHEMA_1 = frozenset((FindingKind.NOT_SHARED,))
-
 
 class Explanation(BaseModel):
     """What was found, and what could not be read."""
 
-    schema_version: int = SCHEMA_VERSION
     models: list[list[ClassReport]] = Field(default_factory=list)
     """The classes of subgraphs of each model that the cold start compiled (a language model; an encoder)."""
     layers: list[CacheLayer] = Field(default_factory=list)
@@ -41,24 +34,6 @@ class Explanation(BaseModel):
     """What is missing or could not be read, so that something may be left unexplained."""
     failed: bool = False
     """Whether an error ended it: that there is no finding says nothing then."""
-
-    @model_validator(mode="after")
-    def _leave_wrong_costs_out(self) -> Explanation:
-        """Bring an explanation of an older schema to the present one, without the costs that it has wrong."""
-        if self.schema_version >= SCHEMA_VERSION:
-            return self
-        wrong = [each.seconds is not None and each.kind not in _RIGHT_IN_SCHEMA_1 for each in self.findings]
-        self.schema_version = SCHEMA_VERSION
-        self.findings = [
-            without_cost(each) if is_wrong else each for each, is_wrong in zip(self.findings, wrong, strict=True)
-        ]
-        if any(wrong):
-            self.notes = [
-                *self.notes,
-                "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
-                "several findings; run again to measure them",
-            ]
-        return self
 
 
 def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
