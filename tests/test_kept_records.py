@@ -16,7 +16,7 @@ from coldwarm.checks.verdict import Status, Verdict
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.store.suite_folder import read_runs
+from coldwarm.store.suite_folder import StoredRun, read_runs, read_verdict
 from coldwarm.suite.judging import judge_run
 
 RECORDS = Path(__file__).parent.parent / "records"
@@ -24,12 +24,18 @@ DATA = Path(__file__).parent / "data"
 SUITES = sorted(path.parent for path in RECORDS.rglob("suite.json"))
 
 
+def stored_verdict(run: StoredRun) -> Verdict:
+    verdict = read_verdict(run.folder)
+    assert verdict is not None
+    return verdict
+
+
 @pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.relative_to(RECORDS).as_posix())
 def test_verdicts_are_those_of_the_day(suite: Path) -> None:
     runs = read_runs(suite)
     assert runs
     for run in runs:
-        stored = Verdict.model_validate_json((run.folder / "verdict.json").read_bytes())
+        stored = stored_verdict(run)
         now = judge_run(run, Catalog.read()).verdict
         assert (now.status, [(c.id, c.holds) for c in now.checks]) == (
             stored.status,
@@ -93,12 +99,7 @@ def test_the_catalog_of_now_gives_the_verdicts_of_the_day_without_torch() -> Non
     command = [sys.executable, "-c", code, *map(str, SUITES)]
     verdicts, torch = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     stored = {
-        str(suite): [
-            [path.parent.name, Verdict.model_validate_json(path.read_bytes()).status.value]
-            for run in read_runs(suite)
-            for path in [run.folder / "verdict.json"]
-        ]
-        for suite in SUITES
+        str(suite): [[run.case.name, stored_verdict(run).status.value] for run in read_runs(suite)] for suite in SUITES
     }
     assert len(stored) == len(SUITES) == 2
     assert json.loads(verdicts) == stored
@@ -108,7 +109,7 @@ def test_the_catalog_of_now_gives_the_verdicts_of_the_day_without_torch() -> Non
 def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
     for suite in SUITES:
         for run in read_runs(suite):
-            verdict = Verdict.model_validate_json((run.folder / "verdict.json").read_bytes())
+            verdict = stored_verdict(run)
             assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
             assert [check for check in verdict.checks if check.id.startswith("expected:")]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +17,7 @@ from coldwarm.core.phases import Step
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.seen_in_process import MissingBytecode
 from coldwarm.diagnose.costs import seconds_compiling
-from coldwarm.diagnose.explanation import SCHEMA_VERSION, Explanation, explain
+from coldwarm.diagnose.explanation import explain
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.phases import split
 from coldwarm.store.suite_folder import read_runs
@@ -29,7 +28,6 @@ from tests.support.explanations import (
     Written,
     asked,
     compiled,
-    finding,
     keys,
     load_failure,
     span,
@@ -38,9 +36,6 @@ from tests.support.explanations import (
 )
 from tests.support.records import LOADED, MISSES, SAVED, cold_record, warm_record
 from tests.test_kept_records import RECORDS, SUITES
-
-RIGHT_IN_SCHEMA_1 = (FindingKind.NOT_SHARED,)
-"""The only kind whose costs explanations of schema 1 have right."""
 
 
 def assert_no_second_is_charged_twice(findings: list[Finding], *records: StartRecord | None) -> None:
@@ -61,44 +56,6 @@ def test_stored_findings_cost_no_more_than_their_start_took(suite: Path) -> None
     for run in explained:
         assert run.explanation is not None
         assert_no_second_is_charged_twice(run.explanation.findings, run.cold, run.warm)
-
-
-def stored(*findings: Finding, schema: int, notes: list[str] | None = None) -> Explanation:
-    content = Explanation(findings=list(findings), notes=notes or []).model_dump(mode="json")
-    return Explanation.model_validate_json(json.dumps({**content, "schema_version": schema}))
-
-
-@pytest.mark.parametrize("kind", FindingKind)
-def test_costs_of_schema_1_are_dropped_unless_their_rule_was_right(kind: FindingKind) -> None:
-    read = stored(finding(kind=kind, seconds=4.25), schema=1, notes=["a note"])
-    [only] = read.findings
-    is_right = kind in RIGHT_IN_SCHEMA_1
-    assert only.seconds == (4.25 if is_right else None)
-    assert only.what == finding().what
-    assert (
-        read.notes == ["a note"]
-        if is_right
-        else [
-            "a note",
-            "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
-            "several findings; run again to measure them",
-        ]
-    )
-
-
-def test_an_old_explanation_without_wrong_costs_has_no_note() -> None:
-    assert stored(finding(seconds=None), schema=1).notes == []
-
-
-def test_costs_of_the_present_schema_are_kept() -> None:
-    read = stored(finding(seconds=4.25), schema=SCHEMA_VERSION)
-    assert (read.findings[0].seconds, read.notes) == (4.25, [])
-
-
-def test_an_old_explanation_that_is_stored_again_is_the_same() -> None:
-    once = stored(finding(seconds=4.25), schema=1)
-    assert Explanation.model_validate_json(once.model_dump_json()) == once
-    assert once.schema_version == SCHEMA_VERSION
 
 
 def test_a_stored_run_is_explained_without_the_costs_of_schema_1() -> None:

@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from coldwarm.core.checks import InvariantId
 from coldwarm.core.conditions import Platform
 from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.strict_model import StrictModel
 
 ENGINE_ISSUES = Path(__file__).parent / "known_issues.toml"
 
@@ -26,11 +27,7 @@ def _valid_pattern(text: str) -> str:
     return text
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FindingPattern(_Strict):
+class FindingPattern(StrictModel):
     """What the finding that explains an issue looks like."""
 
     kind: FindingKind
@@ -49,7 +46,7 @@ class FindingPattern(_Strict):
         )
 
 
-class EngineIssue(_Strict):
+class EngineIssue(StrictModel):
     """A failure of the engine that is tracked elsewhere, and the finding by which it is recognized in any model."""
 
     id: str
@@ -62,7 +59,7 @@ class EngineIssue(_Strict):
     finding: FindingPattern
 
 
-class _File(_Strict):
+class _File(StrictModel):
     known_issue: tuple[EngineIssue, ...]
 
 

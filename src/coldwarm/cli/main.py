@@ -192,12 +192,13 @@ def show(
 ) -> None:
     """Show one model of the catalog (what is started, why it deviates, what is expected), or the checks of a run."""
     from coldwarm.catalog.catalog import Catalog, is_file
+    from coldwarm.core.run_folder import RunFolder, SuiteFolder
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
     from coldwarm.suite.judging import judge_again
 
     folder = Path(what)
-    if is_file(folder / "suite.json") or is_file(folder / "case.json"):
+    if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
         for result in judge_again(folder, Catalog.read(catalog or [])):
             print_run(stdout(), result)
     else:

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from coldwarm.core.options import flatten
+from coldwarm.core.strict_model import StrictModel
 
 Device = Literal["cpu", "cuda"]
 Compilation = Literal["piecewise", "shipped"]
@@ -67,10 +68,8 @@ class Circumstances(BaseModel):
     """The user's variables with which a model may be compiled differently."""
 
 
-class Platform(BaseModel):
+class Platform(StrictModel):
     """Where something holds, whatever the settings; what is not given does not matter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: Device | None = None
     compilation: Compilation | None = None

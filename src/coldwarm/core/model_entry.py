@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from coldwarm.core.checks import InvariantId
 from coldwarm.core.conditions import Compilation, Conditions, Device
 from coldwarm.core.errors import CatalogError
+from coldwarm.core.strict_model import StrictModel
 
 _Told = TypeVar("_Told")
 
@@ -41,11 +42,7 @@ Words = Annotated[str, Field(min_length=1)]
 """Something said; an empty string says nothing."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _ForDevices(_Strict):
+class _ForDevices(StrictModel):
     devices: tuple[Device, ...] = ()
     """The devices that this is for; empty: every device."""
 
@@ -77,7 +74,7 @@ class Deviation(_ForDevices):
         return self
 
 
-class Unsupported(_Strict):
+class Unsupported(StrictModel):
     """Where the model cannot run at all."""
 
     reason: Words
@@ -85,14 +82,14 @@ class Unsupported(_Strict):
     compilation: Compilation | None = None
 
 
-class Seconds(_Strict):
+class Seconds(StrictModel):
     """Wall time of the two starts of a run, as measured; for planning, never for a verdict."""
 
     cold: Annotated[float, Field(gt=0)]
     warm: Annotated[float, Field(gt=0)]
 
 
-class Memory(_Strict):
+class Memory(StrictModel):
     """The most memory that a start of the run took, in GiB, as measured; for planning, never for a verdict."""
 
     host: Annotated[float, Field(gt=0)]
@@ -101,7 +98,7 @@ class Memory(_Strict):
     """Reserved on the GPU by PyTorch; None: on a CPU."""
 
 
-class Expectation(_Strict):
+class Expectation(StrictModel):
     """The exact counters that the model must show where `when` holds."""
 
     when: Conditions
@@ -124,7 +121,7 @@ class Expectation(_Strict):
         return self
 
 
-class KnownIssue(_Strict):
+class KnownIssue(StrictModel):
     """A failure that is tracked elsewhere: where, under which conditions, and what it looks like."""
 
     id: str
@@ -144,7 +141,7 @@ class KnownIssue(_Strict):
     """Whether it shows in some runs only, so that a run without it does not mean that it is fixed."""
 
 
-class ModelEntry(_Strict):
+class ModelEntry(StrictModel):
     """One model of the catalog."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from coldwarm.core.cache_files import written_again
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import record_name
 
 # torch/_inductor/runtime/autotune_cache.py: what was chosen for one kernel.
 _CHOICE = "*.best_config"
@@ -25,7 +26,7 @@ def tuned_again_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
             start=StartKind.WARM,
             what=f"Inductor tuned {kernels} again, of {tuned} that the cold start had tuned: another choice may "
             "add up in another order, so that the outputs of the two starts round otherwise",
-            evidence=[Evidence(file="warm.json", record=f"files_written: {path}") for path in again],
+            evidence=[Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in again],
             next="artifacts that are bundled keep what was chosen: --aot-artifact bundled",
         )
     ]

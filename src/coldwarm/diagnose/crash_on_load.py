@@ -11,6 +11,7 @@ from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.options import flatten
 from coldwarm.core.record import Failure, Outcome, StartRecord
+from coldwarm.core.run_folder import log_name, record_name
 from coldwarm.measure.busy_time import Stage
 
 _MOST_SETTINGS = 12
@@ -132,12 +133,12 @@ def crash_on_load_findings(
             ],
             evidence=[
                 Evidence(
-                    file=f"{start.kind}.json",
+                    file=record_name(start.kind),
                     record=f"failure.traceback: {frame.function} ({where})"
                     if frame
                     else f"failure.phase: {failure.phase}",
                 ),
-                Evidence(file=f"{start.kind}.log", record=failure.what),
+                Evidence(file=log_name(start.kind), record=failure.what),
             ],
             next=f"delete {artifact.folder or 'the cache'} and start cold again; until then, every start with this "
             "cache may fail in the same way",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from coldwarm.core.cache_files import FileChange
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind
+from coldwarm.core.run_folder import record_name
 from coldwarm.diagnose.load_failures import LoadFailure
 
 _ADVICE = {
@@ -30,7 +31,7 @@ def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoti
         start=StartKind.WARM,
         what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
         evidence=[
-            Evidence(file="warm.json", record=f"caches_changed: {change.path}: {change.how}"),
+            Evidence(file=record_name(StartKind.WARM), record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),
         ],
         next=_ADVICE.get(change.how, _ADVICE_ON_CONTENT),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
-from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import RunFolder, trace_name
 from coldwarm.diagnose.autotuning import tuned_again_findings
 from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layers
 from coldwarm.diagnose.costs import charged, without_cost
@@ -21,17 +22,10 @@ from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findin
 from coldwarm.graphs.subgraphs import SubgraphCollector
 from coldwarm.trace.reader import Tally, read_trace
 
-SCHEMA_VERSION = 2
-"""Of explanations. In 1, several findings could each have the whole cost of one recompilation."""
-
-# What schema 1 measured as it is measured now.
-_RIGHT_IN_SCHEMA_1 = frozenset((FindingKind.NOT_SHARED,))
-
 
 class Explanation(BaseModel):
     """What was found, and what could not be read."""
 
-    schema_version: int = SCHEMA_VERSION
     models: list[list[ClassReport]] = Field(default_factory=list)
     """The classes of subgraphs of each model that the cold start compiled (a language model; an encoder)."""
     layers: list[CacheLayer] = Field(default_factory=list)
@@ -41,42 +35,25 @@ class Explanation(BaseModel):
     failed: bool = False
     """Whether an error ended it: that there is no finding says nothing then."""
 
-    @model_validator(mode="after")
-    def _leave_wrong_costs_out(self) -> Explanation:
-        """Bring an explanation of an older schema to the present one, without the costs that it has wrong."""
-        if self.schema_version >= SCHEMA_VERSION:
-            return self
-        wrong = [each.seconds is not None and each.kind not in _RIGHT_IN_SCHEMA_1 for each in self.findings]
-        self.schema_version = SCHEMA_VERSION
-        self.findings = [
-            without_cost(each) if is_wrong else each for each, is_wrong in zip(self.findings, wrong, strict=True)
-        ]
-        if any(wrong):
-            self.notes = [
-                *self.notes,
-                "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to "
-                "several findings; run again to measure them",
-            ]
-        return self
-
 
 def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
     """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
+    files = RunFolder(folder)
     subgraphs = SubgraphCollector()
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = read_trace(folder / "cold.trace", subgraphs, cold_frames, cold_counts)
+        tally = read_trace(files.trace(StartKind.COLD), subgraphs, cold_frames, cold_counts)
         notes += _unread(StartKind.COLD, tally)
     if warm is not None:
-        tally = read_trace(folder / "warm.trace", warm_frames, warm_counts)
+        tally = read_trace(files.trace(StartKind.WARM), warm_frames, warm_counts)
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
         known = KnownOfRun(
-            cold_keys=_keys(folder, StartKind.COLD),
-            warm_keys=_keys(folder, StartKind.WARM),
+            cold_keys=_keys(files, StartKind.COLD),
+            warm_keys=_keys(files, StartKind.WARM),
             cold_frames=cold_frames.frames(),
             warm_frames=warm_frames.frames(),
         )
@@ -123,9 +100,9 @@ def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRe
     return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
 
 
-def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
+def _keys(folder: RunFolder, kind: StartKind) -> CacheKeys | None:
     try:
-        keys = CacheKeys.model_validate_json((folder / f"{kind}.keys.json").read_bytes())
+        keys = CacheKeys.model_validate_json(folder.keys(kind).read_bytes())
     except (OSError, ValidationError):
         return None
     return keys if keys.factors or keys.problems else None
@@ -133,8 +110,8 @@ def _keys(folder: Path, kind: StartKind) -> CacheKeys | None:
 
 def _unread(kind: StartKind, tally: Tally) -> list[str]:
     if tally.files == 0:
-        return [f"{kind}.trace holds no trace"]
+        return [f"{trace_name(kind)} holds no trace"]
     if tally.garbled.count:
         first = f"; the first: {tally.garbled.first[0]!r}" if tally.garbled.first else ""
-        return [f"lines of {kind}.trace that could not be read: {tally.garbled.count}{first}"]
+        return [f"lines of {trace_name(kind)} that could not be read: {tally.garbled.count}{first}"]
     return []

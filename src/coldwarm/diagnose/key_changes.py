@@ -5,6 +5,7 @@ from __future__ import annotations
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind
+from coldwarm.core.run_folder import keys_name
 from coldwarm.diagnose.load_failures import LoadFailure
 
 _MOST_FINDINGS = 12
@@ -27,7 +28,7 @@ def key_findings(changed: list[ChangedFactor], failures: list[LoadFailure]) -> l
 
 def _key_finding(factor: ChangedFactor, refusal: LoadFailure | None) -> Finding:
     evidence = [
-        Evidence(file=f"{kind}.keys.json", record=f"{factor.group}: {factor.name} = {_value(value)}")
+        Evidence(file=keys_name(kind), record=f"{factor.group}: {factor.name} = {_value(value)}")
         for kind, value in ((StartKind.COLD, factor.cold), (StartKind.WARM, factor.warm))
     ]
     if factor.group == "source" and refusal is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import Message, StartKind
+from coldwarm.core.run_folder import log_name
 
 # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn` (0.26 to 0.32).
 _MESSAGE = re.compile(r"load failure from (?P<path>.+?), reason: (?P<reason>.*)", re.DOTALL)
@@ -32,7 +33,9 @@ class LoadFailure:
 
     def evidence(self) -> Evidence:
         """Where it stands."""
-        return Evidence(file="warm.log", record=f"Compiling model again due to a load failure: {self.headline()}")
+        return Evidence(
+            file=log_name(StartKind.WARM), record=f"Compiling model again due to a load failure: {self.headline()}"
+        )
 
 
 def load_failures(messages: Iterable[Message]) -> list[LoadFailure]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coldwarm.core.cache_keys import CacheKeys, ChangedFactor, changed_factors
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import log_name, record_name
 from coldwarm.diagnose.cache_layers import DISABLES_CACHE, is_cache_off
 from coldwarm.diagnose.costs import charge_together, seconds_of_engine
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
@@ -118,8 +119,12 @@ def _never_saved(cold: StartRecord) -> list[Finding]:
             what="the cold start saved nothing that a warm start could load"
             + (f": {', '.join(switched_off)} switches the cache off" if switched_off else ""),
             details=details,
-            evidence=[Evidence(file="cold.json", record=f"facts.counters: {SAVED} = 0, {AOT_SAVED} = 0")],
-            next="unset it" if switched_off else "read cold.log for what was bypassed or could not be serialized",
+            evidence=[
+                Evidence(file=record_name(StartKind.COLD), record=f"facts.counters: {SAVED} = 0, {AOT_SAVED} = 0")
+            ],
+            next="unset it"
+            if switched_off
+            else f"read {log_name(StartKind.COLD)} for what was bypassed or could not be serialized",
         )
     ]
 
@@ -136,8 +141,8 @@ def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> Fin
         start=StartKind.WARM,
         what="the warm start compiled, and nothing that was recorded tells why",
         details=details,
-        evidence=[Evidence(file=f"{record.kind}.json", record="facts.counters") for record in (cold, warm)],
-        next="VLLM_LOGGING_LEVEL=DEBUG has vLLM log what it looks for (warm.log)",
+        evidence=[Evidence(file=record_name(record.kind), record="facts.counters") for record in (cold, warm)],
+        next=f"VLLM_LOGGING_LEVEL=DEBUG has vLLM log what it looks for ({log_name(StartKind.WARM)})",
     )
 
 
@@ -156,6 +161,6 @@ def _loaded_unseen(warm: StartRecord) -> list[Finding]:
             what=f"{count(facts, SAVED)} artifacts were saved again with {work.code_generations} code generations: "
             "the rest came from the compiler's own caches, which vLLM's counters do not count "
             f"(AOTAutograd {hits} hits, FX graph {fx_hits})",
-            evidence=[Evidence(file="warm.json", record="facts.counters, compiler_work")],
+            evidence=[Evidence(file=record_name(StartKind.WARM), record="facts.counters, compiler_work")],
         )
     ]

@@ -7,6 +7,7 @@ import shlex
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartRecord
+from coldwarm.core.run_folder import record_name
 from coldwarm.core.seen_in_process import MissingBytecode
 
 _WORTH_TELLING_SECONDS = 1.0
@@ -58,7 +59,7 @@ def _told(start: StartRecord, missing: MissingBytecode, what: str, first: str, *
         start=start.kind,
         what=what,
         details=[f"they lie in {root}" for root in missing.roots],
-        evidence=[Evidence(file=f"{start.kind}.json", record="missing_bytecode")],
+        evidence=[Evidence(file=record_name(start.kind), record="missing_bytecode")],
         seconds=seconds,
         next=f"{first}compile them once, in the image: {command} || true",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import trace_name
 from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.key_components import changed_components
 from coldwarm.trace.kinds import CacheEvent
@@ -70,7 +71,7 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
                 ],
                 evidence=[
                     Evidence(
-                        file=f"warm.trace/{event.place.file}",
+                        file=f"{trace_name(StartKind.WARM)}/{event.place.file}",
                         record=f"line {event.place.line}: AOTAutograd {event.outcome} {event.key}",
                     )
                     for event in missed[:3]

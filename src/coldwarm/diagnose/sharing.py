@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind
+from coldwarm.core.run_folder import trace_name
 from coldwarm.graphs.differences import Difference, differences
 from coldwarm.graphs.graph import Source
 from coldwarm.graphs.names import names_of, part_of
@@ -103,7 +104,10 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
         code=None if source is None else source.code,
         details=details[1:],
         evidence=[
-            Evidence(file=f"cold.trace/{member.dump.file}", record=f"line {member.dump.line}: vllm_{_first(one)}")
+            Evidence(
+                file=f"{trace_name(StartKind.COLD)}/{member.dump.file}",
+                record=f"line {member.dump.line}: vllm_{_first(one)}",
+            )
             for one in group[:4]
             for member in one.members[:1]
             if member.dump is not None

@@ -22,6 +22,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
 from coldwarm.core.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.core.request import StartRequest
+from coldwarm.core.run_folder import RunFolder, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.engines.base import load_installation
 from coldwarm.engines.worker import WorkerResult
@@ -48,7 +49,7 @@ class Starter:
     Args:
         case: What to start.
         scratch: A folder of the case's own; its caches and the model's config.json go below it.
-        output: Where logs, traces and cache keys are kept, ``cold.log``, ``cold.trace/``, ``cold.keys.json`` and so on.
+        output: The run's folder, where logs, traces and cache keys are stored.
         time_limit: Seconds that one start may take.
         isolation: Makes the processes; None: each a new interpreter.
         cores: How many cores a start may take; None: as many as it likes.
@@ -70,7 +71,7 @@ class Starter:
         self._isolation = isolation or NewProcesses()
         self._cores = cores
         self._scratch = scratch
-        self._output = output
+        self._output = RunFolder(output)
         self._time_limit = time_limit
         self._stop = stop
         self._caches = Caches.fresh(scratch / "caches")
@@ -107,18 +108,18 @@ class Starter:
         before = self._caches.manifest()
         changes_of_caches = changes(self._left_by_cold, before)
         self._made[kind] += 1
-        name = str(kind) if self._made[kind] == 1 else f"{kind}-{self._made[kind]}"
+        name = start_name(kind, self._made[kind])
         options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
         users_caches = [*cache_variables.places(user), *filter(cache_variables.is_own, folders_named(options))]
-        log = self._output / f"{name}.log"
-        trace = self._output / f"{name}.trace"
+        log = self._output.log(name)
+        trace = self._output.trace(name)
         trace.mkdir()
-        result = self._scratch / f"{name}.result.json"
+        result = self._scratch / result_name(name)
         read_end, write_end = os.pipe()
         with ExitStack() as unused_pipe:
             for end in (read_end, write_end):
                 unused_pipe.callback(os.close, end)
-            request = self._scratch / f"{name}.request.json"
+            request = self._scratch / request_name(name)
             request.touch(mode=0o600)  # its options may hold secrets
             request.write_text(
                 StartRequest(
@@ -132,7 +133,7 @@ class Starter:
                     result=result,
                     launcher_pid=os.getpid(),
                     events_fd=write_end,
-                    own_folders=[self._scratch.absolute(), self._output.absolute()],
+                    own_folders=[self._scratch.absolute(), self._output.path.absolute()],
                     users_caches=users_caches,
                 ).model_dump_json(indent=2)
             )
@@ -177,7 +178,7 @@ class Starter:
         forked = ended.isolation is IsolationKind.FORK
         if kind is StartKind.COLD:
             self._left_by_cold = after
-        (self._output / f"{name}.keys.json").write_text(worker.cache_keys.model_dump_json(indent=1))
+        self._output.keys(name).write_text(worker.cache_keys.model_dump_json(indent=1))
         work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
         tally = read_trace(trace, work, graphs, busy)
         return StartRecord(

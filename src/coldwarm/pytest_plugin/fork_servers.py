@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from coldwarm.core.run_folder import SuiteFolder
 from coldwarm.core.secrets import Secrets
 from coldwarm.launch.caches import temporary_root
 from coldwarm.launch.fork.client import ForkServers
@@ -45,4 +46,4 @@ def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> For
 
 
 def _remove_secrets(logs: Path) -> None:
-    Secrets(os.environ).remove_from_files(logs.glob("fork-server-*.log"))
+    Secrets(os.environ).remove_from_files(SuiteFolder(logs).fork_server_logs())

@@ -16,6 +16,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.errors import ColdwarmError
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import FORK_SERVER_LOGS, log_name
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.pytest_plugin.fork_servers import fork_servers_of
 from coldwarm.store.suite_folder import Store
@@ -83,7 +84,7 @@ class ModelTest(pytest.Item):
     ) -> None:
         for start in (start for result in results for start in (result.cold, result.warm) if start is not None):
             if start.isolation is not asked:
-                log = f"; see {shared.logs}/fork-server-*.log" if shared is not None else ""
+                log = f"; see {shared.logs}/{FORK_SERVER_LOGS}" if shared is not None else ""
                 told = f"{self.name}: the {start.kind} start was a new process: none could be forked{log}"
                 warnings.warn(pytest.PytestWarning(told), stacklevel=1)
 
@@ -114,7 +115,7 @@ class UnhealthyError(Exception):
         lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
         for record in (result.cold, result.warm):
             if record is not None and record.failure is not None:
-                lines += [f"  {record.kind}.log: {line}" for line in record.failure.log_tail]
+                lines += [f"  {log_name(record.kind)}: {line}" for line in record.failure.log_tail]
         lines.append(f"again: {result.again}")
         super().__init__("\n".join(lines))
 

@@ -10,6 +10,7 @@ from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import StartRecord
+from coldwarm.core.run_folder import log_name
 from coldwarm.engines.vllm.statistics import LOADED, SAVED, SUBGRAPHS
 from coldwarm.report.explanation_view import short_lines
 from coldwarm.report.footnotes import footnotes
@@ -99,7 +100,7 @@ def _first_lines(check: Check) -> list[str]:
 def _log_tail(result: RunResult) -> list[str]:
     for record in (result.cold, result.warm):
         if record is not None and record.failure is not None:
-            return [f"{record.kind}.log: {line}" for line in record.failure.log_tail[-8:]]
+            return [f"{log_name(record.kind)}: {line}" for line in record.failure.log_tail[-8:]]
     return []
 
 

@@ -1,7 +1,6 @@
-"""Keeps a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
+"""Stores a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
 
-A suite's folder holds ``suite.json`` and a folder for each model with ``case.json``, ``cold.json``, ``warm.json``,
-``verdict.json`` and ``explanation.json``, beside each start's ``.log``, ``.keys.json`` and ``.trace/``.
+`coldwarm.core.run_folder` says which files there are and what they are called.
 """
 
 from __future__ import annotations
@@ -13,36 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError, field_serializer
+from pydantic import BaseModel
 
-from coldwarm import __version__
 from coldwarm.checks.verdict import Verdict
 from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
-from coldwarm.core.record import SCHEMA_VERSION, StartKind, StartRecord
-from coldwarm.core.secrets import Secrets, masked_argv
+from coldwarm.core.record import StartKind, StartRecord
+from coldwarm.core.run_folder import CASE, SUITE, RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation
+from coldwarm.store import schema
 
 DEFAULT_PARENT = Path("coldwarm-runs")
 
-_Record = TypeVar("_Record", bound=BaseModel)
-
-
-class SuiteRecord(BaseModel):
-    """What a suite was asked to do."""
-
-    schema_version: int = SCHEMA_VERSION
-    coldwarm: str = __version__
-    began: datetime
-    command: list[str]
-    models: list[str]
-    """In the order in which they run."""
-    written_by: Literal["run", "pytest"] = "run"
-    """``pytest``: a later call of pytest may replace it."""
-
-    @field_serializer("command")
-    def _command_without_secrets(self, command: list[str]) -> list[str]:
-        return [Secrets.of_command(command).text(word) for word in masked_argv(command)]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StoredRun(BaseModel):
@@ -76,9 +58,11 @@ class Store:
         try:
             store = cls(_new_default_folder() if folder is None else folder)
             store.folder.mkdir(parents=True, exist_ok=True)
-            with (store.folder / "suite.json").open("x") as file:
-                suite = SuiteRecord(began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by)
-                file.write(suite.model_dump_json(indent=2))
+            with SuiteFolder(store.folder).suite.open("x") as file:
+                suite = schema.SuiteRecord(
+                    began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by
+                )
+                json.dump(schema.SUITE.to_data(suite), file, indent=2)
         except FileExistsError as error:
             raise UsageError(f"{error.filename} is there already; --output wants a folder without a suite") from error
         except OSError as error:
@@ -95,7 +79,7 @@ class Store:
         with unreadable_as_usage_error():
             holds_something = folder.exists() and any(folder.iterdir())
         if holds_something:
-            suite = _read(folder / "suite.json", SuiteRecord)
+            suite = schema.SUITE.read(SuiteFolder(folder).suite)
             if suite is None or suite.written_by != "pytest":
                 raise UsageError(f"{folder} was not written by pytest; choose another --coldwarm-output, or remove it")
             try:
@@ -111,24 +95,26 @@ class Store:
     def keep_case(self, case: Case) -> None:
         """Keep what is about to be started."""
         self.folder_of(case).mkdir(parents=True, exist_ok=True)
-        self._write(case, "case", case)
+        self._write(self._files_of(case).case, schema.CASE, case)
 
     def keep_start(self, case: Case, record: StartRecord) -> None:
         """Keep a start that ended, however."""
-        self._write(case, record.kind, record)
+        self._write(self._files_of(case).record(record.kind), schema.RECORD, record)
 
     def keep_verdict(self, case: Case, verdict: Verdict) -> None:
         """Keep the verdict on the run of `case`."""
-        self._write(case, "verdict", verdict)
+        self._write(self._files_of(case).verdict, schema.VERDICT, verdict)
 
     def keep_explanation(self, case: Case, explanation: Explanation) -> None:
         """Keep why the run of `case` went as it did."""
-        self._write(case, "explanation", explanation)
+        self._write(self._files_of(case).explanation, schema.EXPLANATION, explanation)
 
-    def _write(self, case: Case, name: str, content: BaseModel) -> None:
-        path = self.folder_of(case) / f"{name}.json"
+    def _files_of(self, case: Case) -> RunFolder:
+        return RunFolder(self.folder_of(case))
+
+    def _write(self, path: Path, kind: schema.Schema[_Model], content: _Model) -> None:
         unfinished = path.with_suffix(".part")
-        text = json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        text = json.dumps(kind.to_data(content), indent=2, ensure_ascii=False)
         try:
             # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
             unfinished.write_bytes(text.encode("utf-8", "replace"))
@@ -145,49 +131,43 @@ def read_runs(folder: Path) -> list[StoredRun]:
         UsageError: There is none, or a record cannot be read.
     """
     with unreadable_as_usage_error():
-        if (folder / "case.json").is_file():
+        if RunFolder(folder).case.is_file():
             return [_read_run(folder)]
-        suite = _read(folder / "suite.json", SuiteRecord)
+        suite = schema.SUITE.read(SuiteFolder(folder).suite)
         if suite is None:
-            raise UsageError(f"{folder} holds neither a suite (suite.json) nor a run (case.json)")
-        return [_read_run(folder / model) for model in suite.models if (folder / model / "case.json").is_file()]
+            raise UsageError(f"{folder} holds neither a suite ({SUITE}) nor a run ({CASE})")
+        runs = [SuiteFolder(folder).run(model) for model in suite.models]
+        return [_read_run(run.path) for run in runs if run.case.is_file()]
 
 
 def never_started(folder: Path) -> list[str]:
     """The models of the suite in `folder` that it was ended before; empty for a single run."""
-    suite = _read(folder / "suite.json", SuiteRecord)
+    suite = schema.SUITE.read(SuiteFolder(folder).suite)
     with unreadable_as_usage_error():
-        return [model for model in suite.models if not (folder / model / "case.json").is_file()] if suite else []
+        return [name for name in suite.models if not SuiteFolder(folder).run(name).case.is_file()] if suite else []
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """Read the verdict that was stored with the run in `folder`; None if it was stopped before.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    return schema.VERDICT.read(RunFolder(folder).verdict)
 
 
 def _read_run(folder: Path) -> StoredRun:
-    case = _read(folder / "case.json", Case)
+    files = RunFolder(folder)
+    case = schema.CASE.read(files.case)
     assert case is not None
-    starts = {kind: _read(folder / f"{kind}.json", StartRecord) for kind in StartKind}
+    starts = {kind: schema.RECORD.read(files.record(kind)) for kind in StartKind}
     return StoredRun(
         folder=folder,
         case=case,
         cold=starts[StartKind.COLD],
         warm=starts[StartKind.WARM],
-        explanation=_read(folder / "explanation.json", Explanation),
+        explanation=schema.EXPLANATION.read(files.explanation),
     )
-
-
-def _read(path: Path, record: type[_Record]) -> _Record | None:
-    try:
-        content = record.model_validate_json(path.read_bytes())
-        known = getattr(record.model_fields.get("schema_version"), "default", SCHEMA_VERSION)
-        if (schema := getattr(content, "schema_version", known)) > known:
-            raise UsageError(f"{path} is a record of a later version of coldwarm (schema {schema}, known is {known})")
-        return content
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise UsageError(f"{path} is no record of this version of coldwarm: {where}: {problem['msg']}") from error
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
 
 
 def _new_default_folder() -> Path:

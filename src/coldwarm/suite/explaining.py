@@ -7,6 +7,8 @@ from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.errors import UsageError, nearest, unreadable_as_usage_error
+from coldwarm.core.record import StartKind
+from coldwarm.core.run_folder import RunFolder
 from coldwarm.diagnose.explanation import explain
 from coldwarm.store.suite_folder import StoredRun, read_runs
 from coldwarm.suite.judging import judge_run
@@ -33,7 +35,7 @@ def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tup
 
 def _explain(run: StoredRun, result: RunResult) -> RunResult:
     # Traces are large, and records are often kept without them.
-    if run.explanation is not None and not any((run.folder / "cold.trace").glob("*.log")):
+    if run.explanation is not None and not RunFolder(run.folder).has_trace(StartKind.COLD):
         return result
     with unreadable_as_usage_error():
         return replace(result, explanation=explain(run.folder, run.cold, run.warm))

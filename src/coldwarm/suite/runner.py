@@ -13,6 +13,7 @@ from coldwarm.core.case import Case
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import Outcome, StartKind, StartRecord
+from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation, explain
 from coldwarm.launch.caches import temporary_root
 from coldwarm.launch.fork.client import ForkServers
@@ -114,7 +115,7 @@ class Runner:
             yield
         finally:
             for case in cases:
-                case.secrets().remove_from_files(self._store.folder.glob("fork-server-*.log"))
+                case.secrets().remove_from_files(SuiteFolder(self._store.folder).fork_server_logs())
 
     def _make(self, number: int, case: Case, scratch: Path) -> None:
         if self._stop.is_set():
@@ -185,9 +186,9 @@ class Runner:
             record = start(lambda phase: self._tell(self._watcher.phase_began, case, kind, secrets.text(phase)))
         except BaseException:
             # It was interrupted before it removed them itself.
-            folder = self._store.folder_of(case)
-            secrets.remove_from_files(folder.glob("*.log"))
-            secrets.remove_from_traces(folder.glob("*.trace"))
+            folder = RunFolder(self._store.folder_of(case))
+            secrets.remove_from_files(folder.logs())
+            secrets.remove_from_traces(folder.traces())
             raise
         finally:
             side_by_side = self._running.end(running)

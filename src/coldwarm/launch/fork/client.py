@@ -22,6 +22,7 @@ import psutil
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.run_folder import log_name
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch.cache_variables import replaced_where_set
 from coldwarm.launch.caches import CACHE_VARIABLES, Caches
@@ -132,7 +133,7 @@ class ForkServers:
 
     def _new_server(self, order: WorkerOrder) -> _Server:
         name = f"fork-server-{next(self._numbers)}"
-        return _Server(order, self._scratch / name, self.logs / f"{name}.log", self._time_limit)
+        return _Server(order, self._scratch / name, self.logs / log_name(name), self._time_limit)
 
 
 def _key(order: WorkerOrder) -> tuple[str, Depth, frozenset[tuple[str, str]]]:

@@ -1,0 +1,123 @@
+"""Where the files of a run and of a suite are; no other module names them.
+
+A suite's folder holds ``suite.json``, the logs of fork servers, and a folder for each run. A run's folder holds its
+``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record (``cold.json``), its log
+(``cold.log``), its trace (the folder ``cold.trace``) and what went into its cache keys (``cold.keys.json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CASE = "case.json"
+VERDICT = "verdict.json"
+EXPLANATION = "explanation.json"
+SUITE = "suite.json"
+FORK_SERVER_LOGS = "fork-server-*.log"
+
+
+def start_name(kind: str, number: int = 1) -> str:
+    """Return the name of a case's first, second, ... start of `kind`, with which the names of its files begin."""
+    return kind if number == 1 else f"{kind}-{number}"
+
+
+def record_name(start: str) -> str:
+    """Return the name of the record of a start."""
+    return f"{start}.json"
+
+
+def log_name(start: str) -> str:
+    """Return the name of the log of a start, or of a fork server."""
+    return f"{start}.log"
+
+
+def trace_name(start: str) -> str:
+    """Return the name of the folder that holds the trace of a start."""
+    return f"{start}.trace"
+
+
+def keys_name(start: str) -> str:
+    """Return the name of the file with the components of a start's cache keys."""
+    return f"{start}.keys.json"
+
+
+def request_name(start: str) -> str:
+    """Return the name of the file that tells a worker what to start; it is not stored with the run."""
+    return f"{start}.request.json"
+
+
+def result_name(start: str) -> str:
+    """Return the name of the file in which a worker reports; it is not stored with the run."""
+    return f"{start}.result.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def case(self) -> Path:
+        """What was started."""
+        return self.path / CASE
+
+    @property
+    def verdict(self) -> Path:
+        """The verdict on the run."""
+        return self.path / VERDICT
+
+    @property
+    def explanation(self) -> Path:
+        """The findings, and what else explains the run."""
+        return self.path / EXPLANATION
+
+    def record(self, start: str) -> Path:
+        """The record of a start."""
+        return self.path / record_name(start)
+
+    def log(self, start: str) -> Path:
+        """What a start printed."""
+        return self.path / log_name(start)
+
+    def trace(self, start: str) -> Path:
+        """The folder that holds the trace of a start."""
+        return self.path / trace_name(start)
+
+    def keys(self, start: str) -> Path:
+        """What went into the cache keys of a start."""
+        return self.path / keys_name(start)
+
+    def has_trace(self, start: str) -> bool:
+        """Return whether the trace of a start is still there: traces are large, and often removed or not copied."""
+        return any(self.trace(start).glob("*.log"))
+
+    def logs(self) -> Iterator[Path]:
+        """The logs of all starts."""
+        return self.path.glob("*.log")
+
+    def traces(self) -> Iterator[Path]:
+        """The traces of all starts."""
+        return self.path.glob("*.trace")
+
+
+@dataclass(frozen=True)
+class SuiteFolder:
+    """The folder of one suite."""
+
+    path: Path
+
+    @property
+    def suite(self) -> Path:
+        """What the suite was asked to do."""
+        return self.path / SUITE
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of the run with this name."""
+        return RunFolder(self.path / name)
+
+    def fork_server_logs(self) -> Iterator[Path]:
+        """What the fork servers of the suite printed."""
+        return self.path.glob(FORK_SERVER_LOGS)

@@ -1,0 +1,145 @@
+"""The schema versions of everything that is stored, and the migrations from older ones.
+
+Each kind of file has a version of its own. A key or a value may be renamed, or change its meaning, only with a new
+version and a migration from the one before. A new key with a default needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError, field_serializer
+from pydantic_core import from_json
+
+from coldwarm import __version__
+from coldwarm.checks.verdict import Verdict
+from coldwarm.core import record
+from coldwarm.core.case import Case
+from coldwarm.core.errors import UsageError
+from coldwarm.core.finding import FindingKind
+from coldwarm.core.secrets import Secrets, masked_argv
+from coldwarm.core.strict_model import STORED
+from coldwarm.diagnose.explanation import Explanation
+
+Data = dict[str, Any]
+"""What a file holds, as JSON."""
+Migration = Callable[[Data], Data]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_VERSION = "schema_version"
+_FIRST = 1
+"""Also the version of files without one."""
+
+
+class _NewerError(ValueError):
+    """Data of a version that is not known yet."""
+
+
+class SuiteRecord(BaseModel):
+    """What a suite was asked to do."""
+
+    coldwarm: str = __version__
+    began: datetime
+    command: list[str]
+    models: list[str]
+    """In the order in which they run."""
+    written_by: Literal["run", "pytest"] = "run"
+    """``pytest``: a later call of pytest may replace it."""
+
+    @field_serializer("command")
+    def _command_without_secrets(self, command: list[str]) -> list[str]:
+        return [Secrets.of_command(command).text(word) for word in masked_argv(command)]
+
+
+@dataclass(frozen=True)
+class Schema(Generic[_Model]):
+    """How one kind of file is read and written.
+
+    Args:
+        model: What the file holds.
+        version: The version that is written.
+        migrations: From each older version to the next, by the older one.
+    """
+
+    model: type[_Model]
+    version: int = _FIRST
+    migrations: Mapping[int, Migration] = field(default_factory=dict)
+
+    def to_data(self, content: _Model) -> Data:
+        """Return `content` as it is stored, with its version."""
+        return {_VERSION: self.version} | content.model_dump(mode="json") | {_VERSION: self.version}
+
+    def from_data(self, data: Data) -> _Model:
+        """Return what stored `data` of any known version means.
+
+        Raises:
+            ValueError: It is damaged (`pydantic.ValidationError` is one), or a newer coldwarm wrote it.
+        """
+        if (version := _version_of(data)) > self.version:
+            raise _NewerError(
+                f"a newer coldwarm wrote it, with schema version {version}; this coldwarm ({__version__}) reads "
+                f"versions up to {self.version}; upgrade it: pip install --upgrade coldwarm"
+            )
+        for older in range(version, self.version):
+            data = {**self.migrations[older](data), _VERSION: older + 1}
+        return self.model.model_validate(data, context=STORED)
+
+    def read(self, path: Path) -> _Model | None:
+        """Return what `path` holds; None if there is no such file.
+
+        Raises:
+            UsageError: It cannot be read, is damaged, or was written by a newer coldwarm.
+        """
+        try:
+            data = from_json(path.read_bytes())
+            if not isinstance(data, dict):
+                raise ValueError("not a JSON object")
+            return self.from_data(data)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+        except _NewerError as error:
+            raise UsageError(f"cannot read {path}: {error}") from error
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise UsageError(f"{path} is damaged: {where}: {problem['msg']}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # no JSON; or a migration met what it cannot
+            raise UsageError(f"{path} is damaged: {error}") from error
+
+
+def _version_of(data: Data) -> int:
+    version = data.get(_VERSION, _FIRST)
+    if not isinstance(version, int) or version < _FIRST:
+        raise ValueError(f"{_VERSION} is {version!r}, not a whole number from {_FIRST} on")
+    return version
+
+
+def _explanation_from_1(data: Data) -> Data:
+    """Drop costs that version 1 charged to several findings at once; what is not shared it measured as version 2."""
+    findings = [
+        {**finding, "seconds": None}
+        if finding.get("seconds") is not None and finding["kind"] != FindingKind.NOT_SHARED
+        else finding
+        for finding in data.get("findings", [])
+    ]
+    if findings == data.get("findings", []):
+        return data
+    note = (
+        "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to several "
+        "findings; run again to measure them"
+    )
+    return {**data, "findings": findings, "notes": [*data.get("notes", []), note]}
+
+
+SUITE = Schema(SuiteRecord)
+CASE = Schema(Case)
+RECORD = Schema(record.StartRecord, record.SCHEMA_VERSION)
+VERDICT = Schema(Verdict)
+EXPLANATION = Schema(Explanation, 2, {1: _explanation_from_1})
+ALL: tuple[Schema[Any], ...] = (SUITE, CASE, RECORD, VERDICT, EXPLANATION)
