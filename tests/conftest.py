@@ -16,6 +16,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.engines import base as engine
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import start
+from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.process_tree import Ended
 from coldwarm.launch.spawn import WorkerProcess
 from coldwarm.suite.capacity import XDIST_WORKERS, cores
@@ -89,3 +90,4 @@ def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
         return Ended(0, False, 1.0, [Step(name="process start", begin=began, end=began + 1.0)])
 
     monkeypatch.setattr(start, "launch", launch)
+    monkeypatch.setattr(ForkServers, "prepare", lambda *_: None)
