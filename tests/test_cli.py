@@ -151,7 +151,7 @@ def test_judge_exits_with_the_worst(ask: Ask, tmp_path: Path, results: list[RunR
 
 def test_judge_of_one_run_with_all_reports(ask: Ask, tmp_path: Path) -> None:
     suite = stored(tmp_path / "suite", passed("a"), failed("b"))
-    done = ask("judge", suite / "b", "--json", "--junit", "out/junit.xml")
+    done = ask("judge", suite / "b", "--report", "json=-", "--report", "junit=out/junit.xml")
     assert done.code == 1
     report = json.loads(done.stdout)
     assert (report["exit_code"], [run["model"] for run in report["runs"]]) == (1, ["b"])
@@ -159,9 +159,48 @@ def test_judge_of_one_run_with_all_reports(ask: Ask, tmp_path: Path) -> None:
     assert [case.name for case in cases] == ["b"]
 
 
+def test_the_older_flags_for_one_format_each_still_work(ask: Ask, tmp_path: Path) -> None:
+    suite = stored(tmp_path / "suite", failed("b"))
+    old = ask("judge", suite, "--json", "--junit", "a.xml", "--markdown", "a.md")
+    new = ask("judge", suite, *(word for at in ("json=-", "junit=b.xml", "markdown=b.md") for word in ("--report", at)))
+    assert (old.code, old.stdout) == (new.code, new.stdout)
+    assert json.loads(old.stdout)["exit_code"] == 1
+    for name in ("xml", "md"):
+        assert (tmp_path / f"a.{name}").read_text() == (tmp_path / f"b.{name}").read_text() != ""
+
+
+@pytest.mark.parametrize(
+    ("report", "problem"),
+    [
+        ("html=x.html", "unknown format 'html'; formats: json, junit, markdown"),
+        ("jnuit=x.xml", "unknown format 'jnuit'; nearest: junit; formats: json, junit, markdown"),
+        ("junit", "the file is missing; write --report junit=FILE, or junit=- for stdout (formats: json, junit, mark"),
+        ("junit=", "the file is missing; write --report junit=FILE"),
+        ("", "unknown format ''; formats: json, junit, markdown"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_in_one_line_before_anything_starts(
+    ask: Ask, tmp_path: Path, report: str, problem: str
+) -> None:
+    model(tmp_path, "a")
+    stored(tmp_path / "suite", passed("a"))
+    for command in (("run", "a.json", "--engine", "fake"), ("judge", "suite")):
+        done = ask(*command, "--report", report)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"coldwarm: --report {report}: {problem}")
+        assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "suite"]
+
+
+def test_two_reports_in_one_place_are_refused(ask: Ask, tmp_path: Path) -> None:
+    stored(tmp_path / "suite", passed("a"))
+    done = ask("judge", "suite", "--report", "junit=x", "--report", "json=./x")
+    assert (done.code, done.stderr) == (2, "coldwarm: --report json=./x: --report junit=x goes to the same place\n")
+
+
 def test_reports_are_written_also_where_nobody_reads_the_table(tmp_path: Path) -> None:
     suite = stored(tmp_path / "suite", *(passed(f"model-{number}") for number in range(3)))
-    reports = ["--junit", str(tmp_path / "junit.xml"), "--markdown", str(tmp_path / "summary.md")]
+    reports = ["--report", f"junit={tmp_path / 'junit.xml'}", "--report", f"markdown={tmp_path / 'summary.md'}"]
     command = shlex.join([sys.executable, "-m", "coldwarm", "judge", str(suite), *reports])
     # The reader is gone before anything is written.
     subprocess.run(["bash", "-c", f"{{ sleep 0.1; {command}; }} | true"], check=True, capture_output=True)
@@ -172,7 +211,7 @@ def test_reports_are_written_also_where_nobody_reads_the_table(tmp_path: Path) -
 def test_a_report_that_could_not_be_written_is_refused_before_anything_starts(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"architectures": ["A"]}')
     (tmp_path / "folder").mkdir()
-    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--markdown", "folder")
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--report", "markdown=folder")
     assert (done.code, done.stdout) == (2, "")
     assert "cannot write folder" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -367,14 +406,14 @@ def model(folder: Path, name: str, behaves: str = "healthy") -> Path:
 def test_run_finds_an_unwritable_report_before_anything_is_started(ask: Ask, tmp_path: Path) -> None:
     model(tmp_path, "a")
     (tmp_path / "folder").mkdir()
-    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--junit", "folder")
+    done = ask("run", "a.json", "--engine", "fake", "--output", "out", "--report", "junit=folder")
     assert done.code == 2
     assert "cold: process start" not in done.stderr
 
 
 def test_run_of_a_healthy_model(commands: Commands) -> None:
     model(commands.folder, "a")
-    done = commands.run("run", "a.json", "--engine", "fake", "--output", "out", "--junit", "junit.xml")
+    done = commands.run("run", "a.json", "--engine", "fake", "--output", "out", "--report", "junit=junit.xml")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[-1] == "passed"
     assert done.stderr.splitlines()[-1] == "records: out"
@@ -423,7 +462,7 @@ def test_run_sets_options_and_changes_those_of_the_warm_start(ask: Ask, tmp_path
     assert not [name for name in cold["environment"] if name.startswith("VLLM_FAKE_")]
     assert (warm["environment"]["VLLM_FAKE_X"], warm["environment"]["VLLM_FAKE_Y"]) == ("1", "a b")
     [run] = read_runs(tmp_path / "out")
-    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).again)
+    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).reproduce)
     assert words[-len(settings) :] == [word.replace("=bfloat16", '="bfloat16"') for word in settings]
 
 
@@ -442,7 +481,7 @@ REPRODUCED = {
     "catalog": ["--catalog", "catalog"],
 }
 # Where results go, and when and how many starts are made at a time; what that changes is in their environment.
-CHANGES_NO_START = {"jobs", "timeout", "output", "json", "junit", "markdown"}
+CHANGES_NO_START = {"jobs", "timeout", "output", "report", "json", "junit", "markdown"}
 
 
 def test_every_option_of_run_is_reproduced_or_changes_no_start() -> None:
@@ -461,7 +500,7 @@ def test_the_command_that_runs_a_case_again_has_every_option(ask: Ask, tmp_path:
     chosen = [] if option in ("models", "engine") else REPRODUCED[option]
     ask("run", "mine" if option == "catalog" else "a.json", "--engine", "fake", *chosen, "--output", "out", "--json")
     [run] = read_runs(tmp_path / "out")
-    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).again)
+    words = shlex.split(RunResult.of(run.case, run.cold, run.warm).reproduce)
     asked = REPRODUCED[option]
     assert any(words[at : at + len(asked)] == asked for at in range(len(words))), words
 
@@ -487,7 +526,7 @@ def test_run_tells_failures_and_crashes_and_goes_on(ask: Ask, tmp_path: Path) ->
 def test_judge_of_a_model_that_printed_colours_and_crashed_writes_its_report(ask: Ask, tmp_path: Path) -> None:
     failure = Failure(what="ValueError: no \x1b[31msuch\x1b[0m weights", log_tail=["\x1b[31mERROR\x1b[0m \x00"])
     suite = stored(tmp_path / "suite", crashed(failure=failure))
-    done = ask("judge", suite, "--junit", "junit.xml")
+    done = ask("judge", suite, "--report", "junit=junit.xml")
     assert done.code == 3
     assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).errors == 1
 
@@ -504,7 +543,7 @@ def test_run_past_its_time_limit_is_a_crash(ask: Ask, tmp_path: Path, monkeypatc
 def test_an_interrupted_run_reports_what_is_finished(commands: Commands) -> None:
     sleeper = commands.folder / "sleeper"
     models = [model(commands.folder, "a", "raises"), model(commands.folder, "b", "hangs")]
-    arguments = ("--engine", "fake", "--jobs", "1", "--output", "out")
+    arguments = ("--engine", "fake", "--jobs", "1", "--output", "out", "--report", "json=results.json")
     running = commands.begin("run", *models, *arguments, FAKE_SLEEPER=str(sleeper))
     assert running.stderr is not None
     with running:
@@ -520,6 +559,8 @@ def test_an_interrupted_run_reports_what_is_finished(commands: Commands) -> None
     assert "interrupted: 1 of 2 models finished" in rest
     assert goes(int(sleeper.read_text()))
     assert (commands.folder / "out" / "a" / f"{StartKind.COLD}.json").is_file()
+    runs = json.loads((commands.folder / "results.json").read_bytes())["runs"]
+    assert [run["verdict"]["status"] for run in runs] == ["error"]
 
 
 # What takes the time of an answer is importing; counted, because a busy machine has no time to measure.

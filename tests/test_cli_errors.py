@@ -182,7 +182,7 @@ def test_what_was_measured_is_reported_although_the_disk_is_full(
 ) -> None:
     models = [model(tmp_path, "first"), model(tmp_path, "second")]
     disk_that_is_full_at(f"second/{file}.part")
-    reports = ("--junit", "junit.xml", "--markdown", "summary.md")
+    reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     code, stdout, stderr = ask("run", *models, "--engine", "fake", "--output", "out", "--jobs", "1", *reports)
     assert code == 4
     assert stderr.endswith(f"records: out\ncoldwarm: out/second/{file}.json: No space left on device\n")
@@ -201,12 +201,12 @@ def test_the_table_is_printed_although_a_report_could_not_be_written(
     write = Path.write_text
 
     def write_text(self: Path, content: str, **options: str) -> int:
-        if "coldwarm" in content and self.parent == tmp_path:
+        if content.startswith("### coldwarm") and self.parent == tmp_path:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, content, **options)
 
     monkeypatch.setattr(Path, "write_text", write_text)
-    reports = ("--junit", "junit.xml", "--markdown", "summary.md")
+    reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     code, stdout, stderr = ask("run", model(tmp_path, "a"), "--engine", "fake", "--output", "out", *reports)
     assert code == 4, "exit code 2 says that nothing was started"
     assert stdout.splitlines()[1].startswith("a ")
@@ -291,11 +291,11 @@ def test_a_report_of_an_earlier_run_does_not_stay_after_a_crash(
     def crash(*_: object) -> str:
         raise AssertionError("a defect")
 
-    monkeypatch.setattr("coldwarm.report.markdown.to_markdown", crash)
+    monkeypatch.setattr("coldwarm.report.exporters.markdown.render", crash)
     for name in ("junit.xml", "summary.md"):
         (tmp_path / name).write_text(OLD)
     what = ("run", model(tmp_path, "a"), "--engine", "fake") if command == "run" else ("judge", "suite")
-    assert ask(*what, "--junit", "junit.xml", "--markdown", "summary.md")[0] == 4
+    assert ask(*what, "--report", "junit=junit.xml", "--report", "markdown=summary.md")[0] == 4
     assert not (tmp_path / "summary.md").exists()
     assert OLD not in (tmp_path / "junit.xml").read_text()
 
@@ -313,6 +313,6 @@ def test_a_report_of_an_earlier_run_does_not_stay_where_this_one_is_killed(
 
     monkeypatch.setattr(cli_results, "write_results", killed)
     monkeypatch.setattr("coldwarm.cli.main.write_results", killed)
-    reports = ("--junit", "junit.xml", "--markdown", "summary.md")
+    reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     ask("run", model(tmp_path, "a"), "--engine", "fake", *reports)
     assert left == []

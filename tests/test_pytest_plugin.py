@@ -134,7 +134,7 @@ def test_each_verdict_is_the_outcome_that_pytest_has_for_it(pytester: pytest.Pyt
         [
             "fails: failed",
             "*vllm.num_compiled_artifacts_saved expected 3, got 4",
-            "again: coldwarm run fails --device cpu",
+            "reproduce: coldwarm run fails --device cpu",
             "XFAIL coldwarm::known - one unique subgraph too many (https://example.org/issues/1)",
         ]
     )

@@ -159,7 +159,7 @@ def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("system", SCHEMAS)
 def test_the_command_is_one_that_coldwarm_takes(system: str) -> None:
     words = ["coldwarm run --device cuda --jobs 4 --aot-artifact separate --aot-artifact bundled --output coldwarm-out"]
-    words += ["--junit coldwarm-out/junit.xml --markdown coldwarm-out/summary.md"]
+    words += ["--report junit=coldwarm-out/junit.xml --report markdown=coldwarm-out/summary.md"]
     assert " ".join(words) in printed(system, *OPTIONS[3])
     # Refused for want of a GPU, and not for any of its words.
     refused = CliRunner().invoke(app, " ".join(words).split()[1:])

@@ -11,7 +11,8 @@ from coldwarm.core.record import StartKind
 from coldwarm.diagnose.cache_layers import CacheLayer, LayerCounts
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
-from coldwarm.report.explanation_view import finding_lines, print_explanation, short_lines
+from coldwarm.report.explanation_view import print_explanation
+from coldwarm.report.findings import finding_lines, short_lines
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import STAGES, finding
 from tests.support.records import cold_record, model_entry, warm_record
@@ -142,7 +143,7 @@ def test_findings_are_counted_and_numbered(count: int, heading: str) -> None:
 
 def test_a_shared_cost_is_printed_once() -> None:
     findings = [finding(what="A"), finding(what="B", seconds=None, shares_cost=True)]
-    lines = short_lines(Explanation(findings=findings))
+    lines = short_lines(findings)
     assert [line for line in lines if line.startswith("why")] == [
         "why: A (18.9 s at each warm start)",
         "why: B (the same recompilation as above, whose cost is counted there)",
@@ -173,23 +174,23 @@ def test_no_time_at_all_is_told_as_such() -> None:
 
 
 def test_short_lines_leave_out_what_is_no_model_s() -> None:
-    assert short_lines(Explanation(findings=[finding(kind=FindingKind.IMPORTED_FROM_SOURCE)])) == []
+    assert short_lines([finding(kind=FindingKind.IMPORTED_FROM_SOURCE)]) == []
 
 
 def test_short_lines_have_what_is_found_and_where() -> None:
     cold = finding(kind=FindingKind.NOT_SHARED, start=StartKind.COLD, code=None)
-    assert short_lines(Explanation(findings=[finding(), cold, finding(where=None, seconds=None)])) == [
+    assert short_lines([finding(), cold, finding(where=None, seconds=None)]) == [
         "why: the key is another one (18.9 s at each warm start)",
         "     at model.py:7: x = y",
         "why: the key is another one (18.9 s at each cold start)",
         "     at model.py:7",
         "why: the key is another one",
     ]
-    assert short_lines(Explanation(notes=["warm.trace holds no trace"])) == []
+    assert short_lines([]) == []
 
 
 def test_each_short_line_is_one_line() -> None:
-    lines = short_lines(Explanation(findings=[finding(what="the variable X changed: a\nb cold, c warm", where=None)]))
+    lines = short_lines([finding(what="the variable X changed: a\nb cold, c warm", where=None)])
     assert [line for line in lines if "\n" in line] == []
 
 

@@ -11,14 +11,15 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 from coldwarm.core import record
 from coldwarm.core.errors import UsageError
 from coldwarm.diagnose.explanation import Explanation
-from coldwarm.report.junit import write_junit
+from coldwarm.report.exporters import Report
+from coldwarm.report.summary import SuiteSummary
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
 
 
 def written(path: Path, *results: RunResult) -> list[TestCase]:
-    write_junit(path, list(results))
+    Report("junit", path).write(SuiteSummary.of(list(results)))
     [suite] = JUnitXml.fromfile(str(path))
     return list(suite)
 
@@ -59,13 +60,13 @@ def test_what_did_not_pass_is_failure_error_or_skipped(
     assert type(outcome) is kind
     assert outcome.type == status
     assert result.verdict.reasons[0] in outcome.message
-    assert "again: " in outcome.text
+    assert "reproduce: " in outcome.text
 
 
 def test_what_passed_has_no_outcome_but_its_checks(xml: Path) -> None:
     case = only(xml, passed())
     assert case.result == []
-    assert "ok  warm, nothing is saved: 0 artifacts saved (0)" in case.system_out
+    assert "ok    warm, nothing is saved: 0 artifacts saved (0)" in case.system_out
 
 
 def test_the_counts_are_those_of_the_outcomes(xml: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_failure_has_both_numbers_and_all_checks(xml: Path) -> None:
     case = only(xml, failed())
     [outcome] = case.result
     assert "vllm.num_compiled_artifacts_saved expected 3, got 4" in outcome.text
-    assert "NO  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in case.system_out
+    assert "FAIL  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in case.system_out
 
 
 def test_a_crash_has_its_log(xml: Path) -> None:
@@ -105,7 +106,7 @@ def test_whatever_a_log_holds_the_report_can_be_read(
 
 
 def test_the_command_to_run_again_has_the_environment_of_the_start(xml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # `coldwarm judge --junit` runs elsewhere and later.
+    # `coldwarm judge --report junit=FILE` runs elsewhere and later.
     monkeypatch.setenv("VLLM_OF_NOW", "1")
     [outcome] = only(xml, crashed(environment={"VLLM_THEN": "1"})).result
     assert "VLLM_THEN=1" in outcome.text
@@ -116,7 +117,7 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "junit.xml"):
         with pytest.raises(UsageError, match="cannot write"):
-            write_junit(path, [passed()])
+            written(path, passed())
 
 
 EXPLANATION = Explanation(findings=[finding(), finding(what="<&> ]]> [/x]")])
@@ -135,7 +136,7 @@ def test_what_was_found_is_told_in_full_between_the_reasons_and_the_command(xml:
         "next: keep it",
         "key changed, warm: <&> ]]> [/x] (18.9 s at each warm start)",
     ]
-    assert first < next(number for number, line in enumerate(lines) if line.startswith("again: "))
+    assert first < next(number for number, line in enumerate(lines) if line.startswith("reproduce: "))
     assert outcome.message == only(xml, result).result[0].message
 
 
@@ -150,7 +151,7 @@ def test_whatever_was_found_the_report_can_be_read(text: str, tmp_path_factory: 
     wild = finding(what=text, where=text, code=text, details=[text], evidence=[{"file": text, "record": text}])
     result = replace(failed(), explanation=Explanation(findings=[wild]))
     [outcome] = only(path, result).result
-    assert "again: " in outcome.text
+    assert "reproduce: " in outcome.text
 
 
 def test_colours_and_control_characters_of_what_was_found_are_left_out(xml: Path) -> None:

@@ -8,14 +8,19 @@ from markdown_it import MarkdownIt
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.core.phases import Phase
-from coldwarm.report.markdown import to_markdown, write_markdown
+from coldwarm.report.exporters import Report, render
+from coldwarm.report.summary import SuiteSummary
 from coldwarm.suite.result import RunResult
 from tests.support.records import cold_record, expectation, model_entry, warm_record
 from tests.support.runs import crashed, failed, known, passed, result_of, unsupported
 
 
+def markdown(*results: RunResult) -> str:
+    return render("markdown", SuiteSummary.of(list(results)))
+
+
 def html(*results: RunResult) -> str:
-    return str(MarkdownIt("commonmark").enable("table").render(to_markdown(list(results))))
+    return str(MarkdownIt("commonmark").enable("table").render(markdown(*results)))
 
 
 def test_every_run_has_a_row() -> None:
@@ -59,14 +64,12 @@ def test_what_looks_like_markup_stays_text() -> None:
 
 def test_phases_and_the_starts_at_a_time_are_told_of_every_start() -> None:
     phases = [Phase(name="import", seconds=3.0), Phase(name="unaccounted", seconds=0.25)]
-    text = to_markdown(
-        [
-            result_of(
-                model_entry(expect=[expectation()]),
-                cold_record(phases=phases, seconds=3.25, side_by_side=8),
-                warm_record(phases=phases[:1], seconds=3.0, side_by_side=2),
-            )
-        ]
+    text = markdown(
+        result_of(
+            model_entry(expect=[expectation()]),
+            cold_record(phases=phases, seconds=3.25, side_by_side=8),
+            warm_record(phases=phases[:1], seconds=3.0, side_by_side=2),
+        )
     )
     assert "| model | start | starts at a time | s | import | unaccounted |" in text
     assert "| tiny | cold | 8 | 3.2 | 3.0 | 0.2 |" in text
@@ -74,10 +77,10 @@ def test_phases_and_the_starts_at_a_time_are_told_of_every_start() -> None:
 
 
 def test_where_nothing_ran_there_are_no_phases() -> None:
-    assert "details" not in to_markdown([unsupported()])
+    assert "details" not in markdown(unsupported())
 
 
 def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
-        write_markdown(tmp_path / "file" / "summary.md", [passed()])
+        Report("markdown", tmp_path / "file" / "summary.md").write(SuiteSummary.of([passed()]))

@@ -6,6 +6,7 @@ from coldwarm.core.cache_files import CacheContent
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import Failure, Message
 from coldwarm.report.run_view import print_run
+from coldwarm.report.summary import RunSummary
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
 from tests.support.records import cold_record, model_entry, warm_record
@@ -14,7 +15,7 @@ from tests.support.runs import crashed, failed, fixed, known, passed, result_of,
 
 def shown(result: RunResult) -> str:
     paper = Paper()
-    print_run(paper.console, result)
+    print_run(paper.console, RunSummary.of(result))
     return paper.text
 
 
@@ -24,11 +25,11 @@ def shown(result: RunResult) -> str:
 def test_every_run_says_what_it_is_and_how_to_make_it_again(result: RunResult) -> None:
     text = shown(result)
     assert text.startswith(f"{result.case.model_id} on vllm, cpu, piecewise: {result.verdict.status}\n")
-    assert f"  again: coldwarm run {result.case.model_id} --device cpu\n" in text
+    assert f"  reproduce: coldwarm run {result.case.model_id} --device cpu\n" in text
 
 
 def test_checks_are_marked() -> None:
-    assert "  NO    cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in shown(failed())
+    assert "  FAIL  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in shown(failed())
     assert "  known cold, only the unique is compiled: 4 artifacts saved" in shown(known())
     assert "  ok    warm, nothing is saved" in shown(passed())
 
@@ -53,7 +54,7 @@ def test_times_caches_versions_and_variables_are_shown() -> None:
         "replaced to isolate the start  TORCH_TRACE",
         "WARNING torch._dynamo: recompiles",
         "  warm start: finished",
-        "again: VLLM_MINE=1 coldwarm run tiny",
+        "reproduce: VLLM_MINE=1 coldwarm run tiny",
     ):
         assert expected in text
 

@@ -7,6 +7,7 @@ import pytest
 
 from coldwarm.core.record import Failure
 from coldwarm.diagnose.explanation import Explanation
+from coldwarm.report.summary import SuiteSummary
 from coldwarm.report.table import print_results
 from coldwarm.suite.result import RunResult
 from tests.report.consoles import Paper
@@ -20,7 +21,7 @@ ALL = [passed(), known(), unsupported(), failed(), fixed(), crashed()]
 
 def printed(*results: RunResult, width: int = 200) -> Paper:
     paper = Paper(width)
-    print_results(paper.console, list(results))
+    print_results(paper.console, SuiteSummary.of(list(results)))
     return paper
 
 
@@ -63,24 +64,24 @@ def test_a_failure_shows_both_numbers_and_how_to_run_it_again() -> None:
     text = printed(failed()).text
     assert "cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in text
     assert "4 artifacts saved, at most 3" in text
-    assert "  again: coldwarm run fails --device cpu\n" in text
+    assert "  reproduce: coldwarm run fails --device cpu\n" in text
 
 
 def test_the_command_to_run_again_has_the_environment_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_OF_NOW", "1")
     text = printed(crashed(environment={"VLLM_THEN": "1"})).text
-    assert "again: VLLM_THEN=1 coldwarm run crashes" in text
+    assert "reproduce: VLLM_THEN=1 coldwarm run crashes" in text
 
 
 @pytest.mark.parametrize("result", [failed(), fixed(), crashed()], ids=lambda result: result.case.model_id)
 def test_what_fails_can_be_run_again(result: RunResult) -> None:
-    assert f"  again: coldwarm run {result.case.model_id} --device cpu\n" in printed(result).text
+    assert f"  reproduce: coldwarm run {result.case.model_id} --device cpu\n" in printed(result).text
 
 
 @pytest.mark.parametrize("result", [known(), unsupported()], ids=lambda result: result.case.model_id)
 def test_what_is_accepted_says_why_and_no_more(result: RunResult) -> None:
     text = printed(result).text
-    assert "again:" not in text
+    assert "reproduce:" not in text
     assert result.verdict.reasons[0] in text
 
 

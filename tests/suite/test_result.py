@@ -101,9 +101,9 @@ OF_A_START: dict[str, Any] = {"environment": {"VLLM_X": "1"}, "isolation": Isola
 def test_it_is_made_again_with_the_environment_and_the_isolation_of_its_start(
     cold: StartRecord | None, warm: StartRecord | None, command: str
 ) -> None:
-    assert RunResult.of(case_of(model_entry()), cold, warm).again == command
+    assert RunResult.of(case_of(model_entry()), cold, warm).reproduce == command
 
 
 def test_what_was_never_started_is_begun_with_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_X", "2")
-    assert "VLLM_X=2 " in RunResult.of(case_of(model_entry()), None, None).again
+    assert "VLLM_X=2 " in RunResult.of(case_of(model_entry()), None, None).reproduce

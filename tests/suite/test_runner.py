@@ -258,7 +258,7 @@ def test_a_start_has_its_share_of_the_cores_and_is_run_again_with_it(
     for result in runs.results:
         assert result.cold is not None
         assert result.cold.environment.get("OMP_NUM_THREADS") == share
-        assert result.again.startswith("OMP_NUM_THREADS=4 ") == (share is not None)
+        assert result.reproduce.startswith("OMP_NUM_THREADS=4 ") == (share is not None)
 
 
 @pytest.mark.usefixtures("fake_engine", "instant_launch")

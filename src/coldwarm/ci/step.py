@@ -63,7 +63,7 @@ class Step:
         words += ["--depth", self.depth] if self.depth is not Depth.FULL else []
         words += ["--jobs", str(self.jobs)] if self.jobs is not None else []
         words += _each("--aot-artifact", self.aot_artifacts) + _each("--catalog", self.catalogs)
-        words += ["--output", OUTPUT, "--junit", f"{OUTPUT}/junit.xml", "--markdown", SUMMARY]
+        words += ["--output", OUTPUT, "--report", f"junit={OUTPUT}/junit.xml", "--report", f"markdown={SUMMARY}"]
         return shlex.join(words)
 
 

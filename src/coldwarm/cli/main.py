@@ -27,13 +27,15 @@ from coldwarm.cli.options import (
     JunitOption,
     MarkdownOption,
     ModelsArgument,
+    OldJsonOption,
     OutputOption,
+    ReportOption,
     SetOption,
     TimeoutOption,
     WarmEnvOption,
     WarmSetOption,
 )
-from coldwarm.cli.results import exit_with, stdout, write_results
+from coldwarm.cli.results import exit_with, requested_reports, stdout, write_results
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.core.exit_codes import ExitCode
@@ -88,7 +90,8 @@ def run(
     jobs: JobsOption = None,
     timeout: TimeoutOption = 600,
     output: OutputOption = None,
-    json: JsonOption = False,
+    report: ReportOption = None,
+    json: OldJsonOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     catalog: CatalogOption = None,
@@ -99,7 +102,7 @@ def run(
 
       coldwarm run                                  the whole catalog
 
-      coldwarm run glm-4.5 --junit junit.xml        one model, with a report for CI
+      coldwarm run glm-4.5 --report junit=out.xml   one model, with a report for CI
 
       coldwarm run ~/my-model/config.json           a model that is in no catalog
 
@@ -115,7 +118,6 @@ def run(
     from coldwarm.core.case import Changes
     from coldwarm.core.options import parse_options, parse_variables
     from coldwarm.report.console import PlainConsole
-    from coldwarm.report.files import check_writable, remove_stale
     from coldwarm.report.live import live_view
     from coldwarm.store.suite_folder import Store
     from coldwarm.suite.interrupt import orderly_interrupt
@@ -123,6 +125,7 @@ def run(
     from coldwarm.suite.plan import plan
     from coldwarm.suite.runner import Runner
 
+    reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
     cases = plan(
         Catalog.read(catalog or []),
         models or [],
@@ -137,12 +140,11 @@ def run(
             options=parse_options(warm_set or [], flag="--warm-set"),
         ),
     )
-    reports = [report for report in (junit, markdown) if report is not None]
-    for report in reports:
-        check_writable(report)
+    for each in reports:
+        each.check()
     store = Store.create(output, [case.name for case in cases])
-    for report in reports:
-        remove_stale(report)
+    for each in reports:
+        each.remove_stale()
     progress = PlainConsole(stderr=True)
     interrupted = False
     broken: Exception | None = None
@@ -158,7 +160,7 @@ def run(
             broken = error
     # What was measured is reported, also if the suite could not be finished.
     try:
-        write_results(runner.results, json=json, junit=junit, markdown=markdown)
+        write_results(runner.results, reports)
     except UsageError as error:
         progress.print(f"coldwarm: {error}", soft_wrap=True)
         # Exit code 2 would say that nothing was started.
@@ -195,12 +197,13 @@ def show(
     from coldwarm.core.run_folder import RunFolder, SuiteFolder
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
+    from coldwarm.report.summary import RunSummary
     from coldwarm.suite.judging import judge_again
 
     folder = Path(what)
     if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
         for result in judge_again(folder, Catalog.read(catalog or [])):
-            print_run(stdout(), result)
+            print_run(stdout(), RunSummary.of(result))
     else:
         print_model(stdout(), Catalog.read(catalog or []).resolve(what))
 
@@ -225,8 +228,9 @@ def explain(
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.explanation_view import print_explanation
-    from coldwarm.report.json_report import to_json
+    from coldwarm.report.exporters import render
     from coldwarm.report.perfetto import write_perfetto
+    from coldwarm.report.summary import SuiteSummary
     from coldwarm.suite.explaining import explain_again
 
     results = explain_again(folder, Catalog.read(catalog or []), model)
@@ -236,7 +240,7 @@ def explain(
         [(result, run_folder)] = results
         write_perfetto(perfetto, run_folder, [record for record in (result.cold, result.warm) if record])
     if json:
-        sys.stdout.write(to_json([result for result, _ in results]) + "\n")
+        sys.stdout.write(render("json", SuiteSummary.of([result for result, _ in results])))
         return
     for result, _ in results:
         if result.explanation is not None:
@@ -246,7 +250,8 @@ def explain(
 @app.command(epilog="Exit codes as of `coldwarm run`.")
 def judge(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a suite, or of one run in it.")],
-    json: JsonOption = False,
+    report: ReportOption = None,
+    json: OldJsonOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     catalog: CatalogOption = None,
@@ -260,10 +265,11 @@ def judge(
     from coldwarm.store.suite_folder import never_started
     from coldwarm.suite.judging import judge_again
 
+    reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
     results = judge_again(folder, Catalog.read(catalog or []))
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
-    write_results(results, json=json, junit=junit, markdown=markdown)
+    write_results(results, reports)
     if missing := never_started(folder):
         sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
         raise typer.Exit(ExitCode.CRASHED)

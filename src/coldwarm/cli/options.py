@@ -10,6 +10,7 @@ import typer
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.report.exporters import formats
 
 
 class DeviceChoice(StrEnum):
@@ -127,14 +128,15 @@ CatalogOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
-JunitOption = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Also write the results as JUnit XML.")
-]
-MarkdownOption = Annotated[
-    Path | None,
+ReportOption = Annotated[
+    list[str] | None,
     typer.Option(
-        "--markdown",
-        metavar="FILE",
-        help="Also write the results as Markdown, for a job summary or an annotation.",
+        "--report",
+        metavar="FORMAT=FILE",
+        help=f"Write a report. FORMAT is {', '.join(formats())}; FILE `-` is stdout, instead of the table. Repeatable.",
     ),
 ]
+# Older flags for one format each; pipelines use them.
+OldJsonOption = Annotated[bool, typer.Option("--json", hidden=True)]
+JunitOption = Annotated[Path | None, typer.Option("--junit", hidden=True)]
+MarkdownOption = Annotated[Path | None, typer.Option("--markdown", hidden=True)]

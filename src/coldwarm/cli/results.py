@@ -1,4 +1,4 @@
-"""What the commands that judge end with: reports, the table, the exit code.
+"""How commands with a verdict end: reports, the table, the exit code.
 
 Imports inside the functions keep `coldwarm --help` fast.
 """
@@ -15,49 +15,55 @@ from coldwarm.core.errors import UsageError
 
 if TYPE_CHECKING:
     from coldwarm.report.console import PlainConsole
+    from coldwarm.report.exporters import Report
     from coldwarm.suite.result import RunResult
 
 
-def write_results(results: list[RunResult], *, json: bool, junit: Path | None, markdown: Path | None) -> None:
-    """Write the files that were asked for, then print the results as one object or as the table.
+def requested_reports(
+    report: list[str] | None, *, json: bool, junit: Path | None, markdown: Path | None
+) -> list[Report]:
+    """Return the reports of --report, and of the older flags for one format each.
+
+    Raises:
+        UsageError: A format is unknown, a file is missing, or two reports go to the same place.
+    """
+    from coldwarm.report.exporters import STDOUT, parse_reports
+
+    older = [f"json={STDOUT}"] if json else []
+    older += [f"{name}={path}" for name, path in (("junit", junit), ("markdown", markdown)) if path is not None]
+    return parse_reports([*(report or []), *older])
+
+
+def write_results(results: list[RunResult], reports: list[Report]) -> None:
+    """Write the `reports`, then print the table; or, instead of it, the report that goes to stdout.
 
     Raises:
         UsageError: A file cannot be written; the others are, and the results are printed.
     """
-    # Files first: whoever reads stdout may stop reading (`| head`).
-    unwritten = []
-    for path, write in ((junit, _write_junit), (markdown, _write_markdown)):
-        if path is not None:
-            try:
-                write(path, results)
-            except UsageError as error:
-                unwritten.append(str(error))
-    if json:
-        from coldwarm.report.json_report import to_json
+    from coldwarm.report.summary import SuiteSummary
 
-        sys.stdout.write(to_json(results) + "\n")
+    summary = SuiteSummary.of(results)
+    problems = []
+    # Files first: whoever reads stdout may stop reading (`| head`).
+    for report in reports:
+        try:
+            report.write(summary)
+        except UsageError as error:
+            problems.append(str(error))
+    if printed := [report for report in reports if report.path is None]:
+        from coldwarm.report.exporters import render
+
+        sys.stdout.write(render(printed[0].format, summary))
     elif results:
         from coldwarm.report.table import print_results
 
-        print_results(stdout(), results)
-    if unwritten:
-        raise UsageError("\n".join(unwritten))
-
-
-def _write_junit(path: Path, results: list[RunResult]) -> None:
-    from coldwarm.report.junit import write_junit
-
-    write_junit(path, results)
-
-
-def _write_markdown(path: Path, results: list[RunResult]) -> None:
-    from coldwarm.report.markdown import write_markdown
-
-    write_markdown(path, results)
+        print_results(stdout(), summary)
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def exit_with(results: list[RunResult]) -> NoReturn:
-    """End the command with the exit code that tells the worst of `results`."""
+    """End the command with the exit code for the worst of `results`."""
     from coldwarm.suite.result import exit_code
 
     raise typer.Exit(exit_code(results))

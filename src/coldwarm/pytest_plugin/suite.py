@@ -16,9 +16,10 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.errors import ColdwarmError
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartKind, StartRecord
-from coldwarm.core.run_folder import FORK_SERVER_LOGS, log_name
+from coldwarm.core.run_folder import FORK_SERVER_LOGS
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.pytest_plugin.fork_servers import fork_servers_of
+from coldwarm.report.summary import RunSummary
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
@@ -110,13 +111,10 @@ class UnhealthyError(Exception):
     """A run whose verdict is a failure."""
 
     def __init__(self, result: RunResult) -> None:
-        verdict = result.verdict
-        lines = [f"{result.case.name}: {verdict.status}", *(f"- {reason}" for reason in verdict.reasons)]
-        lines += [f"  log: {line}" for check in verdict.checks if not check.holds for line in check.evidence]
-        for record in (result.cold, result.warm):
-            if record is not None and record.failure is not None:
-                lines += [f"  {log_name(record.kind)}: {line}" for line in record.failure.log_tail]
-        lines.append(f"again: {result.again}")
+        run = RunSummary.of(result)
+        lines = [f"{run.name}: {run.status}", *(f"- {reason}" for reason in run.reasons)]
+        lines += [f"  {line}" for line in (*run.evidence(), *run.why, *run.log_tail())]
+        lines.append(f"reproduce: {run.reproduce}")
         super().__init__("\n".join(lines))
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.cache_layers import LayerCounts
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.measure.phases import in_order
+from coldwarm.report.findings import as_one_line, finding_lines
 from coldwarm.suite.result import RunResult
 
 _MOST_SUBMODULES = 4
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def print_explanation(console: Console, result: RunResult, explanation: Explanation) -> None:
@@ -46,35 +43,6 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
     console.print()
 
 
-def short_lines(explanation: Explanation) -> list[str]:
-    """Each finding on the model in a line or two, for where there is no room for more."""
-    lines = []
-    for finding in explanation.findings:
-        if finding.kind is FindingKind.IMPORTED_FROM_SOURCE:  # of the machine: told once, below the table
-            continue
-        lines.append(f"why: {finding_in_one_line(finding)}")
-        if finding.where:
-            lines.append(f"     at {finding.where}" + (f": {finding.code}" if finding.code else ""))
-    return [as_one_line(line) for line in lines]
-
-
-def finding_in_one_line(finding: Finding) -> str:
-    """What was found, and what it costs."""
-    return f"{finding.what}{_cost(finding)}"
-
-
-def finding_lines(finding: Finding) -> list[str]:
-    """A finding in full, as plain lines."""
-    lines = [f"{finding.kind}, {finding.start}: {finding_in_one_line(finding)}"]
-    if finding.where:
-        lines.append(f"where: {finding.where}" + (f": {finding.code}" if finding.code else ""))
-    lines += finding.details
-    lines += [f"evidence: {evidence.file}: {evidence.record}" for evidence in finding.evidence]
-    if finding.next:
-        lines.append(f"next: {finding.next}")
-    return [as_one_line(line) for line in lines]
-
-
 def _print_findings(console: Console, explanation: Explanation) -> None:
     count = len(explanation.findings)
     console.print(Text(f"\n{count or 'No'} finding{'' if count == 1 else 's'}", style="bold"))
@@ -83,17 +51,6 @@ def _print_findings(console: Console, explanation: Explanation) -> None:
         console.print(Text(f"{number}. {first}"), soft_wrap=True)
         for line in rest:
             console.print(Text(textwrap.indent(line, "   ")), soft_wrap=True)
-
-
-def as_one_line(text: str) -> str:
-    """Without line ends, and without what would move a terminal's cursor or change its colours."""
-    return _CONTROL.sub("", _ESCAPE.sub("", " ".join(text.splitlines())))
-
-
-def _cost(finding: Finding) -> str:
-    if finding.shares_cost:
-        return " (the same recompilation as above, whose cost is counted there)"
-    return "" if finding.seconds is None else f" ({finding.seconds:.1f} s at each {finding.start} start)"
 
 
 def _table(*headings: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coldwarm.core.depth import DOES_NOT_PROVE
 from coldwarm.core.finding import FindingKind
-from coldwarm.report.explanation_view import as_one_line, finding_in_one_line
+from coldwarm.report.findings import as_one_line, finding_in_one_line
 from coldwarm.suite.result import RunResult
 
 

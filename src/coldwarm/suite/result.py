@@ -21,7 +21,7 @@ class RunResult:
     warm: StartRecord | None
     verdict: Verdict
     explanation: Explanation | None = None
-    """None: the run was not made, or was recorded without one."""
+    """None: the run was not executed, or was recorded without one."""
 
     @classmethod
     def of(
@@ -39,15 +39,15 @@ class RunResult:
         return cls(case, cold, warm, judge(case.entry, cold, warm, findings), explanation)
 
     @property
-    def again(self) -> str:
-        """The shell command that makes these starts again."""
+    def reproduce(self) -> str:
+        """The shell command that makes the same starts."""
         if (record := self.cold or self.warm) is None:
             return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
 
 
 def exit_code(results: list[RunResult]) -> ExitCode:
-    """The exit code that tells the worst of `results`."""
+    """Return the exit code for the worst of `results`."""
     statuses = {result.verdict.status for result in results}
     if Status.ERROR in statuses:
         return ExitCode.CRASHED

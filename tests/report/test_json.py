@@ -10,10 +10,16 @@ from coldwarm.checks.verdict import Verdict
 from coldwarm.core.case import Case
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.explanation import Explanation
-from coldwarm.report.json_report import to_json
+from coldwarm.report.exporters import render
+from coldwarm.report.summary import SuiteSummary
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import finding
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
+
+
+def to_json(results: list[RunResult]) -> str:
+    return render("json", SuiteSummary.of(results))
+
 
 ALL = [passed(), known(), unsupported(), failed(), fixed(), crashed()]
 

@@ -1,0 +1,68 @@
+"""A suite's results as Markdown, as GitHub and Buildkite show it: the table, each failure, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coldwarm.checks.verdict import Status
+from coldwarm.measure.phases import in_order
+from coldwarm.report.summary import HEADINGS, SHORT_LOG_TAIL, RunSummary, SuiteSummary
+
+
+def render(summary: SuiteSummary) -> str:
+    """Return the table, the footnotes, a paragraph for each run that needs one, and the phases of all starts."""
+    headings = [heading.replace("\n", " ") for heading in HEADINGS]
+    lines = ["### coldwarm", "", *_table(headings, [run.cells for run in summary.runs])]
+    for line in summary.footnotes:
+        lines += ["", _line(line)]
+    for run in summary.runs:
+        lines += _paragraph(run)
+    lines += _phases(summary.runs)
+    return "\n".join(lines) + "\n"
+
+
+def _paragraph(run: RunSummary) -> list[str]:
+    if run.status in (Status.PASSED, Status.UNSUPPORTED):
+        return []
+    lines = ["", f"**{run.name}: {run.status}**", "", *(f"- {_line(reason)}" for reason in run.reasons)]
+    lines += [f"{_indent(line)}- {_line(line)}" for line in run.why]
+    if run.is_unhealthy:
+        lines += ["", "```", *run.log_tail(SHORT_LOG_TAIL), run.reproduce, "```"]
+    return lines
+
+
+def _phases(runs: list[RunSummary]) -> list[str]:
+    """Seconds in each phase of each start, folded away."""
+    starts = [(run.name, start) for run in runs for start in run.starts if start.phases]
+    if not starts:
+        return []
+    names = in_order(phase for _, start in starts for phase in start.phases)
+    rows = [
+        [name, start.kind, str(start.starts_at_a_time), f"{start.seconds:.1f}"]
+        + [f"{start.phases[phase]:.1f}" if phase in start.phases else "" for phase in names]
+        for name, start in starts
+    ]
+    table = _table(["model", "start", "starts at a time", "s", *names], rows)
+    return ["", "<details><summary>Where the time went, in seconds</summary>", "", *table, "", "</details>"]
+
+
+def _table(headings: list[str], rows: Iterable[list[str]]) -> list[str]:
+    lines = [_row(headings), _row(["---"] * len(headings))]
+    return lines + [_row(cells) for cells in rows]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(_line(cell) for cell in cells) + " |"
+
+
+def _line(text: str) -> str:
+    """`text` on one line, with nothing that Markdown or HTML would take for markup."""
+    text = " ".join(text.split())
+    for character in "\\`*_{}[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _indent(line: str) -> str:
+    """A line that continues the one above is an item below it."""
+    return "  " if line.startswith(" ") else ""
