@@ -534,9 +534,9 @@ def test_judge_of_a_model_that_printed_colours_and_crashed_writes_its_report(ask
 def test_run_past_its_time_limit_is_a_crash(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SLEEPER", str(tmp_path / "sleeper"))
     model(tmp_path, "a", "hangs")
-    done = ask("run", "a.json", "--engine", "fake", "--timeout", "1")
+    done = ask("run", "a.json", "--engine", "fake", "--timeout", "3")
     assert done.code == 3
-    assert "still running after 1 s, killed" in done.stdout
+    assert "still running after 3 s, killed" in done.stdout
     assert goes(int((tmp_path / "sleeper").read_text()))
 
 
