@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def run(shared: Shared) -> dict[str, Any]:
 
 def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
     for kind, expected in (
-        ("cold", {SUBGRAPHS: 9, SAVED: 3, LOADED: 0, MISSES: 3}),
+        ("cold", {SUBGRAPHS: 9, SAVED: 3, LOADED: 0}),
         ("warm", {SUBGRAPHS: 0, SAVED: 0, LOADED: 3, MISSES: 0}),
     ):
         processes = run[kind]["facts"]["processes"]
@@ -34,7 +35,11 @@ def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
             assert {name: process["counters"][name] for name in expected} == expected
             assert process["outside"]["caches_written"] == process["outside"]["caches_read"] == []
         assert run[kind]["compiler_work"]["traced_ranks"] == [0, 1]
-    assert run["cold"]["compiler_work"]["code_generations_by_rank"] == {"0": 3, "1": 3}
+    # The ranks compile at the same time with the same keys: each finds what the other has saved in AOTAutograd's cache.
+    misses = {str(each["rank"]): each["counters"][MISSES] for each in run["cold"]["facts"]["processes"]}
+    assert sum(misses.values()) >= 3
+    generated = run["cold"]["compiler_work"]["code_generations_by_rank"]
+    assert generated == {rank: count for rank, count in misses.items() if count}
 
 
 def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
@@ -44,11 +49,13 @@ def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
     assert all(each["words"].startswith("ranks 0, 1: ") for each in of_artifacts)
 
 
-def test_the_first_rank_has_told_its_cache_keys(shared: Shared) -> None:
+def test_the_cache_keys_are_those_of_the_first_rank(shared: Shared) -> None:
     output = shared.ranks.result().output
-    cold, warm = ((output / "llama-3.1-8b" / f"{kind}.keys.json").read_text() for kind in ("cold", "warm"))
-    assert "tensor_parallel_size" in cold
-    assert cold.replace("VLLM_API_KEY", "") == warm.replace("VLLM_API_KEY", "")
+    cold, warm = (
+        json.loads((output / "llama-3.1-8b" / f"{kind}.keys.json").read_bytes())["factors"] for kind in ("cold", "warm")
+    )
+    assert cold["config.parallel_config"]["tensor_parallel_size"] == "2"
+    assert cold == warm
 
 
 def test_nothing_that_was_written_holds_a_secret(shared: Shared) -> None:
