@@ -178,11 +178,11 @@ def test_a_secret_that_changed_is_named_as_a_changed_part_of_the_key(leaky: Run)
 
 
 def test_the_command_to_reproduce_leaves_out_what_it_cannot_set(leaky: Run) -> None:
-    [again] = [line for line in leaky.printed[3].stdout.splitlines() if line.startswith("  again: ")]
-    assert "--set max_num_batched_tokens=4096" in again
-    assert "not recorded" not in again
-    assert "(secret)" not in again
-    assert "hf_token" not in again
+    [reproduce] = [line for line in leaky.printed[3].stdout.splitlines() if line.startswith("  reproduce: ")]
+    assert "--set max_num_batched_tokens=4096" in reproduce
+    assert "not recorded" not in reproduce
+    assert "(secret)" not in reproduce
+    assert "hf_token" not in reproduce
 
 
 def test_show_names_options_that_are_set_and_not_recorded(leaky: Run) -> None:
