@@ -66,7 +66,7 @@ def test_what_did_not_pass_is_failure_error_or_skipped(
 def test_what_passed_has_no_outcome_but_its_checks(xml: Path) -> None:
     case = only(xml, passed())
     assert case.result == []
-    assert "ok    warm, nothing is saved: 0 artifacts saved (0)" in case.system_out
+    assert "ok    warm start saved 0 artifacts (expected 0)" in case.system_out
 
 
 def test_the_counts_are_those_of_the_outcomes(xml: Path) -> None:

@@ -38,7 +38,7 @@ def test_every_run_has_a_row() -> None:
 
 def test_what_failed_says_why_and_how_to_run_it_again() -> None:
     text = html(failed())
-    assert "<li>cold, only the unique is compiled: 4 artifacts saved" in text
+    assert "<li>cold start saved 4 artifacts (expected at most 3" in text
     assert "coldwarm run fails --device cpu" in text
     assert "<strong>" not in html(passed(), unsupported())
 

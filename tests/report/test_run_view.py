@@ -30,8 +30,8 @@ def test_every_run_says_what_it_is_and_how_to_make_it_again(result: RunResult) -
 
 def test_checks_are_marked() -> None:
     assert "  FAIL  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in shown(failed())
-    assert "  known cold, only the unique is compiled: 4 artifacts saved" in shown(known())
-    assert "  ok    warm, nothing is saved" in shown(passed())
+    assert "  known cold start saved 4 artifacts (expected at most 3" in shown(known())
+    assert "  ok    warm start saved 0 artifacts" in shown(passed())
 
 
 def test_times_caches_versions_and_variables_are_shown() -> None:

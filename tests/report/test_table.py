@@ -63,7 +63,7 @@ def test_a_start_that_did_not_finish_has_no_numbers() -> None:
 def test_a_failure_shows_both_numbers_and_how_to_run_it_again() -> None:
     text = printed(failed()).text
     assert "cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in text
-    assert "4 artifacts saved, at most 3" in text
+    assert "cold start saved 4 artifacts (expected at most 3" in text
     assert "  reproduce: coldwarm run fails --device cpu\n" in text
 
 
@@ -86,7 +86,7 @@ def test_what_is_accepted_says_why_and_no_more(result: RunResult) -> None:
 
 
 def test_an_unexpectedly_fixed_model_says_what_to_take_out() -> None:
-    assert "take it out of the catalog (https://example.org/issues/1)" in printed(fixed()).text
+    assert "remove it from the catalog (https://example.org/issues/1)" in printed(fixed()).text
 
 
 def test_the_last_lines_of_the_log_come_with_a_crash() -> None:

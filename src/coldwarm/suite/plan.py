@@ -8,7 +8,7 @@ from typing import Any
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.catalog.preparing import prepare
 from coldwarm.core.case import Case, Changes
-from coldwarm.core.conditions import DEVICES, Circumstances
+from coldwarm.core.conditions import DEVICES, RunContext
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.model_entry import Expectation, KnownIssue
@@ -99,7 +99,7 @@ def _check_counter_names(model: CatalogModel, installation: Installation) -> Non
     rows += [(f"known_issue.{number}", row) for number, row in enumerate(model.entry.known_issue)]
     for key, row in rows:
         # What other versions count is not known here.
-        here = Circumstances(
+        here = RunContext(
             device=row.when.device or "",
             compilation=row.when.compilation or "",
             aot_artifact=row.when.aot_artifact,
