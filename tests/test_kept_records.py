@@ -92,8 +92,8 @@ def test_only_with_separate_artifacts_are_kernels_re_autotuned() -> None:
 def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     code = (
         "import json, sys; from pathlib import Path; from coldwarm.catalog.catalog import Catalog; "
-        "from coldwarm.suite.judging import judge_again; catalog = Catalog.read(); "
-        "print(json.dumps({s: [[r.case.name, r.verdict.status] for r in judge_again(Path(s), catalog)] "
+        "from coldwarm.suite.judging import judge_stored; catalog = Catalog.read(); "
+        "print(json.dumps({s: [[r.case.name, r.verdict.status] for r in judge_stored(Path(s), catalog)] "
         "for s in sys.argv[1:]})); print('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, *map(str, SUITES)]
