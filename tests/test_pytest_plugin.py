@@ -167,7 +167,7 @@ def test_an_output_folder_that_pytest_did_not_write_is_never_replaced(pytester: 
             Store.create(folder, ["passes"])
         case "a suite of coldwarm run":
             # `coldwarm run --output out` has a folder of that name, too.
-            Store.create(pytester.path / "out", ["passes"]).keep_case(passed().case)
+            Store.create(pytester.path / "out", ["passes"]).write_case(passed().case)
         case _:
             folder.mkdir(parents=True)
             (folder / "mine.txt").touch()
@@ -268,14 +268,14 @@ def test_logs_of_fork_servers_hold_no_secrets(
 def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_verdict = Store.keep_verdict
+    write_verdict = Store.write_verdict
 
     def keep(store: Store, case: Case, *rest: Verdict) -> None:
         if case.name == "a":
             raise OSError("no space left on device")
-        keep_verdict(store, case, *rest)
+        write_verdict(store, case, *rest)
 
-    monkeypatch.setattr(Store, "keep_verdict", keep)
+    monkeypatch.setattr(Store, "write_verdict", keep)
     run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=1, failed=1)
     assert (pytester.path / "out" / "b" / "fork-server-0.log").is_file()
     assert made_by(pytester.path / "out" / "b") == {"fork"}

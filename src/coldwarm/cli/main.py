@@ -262,7 +262,7 @@ def judge(
     it, or that was named by a path, is judged by the entry that was stored with it.
     """
     from coldwarm.catalog.catalog import Catalog
-    from coldwarm.store.suite_folder import never_started
+    from coldwarm.store.suite_folder import models_not_started
     from coldwarm.suite.judging import judge_stored
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
@@ -270,7 +270,7 @@ def judge(
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
     write_results(results, reports)
-    if missing := never_started(folder):
+    if missing := models_not_started(folder):
         sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
         raise typer.Exit(ExitCode.CRASHED)
     exit_with(results)
