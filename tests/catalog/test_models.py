@@ -70,7 +70,7 @@ def test_its_deviations_and_overrides_fit_its_config(model: CatalogModel, file: 
 
 def test_it_runs_somewhere_or_says_why_not(model: CatalogModel, file: Path) -> None:
     if model.entry.unsupported_on("cpu", "piecewise") is None:
-        assert any(expectation.when.hold(HERE) for expectation in model.entry.expect)
+        assert any(expectation.when.matches(HERE) for expectation in model.entry.expect)
 
 
 def issues_of(entry: ModelEntry, expectation: Expectation) -> list[KnownIssue]:
@@ -114,7 +114,7 @@ def test_what_is_expected_on_a_gpu_is_what_the_kept_runs_counted(model: CatalogM
             continue
         assert run.cold and run.warm and run.cold.facts and run.warm.facts
         here = context_of(run.cold)
-        for expectation in (e for e in model.entry.expect if e.when.hold(here)):
+        for expectation in (e for e in model.entry.expect if e.when.matches(here)):
             for expected, record in ((expectation.cold, run.cold), (expectation.warm, run.warm)):
                 assert record.facts
                 counters = record.facts.counters

@@ -21,11 +21,11 @@ def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: 
 @pytest.mark.parametrize(
     ("found", "how", "words"),
     [
-        (None, "missing", "is gone (100 bytes were left)"),
-        (FileState(12, "b"), "truncated", "is truncated: 12 bytes of 100"),
-        (FileState(0, ""), "truncated", "is truncated: 0 bytes of 100"),
-        (FileState(100, "b"), "altered", "has other bytes than were written (100 bytes, as before)"),
-        (FileState(112, "b"), "grown", "has grown: 112 bytes, 100 were left"),
+        (None, "missing", "is missing (it had 100 bytes)"),
+        (FileState(12, "b"), "truncated", "is truncated: 12 of 100 bytes"),
+        (FileState(0, ""), "truncated", "is truncated: 0 of 100 bytes"),
+        (FileState(100, "b"), "altered", "was altered (still 100 bytes)"),
+        (FileState(112, "b"), "grown", "has grown from 100 to 112 bytes"),
     ],
     ids=["missing", "truncated", "emptied", "altered", "grown"],
 )

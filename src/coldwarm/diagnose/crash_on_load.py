@@ -126,7 +126,7 @@ def crash_on_load_findings(
             what=f"the {start.kind} start {ended} {what}: {failure.what}",
             where=where,
             details=[
-                *(f"the file {change.told()}" for change in start.caches_changed if change.path == artifact.path),
+                *(f"the file {change.describe()}" for change in start.caches_changed if change.path == artifact.path),
                 _written_by(artifact.path, start, writer),
                 *_settings(start, writer, changed),
                 *_rest_of_exception(failure),

@@ -29,7 +29,8 @@ def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoti
     return Finding(
         kind=FindingKind.CACHE_DAMAGED,
         start=StartKind.WARM,
-        what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
+        what=f"a file of the cache {change.describe()}: {change.path}"
+        + _consequence(failure, is_unnoticed=is_unnoticed),
         evidence=[
             Evidence(file=record_name(StartKind.WARM), record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),
