@@ -344,10 +344,10 @@ UNKNOWN_CLASS = '{"architectures": ["NoSuchLM"], "num_hidden_layers": 32}'
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("bad.toml", BAD_TOML, "bad.toml:2: no TOML"),
+        ("bad.toml", BAD_TOML, "bad.toml:2: not valid TOML"),
         ("bad.toml", 'id = "a"\nnme = "A"\n', "bad.toml:2: nme: unknown key; nearest: name"),
-        ("config.json", "{", "config.json:1: no JSON"),
-        ("config.json", "[]", "config.json: a config.json holds one object"),
+        ("config.json", "{", "config.json:1: not valid JSON"),
+        ("config.json", "[]", "config.json: a config.json must contain an object"),
         ("config.json", UNKNOWN_CLASS, "architectures: 'NoSuchLM'"),
         ("no-such-model", None, "no model 'no-such-model' in the catalog"),
         ("missing.toml", None, "missing.toml: No such file"),
