@@ -10,9 +10,9 @@ from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, art
 from coldwarm.core.checks import Check, InvariantId
 from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import ModelEntry
-from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
+from coldwarm.core.record import EngineFacts, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats
-from coldwarm.engines.base import load_statistics
+from coldwarm.engines.base import load_vocabulary
 
 
 class Starts:
@@ -43,7 +43,7 @@ class Starts:
         self.counters = {StartKind.COLD: self.cold_facts.counters}
         """Of each start: what was counted, by flat name."""
         if cold.depth is Depth.TRACE:
-            self.counters = {StartKind.COLD: load_statistics(cold.engine).counters_of_trace(cold)}
+            self.counters = {StartKind.COLD: load_vocabulary(cold.engine).counters_of_trace(cold)}
         elif warm is not None:
             self.warm, self.warm_facts = warm, _facts(warm)
             self.counters[StartKind.WARM] = self.warm_facts.counters
@@ -76,7 +76,7 @@ def _facts(record: StartRecord) -> EngineFacts:
 
 def _stats(record: StartRecord, rank: int | None) -> CompileStats:
     """The statistics of a rank; of the first one for None, and none of anything for a rank that the start lacks."""
-    found = load_statistics(record.engine).compile_stats(record)
+    found = load_vocabulary(record.engine).compile_stats(record)
     first = next(iter(found.values()))
     if rank is None or rank in found:
         return first if rank is None else found[rank]
@@ -285,7 +285,7 @@ def _loads_all(starts: Starts) -> Check:
     words = f"warm, what the cold start saved is loaded: {loaded} loaded of {saved} saved"
     if not starts.warm.caches_as_left:
         words += "; the caches were not those that the cold start left"
-    messages = _load_failures(starts.warm.messages)
+    messages = load_vocabulary(starts.warm.engine).load_messages(starts.warm.messages)
     return Check(
         id=InvariantId.LOADS_ALL,
         holds=saved > 0 and loaded == saved and starts.warm.caches_as_left and not messages,
@@ -337,11 +337,6 @@ _INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
     Depth.COUNT: _OF_ARTIFACTS,
     Depth.FULL: (*_OF_ARTIFACTS, _same_output),
 }
-
-
-def _load_failures(messages: list[Message]) -> list[Message]:
-    # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn`.
-    return [message for message in messages if "load failure" in message.text]
 
 
 def _compiled(starts: Starts) -> int:

@@ -6,7 +6,7 @@ from coldwarm.core.conditions import Circumstances, differences
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartRecord
 from coldwarm.core.secrets import Secrets
-from coldwarm.engines.vllm.settings import keyed_in, settings_in
+from coldwarm.engines.base import load_vocabulary
 
 
 def circumstances_of(record: StartRecord) -> Circumstances:
@@ -17,7 +17,7 @@ def circumstances_of(record: StartRecord) -> Circumstances:
         aot_artifact=record.facts.aot_artifact if record.facts else None,
         versions=record.facts.versions if record.facts else {},
         options=_options(record),
-        environment=settings_in(_environment(record)),
+        environment=load_vocabulary(record.engine).settings_in(_environment(record)),
     )
 
 
@@ -28,6 +28,7 @@ def warm_changes(cold: StartRecord, warm: StartRecord | None) -> list[str]:
     """
     if warm is None:
         return []
+    keyed_in = load_vocabulary(cold.engine).keyed_in
     return [
         *differences(_options(cold), _options(warm)),
         *differences(keyed_in(_environment(cold)), keyed_in(_environment(warm))),
@@ -44,7 +45,7 @@ def ineffective_settings(cold: StartRecord, warm: StartRecord | None) -> list[st
 
 def _ineffective(record: StartRecord) -> list[str]:
     used = record.facts.ineffective_options if record.facts else {}
-    engine = {"vllm": "vLLM"}.get(record.engine, record.engine)
+    engine = load_vocabulary(record.engine).title
     asked = _options(record)
     return [
         f"{name}={asked[name]} has no effect here: {engine} used {value}"

@@ -130,7 +130,7 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
             ("depth", cold.depth, warm.depth),
-            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
+            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", cold.engine)),
         )
         if a != b
     ]
@@ -140,7 +140,9 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
 def _notes(starts: Starts, circumstances: Circumstances, expectations: list[Check]) -> list[str]:
     notes = unchecked_expectations(starts, starts.entry, circumstances)
     if not expectations and not notes:
-        versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
+        versions = ", ".join(
+            f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", starts.cold.engine)
+        )
         notes.append(
             f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "
             "judged by the invariants alone"

@@ -13,19 +13,6 @@ SUMMARY = f"{OUTPUT}/summary.md"
 ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", SUMMARY)
 """Records, logs and reports; traces are left out for their size."""
 
-# What decides in vLLM's repository what is compiled, how, and under which key; all that starts a model reads these.
-COMPILATION_PATHS = (
-    "vllm/compilation/**",
-    "vllm/config/**",
-    "vllm/envs.py",
-    "vllm/env_override.py",
-    "vllm/model_executor/**",
-    "vllm/platforms/**",
-    "vllm/v1/worker/**",
-    "vllm/v1/attention/**",
-    "requirements/**",
-)
-
 
 @dataclass(frozen=True)
 class Step:

@@ -10,6 +10,7 @@ from coldwarm.catalog.preparing import prepare
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.conditions import DEVICES, Circumstances
 from coldwarm.core.depth import Depth
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.model_entry import Expectation, KnownIssue
 from coldwarm.core.options import merged
@@ -20,7 +21,7 @@ def plan(
     catalog: Catalog,
     words: Sequence[str],
     *,
-    engine: str = "vllm",
+    engine: str = DEFAULT_ENGINE,
     device: str | None = None,
     compilation: str = "piecewise",
     aot_artifacts: Sequence[str] = (),
