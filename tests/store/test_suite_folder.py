@@ -13,7 +13,7 @@ from coldwarm.core.errors import UsageError
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import suite_folder as store_module
 from coldwarm.store.suite_folder import Store, StoredRun, never_started, read_runs
-from coldwarm.suite.judging import judge_again
+from coldwarm.suite.judging import judge_stored
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import finding
 from tests.support.records import cold_record, unfinished_record, warm_record
@@ -187,7 +187,7 @@ EXPLANATION = Explanation(findings=[finding(what="[/x] \u2028 \x1b", seconds=Non
 def test_an_explanation_is_read_back_as_it_was_and_handed_on_to_the_verdict(suite: Path) -> None:
     keep(Store(suite), replace(passed("b"), explanation=EXPLANATION))
     assert [run.explanation for run in read_runs(suite)] == [EXPLANATION, None]
-    assert [result.explanation for result in judge_again(suite, Catalog.read())] == [EXPLANATION, None]
+    assert [result.explanation for result in judge_stored(suite, Catalog.read())] == [EXPLANATION, None]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"findings": [{"kind": "hot"}]}'])

@@ -10,7 +10,7 @@ from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.longest_first import seconds_in_all
+from coldwarm.suite.longest_first import total_seconds
 
 # Installing an engine, and fetching what is cached nowhere.
 _SETUP_MINUTES = 10
@@ -65,4 +65,4 @@ def minutes_for(seconds: Sequence[float], jobs: int) -> int:
     """
     if not seconds:
         return 60
-    return _SETUP_MINUTES + math.ceil(_SLACK * seconds_in_all(seconds, jobs) / 60)
+    return _SETUP_MINUTES + math.ceil(_SLACK * total_seconds(seconds, jobs) / 60)

@@ -198,11 +198,11 @@ def show(
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
     from coldwarm.report.summary import RunSummary
-    from coldwarm.suite.judging import judge_again
+    from coldwarm.suite.judging import judge_stored
 
     folder = Path(what)
     if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
-        for result in judge_again(folder, Catalog.read(catalog or [])):
+        for result in judge_stored(folder, Catalog.read(catalog or [])):
             print_run(stdout(), RunSummary.of(result))
     else:
         print_model(stdout(), Catalog.read(catalog or []).resolve(what))
@@ -231,9 +231,9 @@ def explain(
     from coldwarm.report.exporters import render
     from coldwarm.report.perfetto import write_perfetto
     from coldwarm.report.summary import SuiteSummary
-    from coldwarm.suite.explaining import explain_again
+    from coldwarm.suite.explaining import explain_stored
 
-    results = explain_again(folder, Catalog.read(catalog or []), model)
+    results = explain_stored(folder, Catalog.read(catalog or []), model)
     if perfetto is not None:
         if len(results) != 1:
             raise UsageError(f"--perfetto writes one run; name a model: {', '.join(r.case.name for r, _ in results)}")
@@ -263,10 +263,10 @@ def judge(
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.store.suite_folder import never_started
-    from coldwarm.suite.judging import judge_again
+    from coldwarm.suite.judging import judge_stored
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
-    results = judge_again(folder, Catalog.read(catalog or []))
+    results = judge_stored(folder, Catalog.read(catalog or []))
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
     write_results(results, reports)

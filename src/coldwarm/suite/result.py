@@ -1,4 +1,4 @@
-"""A run, what came of it, and why."""
+"""A run with its records, its verdict and its explanation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RunResult:
     warm: StartRecord | None
     verdict: Verdict
     explanation: Explanation | None = None
-    """None: the run was not executed, or was recorded without one."""
+    """None: the run was not executed, or was stored without an explanation."""
 
     @classmethod
     def of(
@@ -31,7 +31,7 @@ class RunResult:
         warm: StartRecord | None,
         explanation: Explanation | None = None,
     ) -> RunResult:
-        """Judge the records of `case`, and what explains them."""
+        """Judge the records of `case`, using the findings of its explanation."""
         reason = case.entry.unsupported_on(case.device, case.compilation)
         if cold is None and reason is not None:
             return cls(case, None, None, unsupported(reason.reason))
@@ -40,7 +40,7 @@ class RunResult:
 
     @property
     def reproduce(self) -> str:
-        """The shell command that makes the same starts."""
+        """The shell command that repeats the run."""
         if (record := self.cold or self.warm) is None:
             return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
