@@ -9,20 +9,27 @@ import typer
 
 from coldwarm.cli.commands import ci, explain, judge, list_models, run, show
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
+from coldwarm.cli.help import Command, codes_without_verdict, exit_codes
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="""Start real models cold, then warm, and prove what was compiled, shared, saved and loaded.
+    rich_markup_mode=None,
+    help="""Check that vLLM's compile caches do their job.
 
-    A cold start (every compile cache empty) must compile only what is unique; a warm start (exactly the caches
-    that the cold one left) must compile nothing. coldwarm says whether that holds, and if not, what broke.""",
+    coldwarm starts a model with empty caches (a cold start), starts it again with the caches that the first start saved
+    (a warm start), and verifies that the cold start compiles each unique subgraph once and the warm start compiles
+    nothing. If a check fails, it explains why.
+
+    Examples:
+      coldwarm run llama-3.1-8b         # start a model of the catalog, and judge it
+      coldwarm run path/to/config.json  # the same for your own model
+      coldwarm explain coldwarm-runs/X  # find out why it recompiles
+    """,
+    epilog="See 'coldwarm COMMAND --help' for the options of a command.",
 )
-
-
-_EXIT_CODES_WITHOUT_VERDICT = "Exit codes: 0; 2 usage or catalog error; 4 internal error."
 
 
 def _print_version(asked: bool) -> None:
@@ -41,18 +48,12 @@ def _of_all_commands(
 ) -> None: ...
 
 
-app.command(
-    "run",
-    epilog="Exit codes: 0 all passed or known, 1 a model failed, 2 usage or catalog error (nothing was started), "
-    "3 a start crashed or timed out, 4 internal error or full disk (no verdict), 130 interrupted.",
-)(run.run)
-app.command("list", epilog=_EXIT_CODES_WITHOUT_VERDICT)(list_models.list_models)
-app.command("show", epilog=_EXIT_CODES_WITHOUT_VERDICT)(show.show)
-app.command("explain", epilog="Exit codes: 0 explained, whatever was found; 2 usage error; 4 internal error.")(
-    explain.explain
-)
-app.command("judge", epilog="Exit codes as of `coldwarm run`.")(judge.judge)
-app.command("ci", epilog=_EXIT_CODES_WITHOUT_VERDICT)(ci.ci)
+app.command("run", cls=Command, epilog=exit_codes())(run.run)
+app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
+app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
+app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)
+app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)
+app.command("ci", cls=Command, epilog=codes_without_verdict("The pipeline was printed."))(ci.ci)
 
 
 def main() -> None:

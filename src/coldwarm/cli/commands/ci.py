@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli.options import AotArtifactChoice, AotArtifactOption, CatalogOption, DepthOption, DeviceChoice
+from coldwarm.cli.options import AotArtifactChoice, DeviceChoice, aot_artifact_option, catalog_option, depth_option
 from coldwarm.core.depth import Depth
 
-_JOBS_DEFAULT = "chosen on the machine, as coldwarm run does; the time limit allows for one after another"
+_STEPS = "Steps"
+_CPU_STEP = "CPU step"
+_GPU_STEP = "GPU step"
+_JOBS_DEFAULT = "chosen on the machine"
 
 
 class CiSystem(StrEnum):
@@ -23,65 +26,101 @@ class CiSystem(StrEnum):
 
 
 def ci(
-    system: Annotated[CiSystem, typer.Argument(help="buildkite: a pipeline; github: a workflow of GitHub Actions.")],
+    system: Annotated[
+        CiSystem,
+        typer.Argument(metavar="buildkite|github", help="Print a Buildkite pipeline, or a GitHub Actions workflow."),
+    ],
     device: Annotated[
         list[DeviceChoice] | None,
-        typer.Option(help="A step for this device; repeatable.", show_default="cpu and cuda"),
+        typer.Option(
+            metavar="cpu|cuda",
+            rich_help_panel=_STEPS,
+            help="Print a step for this device. Repeatable.",
+            show_default="both",
+        ),
+    ] = None,
+    depth: Annotated[Depth, depth_option(_STEPS)] = Depth.FULL,
+    aot_artifact: Annotated[list[AotArtifactChoice] | None, aot_artifact_option(_STEPS)] = None,
+    catalog: Annotated[list[Path] | None, catalog_option(_STEPS)] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            rich_help_panel=_STEPS,
+            help="Compute time limits from the records of this suite. Repeatable.",
+            show_default="from the times in the catalog",
+        ),
     ] = None,
     cpu_queue: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Agents' queue of the CPU step, or GitHub's runner.")
-    ] = None,
-    gpu_queue: Annotated[str, typer.Option(metavar="NAME", help="Agents' queue of the GPU step.")] = "gpu",
-    gpu: Annotated[str, typer.Option(metavar="NAME", help="The GPU machines' label among the agents.")] = "h100",
-    depth: DepthOption = Depth.FULL,
-    cpu_jobs: Annotated[
-        int | None, typer.Option(min=1, help="Models side by side on the CPU.", show_default=_JOBS_DEFAULT)
-    ] = None,
-    gpu_jobs: Annotated[
-        int | None, typer.Option(min=1, help="Models side by side on the GPU.", show_default=_JOBS_DEFAULT)
-    ] = None,
-    path: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
-            metavar="GLOB",
-            help="The GPU step runs where a file like this changed; repeatable.",
-            show_default="what vLLM compiles, and with which keys",
+            metavar="NAME",
+            rich_help_panel=_CPU_STEP,
+            help="Run the step on agents of this queue, or on this runner of GitHub.",
+            show_default="cpu; ubuntu-latest on GitHub",
+        ),
+    ] = None,
+    cpu_jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_CPU_STEP,
+            help="Run N models in parallel, and compute the time limit for N.",
+            show_default=_JOBS_DEFAULT,
         ),
     ] = None,
     cpu_setup: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COMMAND", help="A shell command that comes first on the CPU: an installation; repeatable."
+            metavar="COMMAND",
+            rich_help_panel=_CPU_STEP,
+            help="Run this shell command first, for example an installation. Repeatable.",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Select agents whose GPU has this label."),
+    ] = "h100",
+    gpu_queue: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Run the step on agents of this queue.")
+    ] = "gpu",
+    gpu_jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_GPU_STEP,
+            help="Run N models in parallel, and compute the time limit for N.",
+            show_default=_JOBS_DEFAULT,
         ),
     ] = None,
     gpu_setup: Annotated[
-        list[str] | None, typer.Option(metavar="COMMAND", help="The same for the GPU; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="COMMAND", rich_help_panel=_GPU_STEP, help="Run this shell command first. Repeatable."),
     ] = None,
-    records: Annotated[
-        list[Path] | None,
+    path: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="RUN",
-            help="Take time limits from this suite's records; repeatable.",
-            show_default="the times in the catalog",
+            metavar="GLOB",
+            rich_help_panel=_GPU_STEP,
+            help="Run the step only if a file like this changed. Repeatable.",
+            show_default="what decides how vLLM compiles",
         ),
     ] = None,
-    aot_artifact: AotArtifactOption = None,
-    catalog: CatalogOption = None,
 ) -> None:
-    """Print a CI pipeline: the CPU step for every pull request, the GPU step where compilation is touched.
+    """Print a CI pipeline that runs the catalog.
 
-    Each step runs the catalog, shows the table on the build's page, and keeps records, logs and JUnit.
-    Without a set-up, the machines must have coldwarm beside their vLLM.
+    The CPU step runs for every pull request, the GPU step if a file changed that compilation depends on. Each shows the
+    table on the page of the build, and uploads records, logs and a JUnit report. Without set-up commands, coldwarm has
+    to be installed next to vLLM on the machines.
+
+    All steps have the same --depth. For counts on each pull request and everything on the GPU, print two pipelines.
 
     Examples:
-
       coldwarm ci buildkite > .buildkite/coldwarm.yml
-
-      coldwarm ci github --cpu-setup "pip install ./coldwarm" --gpu-setup "pip install ./coldwarm"
-
+      coldwarm ci github --cpu-setup "pip install ." --gpu-setup "pip install ."
       coldwarm ci github --device cpu --depth count > .github/workflows/counts.yml
-
-    --depth is that of both steps: for the counts on each pull request and everything on the GPU, print two pipelines.
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github

@@ -14,21 +14,30 @@ from coldwarm.core.errors import UsageError
 
 
 def explain(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a suite, or of one run in it.")],
-    model: Annotated[str | None, typer.Argument(help="One model of the suite.", show_default="all")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Explain what is stored in this folder: a suite, or one run of it.")
+    ],
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Explain only this model of the suite.", show_default="all")
+    ] = None,
     json: JsonOption = False,
     perfetto: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write both starts of one run as a trace for https://ui.perfetto.dev (Chrome's JSON format).",
+            help="Also write both starts of one run as a trace in Chrome's JSON format, for https://ui.perfetto.dev.",
         ),
     ] = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Say why: where the time went, why subgraphs are not shared, and what the warm start missed.
+    """Explain stored runs: where the time went, and why something was recompiled or not shared.
 
-    Read from the traces, cache keys and logs that a run keeps; where those are gone, from what was explained then.
+    The traces, cache keys and logs of a run are read again. If they are gone, its stored explanation is shown.
+
+    Examples:
+      coldwarm explain coldwarm-runs/X                            # a suite
+      coldwarm explain coldwarm-runs/X glm-4.5                    # one run of it
+      coldwarm explain coldwarm-runs/X/glm-4.5 --perfetto t.json  # its time line
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.explanation_view import print_explanation

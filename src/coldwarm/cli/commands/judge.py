@@ -15,17 +15,23 @@ from coldwarm.core.exit_codes import ExitCode
 
 
 def judge(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a suite, or of one run in it.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Judge what is stored in this folder: a suite, or one run of it.")
+    ],
     report: ReportOption = None,
     json: OldJsonOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """Judge stored records again, without an engine or torch.
+    """Judge stored runs again, without an engine or torch.
 
-    The catalog as it is now decides: give the --catalog that the models were run from. A model that is no longer in
-    it, or that was named by a path, is judged by the entry that was stored with it.
+    The current catalog decides, so pass the same --catalog as to 'coldwarm run'. A model that was named by a path, or
+    that is no longer in the catalog, is judged by the entry that was stored with its run.
+
+    Examples:
+      coldwarm judge coldwarm-runs/X                          # all runs of a suite
+      coldwarm judge coldwarm-runs/X --report markdown=x.md   # with a report
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.store.suite_folder import never_started

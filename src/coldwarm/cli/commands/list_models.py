@@ -9,7 +9,12 @@ from coldwarm.cli.results import stdout
 
 
 def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None:
-    """List the catalog: each model, its layers, and where it can run."""
+    """List the models of the catalog: their layers, and the devices that can run them.
+
+    Examples:
+      coldwarm list                       # the packaged catalog
+      coldwarm list --catalog my-folder   # with your own models
+    """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.report.catalog_view import models_as_json, models_as_table
 

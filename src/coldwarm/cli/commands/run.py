@@ -6,7 +6,6 @@ import typer
 
 from coldwarm.cli.options import (
     AotArtifactOption,
-    CatalogOption,
     CompilationChoice,
     CompilationOption,
     DepthOption,
@@ -20,6 +19,7 @@ from coldwarm.cli.options import (
     OldJsonOption,
     OutputOption,
     ReportOption,
+    RunCatalogOption,
     SetOption,
     TimeoutOption,
     WarmEnvOption,
@@ -50,25 +50,18 @@ def run(
     json: OldJsonOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
-    catalog: CatalogOption = None,
+    catalog: RunCatalogOption = None,
 ) -> None:
-    """Start models cold, then warm, and say whether they are healthy.
+    """Start models cold, then warm, and judge what they compiled, saved and loaded.
 
     Examples:
-
-      coldwarm run                                  the whole catalog
-
-      coldwarm run glm-4.5 --report junit=out.xml   one model, with a report for CI
-
-      coldwarm run ~/my-model/config.json           a model that is in no catalog
-
-      VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5   with a flag of yours
-
-      coldwarm run glm-4.5 --warm-env VLLM_X=1      does this flag throw the cache away?
-
-      coldwarm run --depth count                    the counts alone, in a fraction of the time
-
-      coldwarm run --isolation spawn --jobs 1       times as in production, one start after another
+      coldwarm run                                 # the whole catalog
+      coldwarm run glm-4.5 --report junit=out.xml  # one model, with a report for CI
+      coldwarm run ~/my-model/config.json          # a model that is in no catalog
+      VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5  # with a variable of vLLM
+      coldwarm run glm-4.5 --warm-env VLLM_X=1     # does it invalidate the cache?
+      coldwarm run --depth count                   # only the counts, much faster
+      coldwarm run --isolation spawn --jobs 1      # timings as in production
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.core.case import Changes

@@ -12,10 +12,24 @@ from coldwarm.cli.results import stdout
 
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's id or path, or the folder of a run.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|RUN", help="Show the model of this id or path, or what is stored in this folder."
+        ),
+    ],
     catalog: CatalogOption = None,
 ) -> None:
-    """Show one model of the catalog (what is started, why it deviates, what is expected), or the checks of a run."""
+    """Show a model of the catalog, or the checks of a stored run.
+
+    For a model: how it is started, how it deviates from the published config and why, and its expected counters. For a
+    run: its checks, phases, caches, versions and warnings.
+
+    Examples:
+      coldwarm show glm-4.5                  # a model
+      coldwarm show coldwarm-runs/X          # all runs of a suite
+      coldwarm show coldwarm-runs/X/glm-4.5  # one run
+    """
     from coldwarm.catalog.catalog import Catalog, is_file
     from coldwarm.core.run_folder import RunFolder, SuiteFolder
     from coldwarm.report.catalog_view import print_model
