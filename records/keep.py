@@ -33,9 +33,9 @@ def keep(run: Path, folder: Path) -> None:
         kept.mkdir()
         for name in KEPT:
             (kept / name).write_text((made / name).read_text())
-        store.keep_verdict(result.case, result.verdict)
+        store.write_verdict(result.case, result.verdict)
         if result.explanation is not None:
-            store.keep_explanation(result.case, result.explanation)
+            store.write_explanation(result.case, result.explanation)
         whole = [folder for record in (result.cold, result.warm) if record is not None for folder in _of_python(record)]
         for path in kept.glob("*.json"):
             text = path.read_text()

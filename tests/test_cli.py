@@ -61,11 +61,11 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def stored(folder: Path, *results: RunResult) -> Path:
     store = Store.create(folder, [result.case.model_id for result in results])
     for result in results:
-        store.keep_case(result.case)
+        store.write_case(result.case)
         for record in (result.cold, result.warm):
             if record is not None:
-                store.keep_start(result.case, record)
-        store.keep_verdict(result.case, result.verdict)
+                store.write_start(result.case, record)
+        store.write_verdict(result.case, result.verdict)
     return folder
 
 

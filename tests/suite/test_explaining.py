@@ -38,7 +38,7 @@ def store_traces(run: Path) -> None:
 
 
 def store_explanation(suite: Path, model: str = "bad") -> None:
-    Store(suite).keep_explanation(read_runs(suite / model)[0].case, STORED)
+    Store(suite).write_explanation(read_runs(suite / model)[0].case, STORED)
 
 
 def test_every_started_run_is_explained_with_its_verdict_and_folder(suite: Path) -> None:

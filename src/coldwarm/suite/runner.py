@@ -139,11 +139,11 @@ class Runner:
             raise
         result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
         self._finished[number] = result
-        self._store.keep_verdict(case, result.verdict)
+        self._store.write_verdict(case, result.verdict)
         return result
 
     def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
-        self._store.keep_case(case)
+        self._store.write_case(case)
         cold = warm = None
         if _runs(case):
             folder = self._store.folder_of(case)
@@ -163,7 +163,7 @@ class Runner:
         if cold is None:
             return None
         explanation = self._explain(case, cold, warm)
-        self._store.keep_explanation(case, explanation)
+        self._store.write_explanation(case, explanation)
         return explanation
 
     def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
@@ -194,7 +194,7 @@ class Runner:
         shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
         record = record.model_copy(update={"side_by_side": side_by_side, **shown})
         records[kind] = record
-        self._store.keep_start(case, record)
+        self._store.write_start(case, record)
         self._notify(self._observer.start_ended, case, record)
         return record
 

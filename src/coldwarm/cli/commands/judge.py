@@ -34,7 +34,7 @@ def judge(
       coldwarm judge coldwarm-runs/X --report markdown=x.md   # with a report
     """
     from coldwarm.catalog.catalog import Catalog
-    from coldwarm.store.suite_folder import never_started
+    from coldwarm.store.suite_folder import models_not_started
     from coldwarm.suite.judging import judge_stored
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
@@ -42,7 +42,7 @@ def judge(
     if not results:
         raise UsageError(f"{folder} holds no run: nothing was started")
     write_results(results, reports)
-    if missing := never_started(folder):
+    if missing := models_not_started(folder):
         sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
         raise typer.Exit(ExitCode.CRASHED)
     exit_with(results)
