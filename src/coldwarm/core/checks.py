@@ -1,21 +1,8 @@
-"""The invariants by name, and what came of checking one thing."""
+"""The result of checking one thing."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import BaseModel, Field
-
-
-class InvariantId(StrEnum):
-    """What is always true of a healthy start, in the order in which it is checked."""
-
-    COMPILES = "cold-compiles"
-    ONLY_UNIQUE = "cold-only-unique"
-    SAVES_NOTHING = "warm-saves-nothing"
-    LOADS_ALL = "warm-loads-all"
-    NO_COMPILER = "warm-no-compiler"
-    SAME_OUTPUT = "warm-same-output"
 
 
 class Check(BaseModel):

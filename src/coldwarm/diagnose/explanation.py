@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.core.cache_keys import CacheKeys
-from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
@@ -70,7 +69,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings += tuned_again_findings(cold, warm)
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
-    if cold is not None and cold.depth is not Depth.FULL:
+    if cold is not None and not cold.depth.level.has_kernels:
         # What was left out would have cost most.
         findings = [without_cost(finding) for finding in findings]
     for record in (cold, warm):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
-from coldwarm.core.depth import Depth
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartRecord
@@ -188,7 +187,7 @@ def _counter(record: StartRecord | None, name: str) -> str:
 
 def _saved_and_loaded(record: StartRecord | None, names: Vocabulary) -> str:
     # Nothing is compiled at this depth, so zeros would be meaningless.
-    if record is None or record.facts is None or record.depth is Depth.TRACE:
+    if record is None or record.facts is None or not record.depth.level.has_artifacts:
         return ""
     return f"{_counter(record, names.saved)} / {_counter(record, names.loaded)}"
 

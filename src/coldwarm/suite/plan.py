@@ -77,9 +77,9 @@ def plan(
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
-    if depth is not Depth.FULL and compilation == "shipped":
+    if not depth.level.has_kernels and compilation == "shipped":
         raise UsageError(f"--depth {depth} requires piecewise compilation; use --depth full with --compilation shipped")
-    if depth is Depth.TRACE and (warm_changes.environment or warm_changes.options):
+    if not depth.level.has_artifacts and (warm_changes.environment or warm_changes.options):
         raise UsageError("--depth trace has no warm start, so --warm-set and --warm-env cannot be used")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event, Lock
 
 from coldwarm.core.case import Case
-from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
@@ -157,7 +156,7 @@ class Runner:
                 stop=self._stop,
             )
             cold = self._start(case, starter, StartKind.COLD, records)
-            if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
+            if cold.outcome is Outcome.FINISHED and case.depth.level.has_artifacts:
                 warm = self._start(case, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
         if cold is None:
