@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,16 @@ from tests.support.marks import may_select
 from tests.support.records import cold_facts
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    """Have Python keep bytecode (``__pycache__``), also if the environment disables that.
+
+    Otherwise each of the hundreds of processes that tests start compiles coldwarm from source, and pytest rewrites all
+    assertions at every call.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(optionalhook=True)

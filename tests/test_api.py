@@ -132,8 +132,8 @@ def test_a_suite_that_was_ended_early_is_not_ok(tmp_path: Path) -> None:
     for path in (folder / "b").iterdir():
         path.unlink()
     result = coldwarm.judge(folder)
-    assert (result.never_started, result.ok, result.exit_code) == (["b"], False, coldwarm.ExitCode.CRASHED)
-    with pytest.raises(coldwarm.UnhealthyRunsError, match="- b: never started"):
+    assert (result.not_started, result.ok, result.exit_code) == (["b"], False, coldwarm.ExitCode.CRASHED)
+    with pytest.raises(coldwarm.UnhealthyRunsError, match="- b: not started"):
         result.raise_for_status()
 
 
@@ -170,7 +170,7 @@ def test_run_has_each_option_of_the_command_with_the_same_default() -> None:
     names = {"set_": "options", "warm_set": "warm_options", "warm_env": "warm_environment"}
     options = [option for option in group.commands["run"].params if not getattr(option, "hidden", False)]
     arguments = inspect.signature(coldwarm.run).parameters
-    assert {names.get(option.name or "", option.name) for option in options} == arguments.keys() - {"watcher"}
+    assert {names.get(option.name or "", option.name) for option in options} == arguments.keys() - {"observer"}
     for name in ("engine", "compilation", "depth", "isolation", "timeout"):
         [option] = [option for option in options if option.name == name]
         assert option.default == arguments[name].default

@@ -61,11 +61,11 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def stored(folder: Path, *results: RunResult) -> Path:
     store = Store.create(folder, [result.case.model_id for result in results])
     for result in results:
-        store.keep_case(result.case)
+        store.write_case(result.case)
         for record in (result.cold, result.warm):
             if record is not None:
-                store.keep_start(result.case, record)
-        store.keep_verdict(result.case, result.verdict)
+                store.write_start(result.case, record)
+        store.write_verdict(result.case, result.verdict)
     return folder
 
 
@@ -100,7 +100,7 @@ def test_show_tells_all_of_a_model(ask: Ask) -> None:
     done = ask("show", "glm-4.5")
     assert done.code == 0
     assert done.stdout.startswith("glm-4.5: GLM-4.5 (Glm4MoeForCausalLM)\n")
-    assert "known issue of the engine where cpu" in done.stdout
+    assert "known issue of the engine if cpu" in done.stdout
 
 
 def test_show_of_an_unknown_model_names_the_nearest(ask: Ask) -> None:
@@ -178,7 +178,7 @@ def test_a_report_that_cannot_be_is_refused_in_one_line_before_anything_starts(
 def test_two_reports_in_one_place_are_refused(ask: Ask, tmp_path: Path) -> None:
     stored(tmp_path / "suite", passed("a"))
     done = ask("judge", "suite", "--report", "junit=x", "--report", "json=./x")
-    assert (done.code, done.stderr) == (2, "coldwarm: --report json=./x: --report junit=x goes to the same place\n")
+    assert (done.code, done.stderr) == (2, "coldwarm: --report json=./x: same target as --report junit=x\n")
 
 
 def test_reports_are_written_also_where_nobody_reads_the_table(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_examples_have_only_commands_and_options_that_exist(command: str) -> Non
         assert {word for word in words if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("command", SCREENS.keys() - {""})
+@pytest.mark.parametrize("command", [name for name in SCREENS if name])
 def test_exit_codes_in_help_are_those_of_commands(help_of: Help, command: str) -> None:
     _, listed = help_of(command).split("Exit codes:\n")
     codes = [int(code) for code in re.findall(r"^  (\d+) +[A-Z]", listed, re.MULTILINE)]

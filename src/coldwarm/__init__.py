@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from coldwarm.core.record import StartRecord as StartRecord
     from coldwarm.diagnose.explanation import Explanation as Explanation
     from coldwarm.engines.counters import expect as expect
+    from coldwarm.suite.observer import ProgressObserver as ProgressObserver
     from coldwarm.suite.result import RunResult as RunResult
     from coldwarm.suite.result import SuiteResult as SuiteResult
     from coldwarm.suite.result import UnhealthyRunsError as UnhealthyRunsError
-    from coldwarm.suite.watcher import Watcher as Watcher
 
     __version__: str
 
@@ -48,7 +48,7 @@ _MODULES = {
     "UnhealthyRunsError": "coldwarm.suite.result",
     "UsageError": "coldwarm.core.errors",
     "Verdict": "coldwarm.checks.verdict",
-    "Watcher": "coldwarm.suite.watcher",
+    "ProgressObserver": "coldwarm.suite.observer",
     "expect": "coldwarm.engines.counters",
     "judge": "coldwarm.api",
     "run": "coldwarm.api",

@@ -11,14 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coldwarm.core.engine import DEFAULT_ENGINE
+
 if TYPE_CHECKING:
+    from coldwarm.suite.observer import ProgressObserver
     from coldwarm.suite.result import SuiteResult
-    from coldwarm.suite.watcher import Watcher
 
 
 def run(
     *models: str | Path,
-    engine: str = "vllm",
+    engine: str = DEFAULT_ENGINE,
     device: str | None = None,
     compilation: str = "piecewise",
     aot_artifact: str | Sequence[str] = (),
@@ -32,7 +34,7 @@ def run(
     output: str | Path | None = None,
     catalog: str | Path | Sequence[str | Path] = (),
     report: Mapping[str, str | Path] | None = None,
-    watcher: Watcher | None = None,
+    observer: ProgressObserver | None = None,
 ) -> SuiteResult:
     """Start models cold, then warm, and judge them, as ``coldwarm run`` does.
 
@@ -52,7 +54,7 @@ def run(
         output: Where records, logs and traces are stored; None: ``coldwarm-runs/`` and the time.
         catalog: Folders of your own model TOML files.
         report: Files to write, by format: ``{"junit": "out.xml"}``.
-        watcher: Receives progress events; None: nothing is shown.
+        observer: Receives progress events; None: nothing is shown.
 
     Returns:
         The runs with their verdicts. A run that fails or crashes raises nothing; `SuiteResult.raise_for_status` does.
@@ -94,7 +96,7 @@ def run(
     for each in reports:
         each.remove_stale()
     try:
-        session.run(Silent() if watcher is None else watcher)
+        session.run(Silent() if observer is None else observer)
     except BaseException:
         for each in reports:
             with suppress(UsageError):

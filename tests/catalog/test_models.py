@@ -9,17 +9,17 @@ import pytest
 from coldwarm.catalog.catalog import PACKAGED, CatalogModel, read_model
 from coldwarm.catalog.engine_issues import engine_issues
 from coldwarm.catalog.preparing import config_for, overrides_for
-from coldwarm.checks.expectations import is_told
-from coldwarm.checks.verdict import circumstances_of
+from coldwarm.checks.expectations import is_reported_at
+from coldwarm.checks.verdict import context_of
 from coldwarm.core.checks import InvariantId
-from coldwarm.core.conditions import Circumstances
+from coldwarm.core.conditions import RunContext
 from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
 from coldwarm.store.suite_folder import read_runs
 from tests.support.records import LOADED, MISSES, SAVED
 
 RECORDS = Path(__file__).parents[2] / "records"
 REPOSITORY = Path(__file__).parents[2]
-HERE = Circumstances(
+HERE = RunContext(
     device="cpu", compilation="piecewise", aot_artifact="bundled", versions={"torch": "2.13.0+cpu", "vllm": "0.32.0"}
 )
 
@@ -113,12 +113,12 @@ def test_what_is_expected_on_a_gpu_is_what_the_kept_runs_counted(model: CatalogM
         if run.case.model_id != model.entry.id:
             continue
         assert run.cold and run.warm and run.cold.facts and run.warm.facts
-        here = circumstances_of(run.cold)
+        here = context_of(run.cold)
         for expectation in (e for e in model.entry.expect if e.when.hold(here)):
             for expected, record in ((expectation.cold, run.cold), (expectation.warm, run.warm)):
                 assert record.facts
                 counters = record.facts.counters
-                told = {name: count for name, count in expected.items() if is_told(name, record.depth, counters)}
+                told = {name: count for name, count in expected.items() if is_reported_at(name, record.depth, counters)}
                 assert SAVED in told
                 assert told.items() <= counters.items()
             counted += 1

@@ -5,10 +5,10 @@ import datetime
 import pytest
 from pydantic import ValidationError
 
-from coldwarm.core.conditions import Circumstances, Conditions, Platform
+from coldwarm.core.conditions import Conditions, Platform, RunContext
 
-HERE = Circumstances(device="cpu", compilation="piecewise", versions={"torch": "2.13.0", "vllm": "0.32.0"})
-NO_VERSIONS = Circumstances(device="cpu", compilation="piecewise", versions={})
+HERE = RunContext(device="cpu", compilation="piecewise", versions={"torch": "2.13.0", "vllm": "0.32.0"})
+NO_VERSIONS = RunContext(device="cpu", compilation="piecewise", versions={})
 
 
 def holds(**conditions: str) -> bool:
@@ -16,8 +16,8 @@ def holds(**conditions: str) -> bool:
 
 
 def admits(specifier: str, version: str) -> bool:
-    circumstances = Circumstances(device="cpu", compilation="piecewise", versions={"torch": version})
-    return Conditions(torch=specifier).hold(circumstances)
+    context = RunContext(device="cpu", compilation="piecewise", versions={"torch": version})
+    return Conditions(torch=specifier).hold(context)
 
 
 def problem_with(specifier: str) -> str:

@@ -51,7 +51,7 @@ Options = Annotated[dict[str, Any], BeforeValidator(_flat_options)]
 """Options of the engine by flat dotted name, for example ``{"hf_overrides.num_hidden_layers": 4}``."""
 
 
-class Circumstances(BaseModel):
+class RunContext(BaseModel):
     """What a start ran on: the other side of `Conditions`."""
 
     model_config = ConfigDict(frozen=True)
@@ -77,21 +77,19 @@ class Platform(StrictModel):
     torch: VersionSpecifier | None = None
     vllm: VersionSpecifier | None = None
 
-    def hold(self, circumstances: Circumstances) -> bool:
-        """Whether all conditions hold under `circumstances`; development versions are versions like others."""
-        return self.hold_on_platform(circumstances)
+    def hold(self, context: RunContext) -> bool:
+        """Whether all conditions hold under `context`; development versions are versions like others."""
+        return self.hold_on_platform(context)
 
-    def hold_on_platform(self, circumstances: Circumstances) -> bool:
+    def hold_on_platform(self, context: RunContext) -> bool:
         """Whether the device, the compilation, the AOT artifact and the versions are as given."""
-        if self.device is not None and self.device != circumstances.device:
+        if self.device is not None and self.device != context.device:
             return False
-        if self.compilation is not None and self.compilation != circumstances.compilation:
+        if self.compilation is not None and self.compilation != context.compilation:
             return False
-        if self.aot_artifact is not None and self.aot_artifact != circumstances.aot_artifact:
+        if self.aot_artifact is not None and self.aot_artifact != context.aot_artifact:
             return False
-        return _admits(self.torch, circumstances.versions.get("torch")) and _admits(
-            self.vllm, circumstances.versions.get("vllm")
-        )
+        return _admits(self.torch, context.versions.get("torch")) and _admits(self.vllm, context.versions.get("vllm"))
 
     def __str__(self) -> str:
         parts: list[str] = [part for part in (self.device, self.compilation) if part]
@@ -109,14 +107,14 @@ class Conditions(Platform):
     """The user's variables that it was measured with; no others with which a model may be compiled differently may be
     set."""
 
-    def hold(self, circumstances: Circumstances) -> bool:
-        """Whether all conditions hold under `circumstances`, and the settings are exactly those given."""
-        return super().hold(circumstances) and not self.other_settings(circumstances)
+    def hold(self, context: RunContext) -> bool:
+        """Whether all conditions hold under `context`, and the settings are exactly those given."""
+        return super().hold(context) and not self.other_settings(context)
 
-    def other_settings(self, circumstances: Circumstances) -> list[str]:
+    def other_settings(self, context: RunContext) -> list[str]:
         """Return how the settings differ from those it was measured with, as ``without NAME=VALUE``."""
         measured = {**flatten(self.options), **self.environment}
-        return differences(measured, {**circumstances.options, **circumstances.environment})
+        return differences(measured, {**context.options, **context.environment})
 
     def __str__(self) -> str:
         settings = {**flatten(self.options), **self.environment}

@@ -1,4 +1,4 @@
-"""How far a start goes: what it does for real, and so what it can prove."""
+"""The depth of a start: which steps are real, and therefore what can be checked."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from enum import StrEnum
 
 
 class Depth(StrEnum):
-    """How far a start goes."""
+    """How much of a start is executed."""
 
     TRACE = "trace"
-    """Dynamo, splitting, cache keys: cold only; nothing is compiled, saved, loaded or computed."""
+    """Dynamo, graph splitting and cache keys, only cold; nothing is compiled, saved, loaded or computed."""
     COUNT = "count"
-    """Artifacts are saved and loaded for real, with real keys, but hold no kernels: they compute zeros."""
+    """Artifacts are saved and loaded under their real keys, but contain no kernels: they compute zeros."""
     FULL = "full"
-    """Everything as in production; on a CPU, beside other starts, with kernels for its share of the cores."""
+    """As in production. On a CPU, kernels are compiled for the cores assigned to the start."""
 
 
-DOES_NOT_PROVE: dict[Depth, str] = {
-    Depth.TRACE: "that anything is compiled, saved or loaded, what the model computes, how long a start takes, or "
-    "anything of a second model that the engine compiles (a drafter, an encoder)",
-    Depth.COUNT: "that the engine's passes work, that kernels can be generated and compiled, that nothing is compiled "
-    "within a kernel or while generating, what the model computes, or how long a start takes",
+NOT_CHECKED: dict[Depth, str] = {
+    Depth.TRACE: "compilation, saving and loading of artifacts, outputs, timings, or a second model that the engine "
+    "compiles (a drafter, an encoder)",
+    Depth.COUNT: "the engine's compiler passes, generation and compilation of kernels, compilation inside a kernel or "
+    "while tokens are generated, outputs, or timings",
     Depth.FULL: "",
 }
-"""What a verdict at each depth says nothing of."""
+"""What a verdict at each depth does not cover."""

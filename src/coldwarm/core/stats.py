@@ -27,3 +27,16 @@ class CompileStats(BaseModel):
     """For how many ranges of numbers of tokens each subgraph is compiled."""
     unreadable_lines: int
     """Lines of the trace that could not be read, of all ranks."""
+
+
+class LayerCounts(BaseModel):
+    """The answers of one cache layer in one start; None: not counted."""
+
+    hits: int | None = 0
+    misses: int | None = 0
+    """What it did not have, so that it was compiled or taken from a layer below."""
+    bypasses: int = 0
+    """How often it was not asked, because no key could be made."""
+    saved: int | None = None
+    is_off: bool = False
+    """Whether the user switched it off: it was not asked for the `misses`."""

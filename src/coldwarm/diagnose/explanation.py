@@ -19,8 +19,9 @@ from coldwarm.diagnose.frame_caches import FrameCaches
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
-from coldwarm.trace.reader import Tally, read_trace
+from coldwarm.trace.reader import Consumer, Tally, read_trace
 
 
 class Explanation(BaseModel):
@@ -44,10 +45,10 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = read_trace(files.trace(StartKind.COLD), subgraphs, cold_frames, cold_counts)
+        tally = _read(files, cold, subgraphs, cold_frames, cold_counts)
         notes += _unread(StartKind.COLD, tally)
     if warm is not None:
-        tally = read_trace(files.trace(StartKind.WARM), warm_frames, warm_counts)
+        tally = _read(files, warm, warm_frames, warm_counts)
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
@@ -84,6 +85,10 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings=findings,
         notes=notes,
     )
+
+
+def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> Tally:
+    return read_trace(files.trace(record.kind), *consumers, vocabulary=load_vocabulary(record.engine).trace)
 
 
 def _too_long(record: StartRecord, seconds: float) -> str:

@@ -24,7 +24,7 @@ from coldwarm.core.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
-from coldwarm.engines.base import load_installation
+from coldwarm.engines.base import load_installation, load_vocabulary
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import cache_variables
 from coldwarm.launch import environment as env
@@ -180,7 +180,7 @@ class Starter:
             self._left_by_cold = after
         self._output.keys(name).write_text(worker.cache_keys.model_dump_json(indent=1))
         work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
-        tally = read_trace(trace, work, graphs, busy)
+        tally = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(case.engine).trace)
         return StartRecord(
             kind=kind,
             outcome=_outcome(failure, ended),

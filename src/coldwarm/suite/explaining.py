@@ -1,4 +1,4 @@
-"""Explains stored runs again, from what lies beside their records."""
+"""Explains stored runs from their records and traces."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from coldwarm.suite.judging import judge_run
 from coldwarm.suite.result import RunResult
 
 
-def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tuple[RunResult, Path]]:
-    """Explain the runs in `folder` that were made, or the one of `model`; each with its folder.
+def explain_stored(folder: Path, catalog: Catalog, model: str | None) -> list[tuple[RunResult, Path]]:
+    """Explain the started runs in `folder`, or only that of `model`; return each with its folder.
 
     Raises:
-        UsageError: `folder` holds no run that can be read, none of `model`, or none that was made; or a trace cannot be
-            read.
+        UsageError: `folder` contains no readable or no started run, or none of `model`; or a trace cannot be read.
     """
     runs = [run for run in read_runs(folder) if run.cold is not None]
     if model is not None:
@@ -29,12 +28,12 @@ def explain_again(folder: Path, catalog: Catalog, model: str | None) -> list[tup
             raise UsageError(f"no run of {model!r} in {folder}{nearest(model, ids)} (runs: {', '.join(ids) or 'none'})")
         runs = [run for run in runs if run.case.name == model]
     if not runs:
-        raise UsageError(f"{folder} holds no run that was started")
+        raise UsageError(f"{folder} contains no run that was started")
     return [(_explain(run, judge_run(run, catalog)), run.folder) for run in runs]
 
 
 def _explain(run: StoredRun, result: RunResult) -> RunResult:
-    # Traces are large, and records are often kept without them.
+    # Traces are large, so records are often stored without them.
     if run.explanation is not None and not RunFolder(run.folder).has_trace(StartKind.COLD):
         return result
     with unreadable_as_usage_error():

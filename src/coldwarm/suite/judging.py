@@ -1,4 +1,4 @@
-"""Judges stored runs again, by the catalog as it is now."""
+"""Judges stored runs by the current catalog."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from pathlib import Path
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError
-from coldwarm.store.suite_folder import StoredRun, never_started, read_runs
+from coldwarm.store.suite_folder import StoredRun, models_not_started, read_runs
 from coldwarm.suite.result import RunResult, SuiteResult
 
 
-def judge_again(folder: Path, catalog: Catalog) -> list[RunResult]:
+def judge_stored(folder: Path, catalog: Catalog) -> list[RunResult]:
     """Judge the suite, or the one run, in `folder`.
 
-    The entry of the `catalog` decides if the model was named by its id; without one, or if the model was named by a
-    path, the entry that was stored with the run.
+    If the model was named by its id and the `catalog` has an entry for it, that entry is used. Otherwise, the entry
+    that was stored with the run is used.
 
     Raises:
-        UsageError: `folder` holds no run that can be read.
+        UsageError: `folder` contains no readable run.
     """
     return [judge_run(run, catalog) for run in read_runs(folder)]
 
 
 def judge_run(run: StoredRun, catalog: Catalog) -> RunResult:
-    """Judge one run by the entry of the `catalog`; where it has none, by the one that was stored with it."""
+    """Judge one run by its entry in the `catalog`, or by the stored entry if the catalog has none."""
     current = _current(run.case, catalog)
     case = run.case.model_copy(update={"entry": current.entry}) if current else run.case
     return RunResult.of(case, run.cold, run.warm, run.explanation)
 
 
 def _current(case: Case, catalog: Catalog) -> CatalogModel | None:
-    """The catalog's model that `case` is a case of; None: a model that was named by a path, or is gone."""
+    """Return the catalog's model of `case`; None if it was named by a path, or is no longer in the catalog."""
     if case.named_by_id is None and case.argument != case.model_id:
         return _of_older_run(case, catalog)
     model = catalog.get(case.model_id)
     if case.named_by_id is False or model is None:
         return None
-    # A packaged model is not the one of that id in the user's folder.
+    # A packaged model is not the model with the same id in the user's folder.
     return None if case.catalog is not None and model.is_packaged else model
 
 
 def _of_older_run(case: Case, catalog: Catalog) -> CatalogModel | None:
-    # Its argument is a path, although the model may have been named by its id in a user's catalog.
+    # The argument is a path, although the model may have been named by its id in a user's catalog.
     path = Path(case.argument)
     if path.suffix != ".toml":
         return None
@@ -67,4 +67,4 @@ def judge_suite(folder: Path, catalog: Sequence[Path] = ()) -> SuiteResult:
     runs = [judge_run(run, models) for run in read_runs(folder)]
     if not runs:
         raise UsageError(f"{folder} holds no run: nothing was started")
-    return SuiteResult(folder, runs, never_started(folder))
+    return SuiteResult(folder, runs, models_not_started(folder))

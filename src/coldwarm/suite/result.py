@@ -1,4 +1,4 @@
-"""A run, what came of it, and why."""
+"""A run with its records, its verdict and its explanation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunResult:
     warm: StartRecord | None
     verdict: Verdict
     explanation: Explanation | None = None
-    """None: the run was not executed, or was recorded without one."""
+    """None: the run was not executed, or was stored without an explanation."""
 
     @classmethod
     def of(
@@ -32,7 +32,7 @@ class RunResult:
         warm: StartRecord | None,
         explanation: Explanation | None = None,
     ) -> RunResult:
-        """Judge the records of `case`, and what explains them."""
+        """Judge the records of `case`, using the findings of its explanation."""
         reason = case.entry.unsupported_on(case.device, case.compilation)
         if cold is None and reason is not None:
             return cls(case, None, None, unsupported(reason.reason))
@@ -41,7 +41,7 @@ class RunResult:
 
     @property
     def reproduce(self) -> str:
-        """The shell command that makes the same starts."""
+        """The shell command that repeats the run."""
         if (record := self.cold or self.warm) is None:
             return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
@@ -53,7 +53,7 @@ class RunResult:
 
 
 class UnhealthyRunsError(Exception):
-    """Some runs of a suite failed, crashed or were never started; the message has their reasons."""
+    """Some runs of a suite failed, crashed or were not started; the message has their reasons."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class SuiteResult:
     """Where the records, logs and traces are stored."""
     runs: list[RunResult]
     """In the order of the models."""
-    never_started: list[str] = field(default_factory=list)
-    """Names of the runs that the suite was ended before."""
+    not_started: list[str] = field(default_factory=list)
+    """Names of the runs that had not been started when the suite was ended."""
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of ``coldwarm run`` and ``coldwarm judge`` for these runs."""
-        return ExitCode.CRASHED if self.never_started else exit_code(self.runs)
+        return ExitCode.CRASHED if self.not_started else exit_code(self.runs)
 
     @property
     def ok(self) -> bool:
@@ -85,13 +85,13 @@ class SuiteResult:
         """
         if self.ok:
             return
-        lines = [f"- {name}: never started" for name in self.never_started]
+        lines = [f"- {name}: not started" for name in self.not_started]
         for run in self.runs:
             if not run.ok:
                 lines.append(f"- {run.case.name}: {run.verdict.status}")
                 lines += [f"  {reason}" for reason in run.verdict.reasons]
-        number = len(self.never_started) + sum(not run.ok for run in self.runs)
-        total = len(self.never_started) + len(self.runs)
+        number = len(self.not_started) + sum(not run.ok for run in self.runs)
+        total = len(self.not_started) + len(self.runs)
         raise UnhealthyRunsError("\n".join([f"{number} of {total} runs are not healthy ({self.folder}):", *lines]))
 
 

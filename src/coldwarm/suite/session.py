@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.core.case import DEFAULT_ENGINE, Case, Changes
+from coldwarm.core.case import Case, Changes
 from coldwarm.core.conditions import AOT_ARTIFACTS, Compilation
 from coldwarm.core.depth import Depth
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.interrupt import orderly_interrupt
 from coldwarm.suite.longest_first import chosen_jobs
+from coldwarm.suite.observer import ProgressObserver
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
-from coldwarm.suite.watcher import Watcher
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds that a start may take."""
@@ -31,7 +32,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class Silent:
-    """A watcher that shows nothing."""
+    """An observer that shows nothing."""
 
     def start_began(self, case: Case, kind: StartKind) -> None:
         """Do nothing."""
@@ -145,17 +146,17 @@ class Session:
         """The finished runs, in the order of their cases."""
         return self._runner.results if self._runner else []
 
-    def run(self, watcher: Watcher) -> None:
+    def run(self, observer: ProgressObserver) -> None:
         """Execute all runs.
 
         Any exception ends all running starts before it is raised. In the main thread, SIGINT (Ctrl-C), SIGTERM and
         SIGHUP do so as a KeyboardInterrupt.
 
         Args:
-            watcher: Receives progress events.
+            observer: Receives progress events.
         """
         self._runner = Runner(
-            self._created(), watcher, time_limit=self._timeout, jobs=self._jobs, isolation=self._isolation
+            self._created(), observer, time_limit=self._timeout, jobs=self._jobs, isolation=self._isolation
         )
         # Other threads cannot handle signals.
         in_main_thread = threading.current_thread() is threading.main_thread()

@@ -124,8 +124,10 @@ def ci(
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github
-    from coldwarm.ci.step import COMPILATION_PATHS, Step
+    from coldwarm.ci.step import Step
     from coldwarm.ci.time_limit import minutes_for, recorded_seconds
+    from coldwarm.core.engine import DEFAULT_ENGINE
+    from coldwarm.engines.base import load_vocabulary
 
     models = Catalog.read(catalog or []).models()
     artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
@@ -140,7 +142,7 @@ def ci(
                 label=gpu if on_gpu else "cpu",
                 queue=gpu_queue if on_gpu else cpu_queue or default_queue,
                 minutes=minutes_for(recorded_seconds(models, each, artifacts, records or [], depth), jobs or 1),
-                paths=tuple(path or COMPILATION_PATHS) if on_gpu else (),
+                paths=tuple(path or load_vocabulary(DEFAULT_ENGINE).compilation_paths) if on_gpu else (),
                 setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
                 jobs=jobs,
                 depth=depth,

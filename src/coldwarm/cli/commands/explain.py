@@ -44,9 +44,9 @@ def explain(
     from coldwarm.report.exporters import render
     from coldwarm.report.perfetto import write_perfetto
     from coldwarm.report.summary import SuiteSummary
-    from coldwarm.suite.explaining import explain_again
+    from coldwarm.suite.explaining import explain_stored
 
-    results = explain_again(folder, Catalog.read(catalog or []), model)
+    results = explain_stored(folder, Catalog.read(catalog or []), model)
     if perfetto is not None:
         if len(results) != 1:
             raise UsageError(f"--perfetto writes one run; name a model: {', '.join(r.case.name for r, _ in results)}")

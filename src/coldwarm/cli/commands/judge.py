@@ -36,6 +36,6 @@ def judge(
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
     suite = judge_suite(folder, catalog or [])
     write_results(suite.runs, reports)
-    if suite.never_started:
-        sys.stderr.write(f"never started, the suite was ended before: {', '.join(suite.never_started)}\n")
+    if suite.not_started:
+        sys.stderr.write(f"never started, the suite was ended before: {', '.join(suite.not_started)}\n")
     raise typer.Exit(suite.exit_code)

@@ -35,11 +35,11 @@ def show(
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
     from coldwarm.report.summary import RunSummary
-    from coldwarm.suite.judging import judge_again
+    from coldwarm.suite.judging import judge_stored
 
     folder = Path(what)
     if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
-        for result in judge_again(folder, Catalog.read(catalog or [])):
+        for result in judge_stored(folder, Catalog.read(catalog or [])):
             print_run(stdout(), RunSummary.of(result))
     else:
         print_model(stdout(), Catalog.read(catalog or []).resolve(what))

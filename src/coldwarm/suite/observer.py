@@ -1,4 +1,4 @@
-"""Who wants to follow a suite while it runs."""
+"""The interface for following a suite while it runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 
 
-class Watcher(Protocol):
-    """Is told of every step, from the thread that runs the suite."""
+class ProgressObserver(Protocol):
+    """Receives progress events, one at a time, from the threads that execute the runs."""
 
     def start_began(self, case: Case, kind: StartKind) -> None:
-        """A start of `case` begins."""
+        """Called when a start of `case` begins."""
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
-        """The start entered `phase`."""
+        """Called when the start enters `phase`."""
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
-        """The start ended, however."""
+        """Called when the start has ended, with any outcome."""
 
     def run_ended(self, result: RunResult) -> None:
-        """Both starts are done, or the second will not be made, and the verdict stands."""
+        """Called when the run has its verdict; its warm start may not have been run."""
