@@ -36,7 +36,7 @@ def imports() -> Iterator[tuple[str, str, str]]:
     """Yield, for each import in the sources, the importing package, the imported one, and where it stands."""
     for path in sorted(SOURCES.rglob("*.py")):
         importer = path.relative_to(SOURCES).parts[0]
-        if importer == path.name:  # coldwarm/__init__.py and __main__.py may import anything
+        if importer == path.name:  # __init__.py, __main__.py and api.py may import anything
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Import | ast.ImportFrom):

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from coldwarm.cli.options import CatalogOption, JunitOption, MarkdownOption, OldJsonOption, ReportOption
-from coldwarm.cli.results import exit_with, requested_reports, write_results
-from coldwarm.core.errors import UsageError
-from coldwarm.core.exit_codes import ExitCode
+from coldwarm.cli.results import requested_reports, write_results
 
 
 def judge(
@@ -33,16 +31,11 @@ def judge(
       coldwarm judge coldwarm-runs/X                          # all runs of a suite
       coldwarm judge coldwarm-runs/X --report markdown=x.md   # with a report
     """
-    from coldwarm.catalog.catalog import Catalog
-    from coldwarm.store.suite_folder import models_not_started
-    from coldwarm.suite.judging import judge_stored
+    from coldwarm.suite.judging import judge_suite
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
-    results = judge_stored(folder, Catalog.read(catalog or []))
-    if not results:
-        raise UsageError(f"{folder} holds no run: nothing was started")
-    write_results(results, reports)
-    if missing := models_not_started(folder):
-        sys.stderr.write(f"never started, the suite was ended before: {', '.join(missing)}\n")
-        raise typer.Exit(ExitCode.CRASHED)
-    exit_with(results)
+    suite = judge_suite(folder, catalog or [])
+    write_results(suite.runs, reports)
+    if suite.not_started:
+        sys.stderr.write(f"never started, the suite was ended before: {', '.join(suite.not_started)}\n")
+    raise typer.Exit(suite.exit_code)

@@ -63,61 +63,53 @@ def run(
       coldwarm run --depth count                   # only the counts, much faster
       coldwarm run --isolation spawn --jobs 1      # timings as in production
     """
-    from coldwarm.catalog.catalog import Catalog
-    from coldwarm.core.case import Changes
     from coldwarm.core.options import parse_options, parse_variables
     from coldwarm.report.console import PlainConsole
     from coldwarm.report.live import live_view
-    from coldwarm.store.suite_folder import Store
-    from coldwarm.suite.interrupt import orderly_interrupt
-    from coldwarm.suite.longest_first import chosen_jobs
-    from coldwarm.suite.plan import plan
-    from coldwarm.suite.runner import Runner
+    from coldwarm.suite.session import Session
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
-    cases = plan(
-        Catalog.read(catalog or []),
+    session = Session.plan(
         models or [],
+        catalog=catalog or [],
         engine=engine,
         device=device,
         compilation=compilation,
         aot_artifacts=aot_artifact or [],
         depth=depth,
+        isolation=isolation,
         options=parse_options(set_ or [], flag="--set"),
-        warm_changes=Changes(
-            environment=parse_variables(warm_env or [], flag="--warm-env"),
-            options=parse_options(warm_set or [], flag="--warm-set"),
-        ),
+        warm_options=parse_options(warm_set or [], flag="--warm-set"),
+        warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
+        jobs=jobs,
+        timeout=timeout,
     )
     for each in reports:
         each.check()
-    store = Store.create(output, [case.name for case in cases])
+    session.create_folder(output)
     for each in reports:
         each.remove_stale()
     progress = PlainConsole(stderr=True)
     interrupted = False
     broken: Exception | None = None
-    with orderly_interrupt():
-        view = live_view(progress, len(cases))
-        runner = Runner(store, view, time_limit=timeout, jobs=jobs or chosen_jobs(cases), isolation=isolation)
-        try:
-            with view:
-                runner.run(cases)
-        except KeyboardInterrupt:
-            interrupted = True
-        except Exception as error:
-            broken = error
+    try:
+        with live_view(progress, len(session.cases)) as view:
+            session.run(view)
+    except KeyboardInterrupt:
+        interrupted = True
+    except Exception as error:
+        broken = error
     # What was measured is reported, also if the suite could not be finished.
     try:
-        write_results(runner.results, reports)
+        write_results(session.results, reports)
     except UsageError as error:
         progress.print(f"coldwarm: {error}", soft_wrap=True)
         # Exit code 2 would say that nothing was started.
         broken = broken or typer.Exit(ExitCode.INTERNAL_ERROR)
-    progress.print(f"records: {store.folder}", soft_wrap=True)
+    progress.print(f"records: {session.folder}", soft_wrap=True)
     if interrupted:
-        progress.print(f"interrupted: {len(runner.results)} of {len(cases)} models finished", soft_wrap=True)
+        progress.print(f"interrupted: {len(session.results)} of {len(session.cases)} models finished", soft_wrap=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if broken is not None:
         raise broken
-    exit_with(runner.results)
+    exit_with(session.results)
