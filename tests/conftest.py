@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 from coldwarm.core.phases import Step
@@ -29,13 +30,17 @@ pytest_plugins = ["pytester"]
 
 
 def pytest_configure() -> None:
-    """Have Python keep bytecode (``__pycache__``), also if the environment disables that.
+    """Save what the hundreds of processes and in-process commands of the tests would each spend again.
 
-    Otherwise each of the hundreds of processes that tests start compiles coldwarm from source, and pytest rewrites all
-    assertions at every call.
+    Python keeps bytecode (``__pycache__``), also if the environment disables that: otherwise each process compiles
+    coldwarm from source, and pytest rewrites all assertions at every call.
     """
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # coldwarm uses no plugin of pydantic's; looking for one reads the metadata of all installed packages.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    # A process builds its command line once; the tests call `main` some hundred times in one.
+    typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.hookimpl(optionalhook=True)
