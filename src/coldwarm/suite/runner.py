@@ -15,6 +15,7 @@ from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation, explain
 from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.driver import WorkerDriver
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.process_tree import StoppedError
 from coldwarm.launch.spawn import Isolation, NewProcesses
@@ -151,7 +152,7 @@ class Runner:
                 scratch,
                 folder,
                 time_limit=self._time_limit,
-                isolation=self._isolation,
+                driver=WorkerDriver(self._isolation),
                 cores=self._share,
                 stop=self._stop,
             )
