@@ -69,23 +69,6 @@ def stored(folder: Path, *results: RunResult) -> Path:
     return folder
 
 
-def words(text: str) -> str:
-    """The text without the frames and line breaks of a help screen."""
-    return " ".join(text.replace("│", " ").split())
-
-
-def test_help_names_the_commands(here: Commands) -> None:
-    done = here.run("--help")
-    assert done.returncode == 0
-    for command in ("run", "list", "show", "judge"):
-        assert f" {command} " in done.stdout
-
-
-def test_help_of_run_tells_the_exit_codes(ask: Ask) -> None:
-    done = ask("run", "--help")
-    assert "3 a start crashed or timed out" in words(done.stdout)
-
-
 def test_an_unknown_option_is_a_usage_error(ask: Ask) -> None:
     assert ask("judge", "--no-such-option").code == 2
 

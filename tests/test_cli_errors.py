@@ -312,7 +312,7 @@ def test_a_report_of_an_earlier_run_does_not_stay_where_this_one_is_killed(
         left.extend(path for path in tmp_path.iterdir() if path.suffix in (".xml", ".md"))
 
     monkeypatch.setattr(cli_results, "write_results", killed)
-    monkeypatch.setattr("coldwarm.cli.main.write_results", killed)
+    monkeypatch.setattr("coldwarm.cli.commands.run.write_results", killed)
     reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     ask("run", model(tmp_path, "a"), "--engine", "fake", *reports)
     assert left == []

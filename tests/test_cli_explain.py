@@ -220,7 +220,7 @@ def test_kept_records_can_be_explained(ask: Ask, suite: Path) -> None:
 
 def test_help_names_it(ask: Ask) -> None:
     text = " ".join(ask("--help").stdout.replace("│", " ").split())
-    assert "0 explained, whatever was found; 2 usage error" in text
+    assert "0 Explained, whatever was found. 2 Usage or catalog error." in text
 
 
 CHECK = """

@@ -11,8 +11,8 @@ from coldwarm.catalog.engine_issues import engine_issues
 from coldwarm.catalog.preparing import config_for, overrides_for
 from coldwarm.checks.expectations import is_reported_at
 from coldwarm.checks.verdict import context_of
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.conditions import RunContext
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
 from coldwarm.store.suite_folder import read_runs
 from tests.support.records import LOADED, MISSES, SAVED

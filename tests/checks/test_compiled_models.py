@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
 from coldwarm.core.depth import Depth
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import LayerKind, ModelLayers
 from tests.support.records import LOADED, SAVED, cold_facts, cold_record, compiler_work, model_entry, warm_record
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.depth import Depth
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import StartRecord
 from tests.support.records import (

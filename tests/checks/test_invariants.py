@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from coldwarm.checks.invariants import Starts, check_invariants
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import LayerKind, Message, StartRecord
 from tests.support.records import (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import InvariantId
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartRecord
 from coldwarm.core.seen_in_process import OutsideUse

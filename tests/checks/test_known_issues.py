@@ -7,7 +7,8 @@ import pytest
 from coldwarm.checks.invariants import Starts, check_invariants
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues
 from coldwarm.checks.verdict import context_of
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import StartRecord
 from tests.support.records import LOADED, SAVED, cold_record, known_issue, model_entry, warm_record
 

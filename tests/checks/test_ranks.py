@@ -8,8 +8,9 @@ import pytest
 
 from coldwarm.checks.invariants import Starts, check_invariants
 from coldwarm.checks.verdict import Status, judge
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import LayerKind, Message, ProcessReport, StartRecord
 from tests.support.records import (
     COLD_COUNTERS,

@@ -4,8 +4,8 @@ import pytest
 
 from coldwarm.checks.sharing_limit import allowed_artifacts
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
+from coldwarm.core.invariant_ids import InvariantId
 from tests.support.records import LOADED, SAVED, cold_facts, cold_record, compiler_work, model_entry, warm_record
 
 # Layers 0 to 7: full attention in every fourth, sliding attention in the others.

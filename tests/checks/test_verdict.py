@@ -6,8 +6,8 @@ import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status, Verdict, context_of, judge, unsupported
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.finding import Finding
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, ModelEntry
 from coldwarm.core.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from tests.support.explanations import moe_finding

@@ -18,6 +18,7 @@ from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.seen_in_process import MissingBytecode
 from coldwarm.diagnose.costs import seconds_compiling
 from coldwarm.diagnose.explanation import explain
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.phases import split
 from coldwarm.store.suite_folder import read_runs
@@ -102,7 +103,7 @@ def counters() -> st.SearchStrategy[dict[str, int]]:
 def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartRecord:
     write_trace(folder / f"{kind}.trace", *traces(draw))
     busy = BusyTime()
-    read_trace(folder / f"{kind}.trace", busy)
+    read_trace(folder / f"{kind}.trace", busy, vocabulary=TRACE)
     ends = max((each.end for each in busy.stretches()), default=BEGAN)
     seconds = ends - BEGAN + draw(st.floats(0.5, 5.0))
     steps = [Step(name="compile", begin=BEGAN, end=BEGAN + seconds)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.core.seen_in_process import OutsideUse
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import start
+from coldwarm.launch.driver import WorkerDriver
 from coldwarm.launch.process_tree import Ended, StoppedError
 from coldwarm.launch.spawn import NewProcesses, WorkerOrder
 from coldwarm.launch.start import Starter, _failure, _outcome
@@ -80,6 +82,17 @@ def test_a_signal_without_a_name_is_told_by_its_number(log: Path) -> None:
 def test_a_crash_while_leaving_is_a_crash_although_there_are_facts(log: Path) -> None:
     assert _failure(HEALTHY, ended(-11), 600, log) is not None
     assert _failure(HEALTHY, ended(1), 600, log) is not None
+
+
+def test_a_start_that_was_never_ready_has_failed_although_there_are_facts(log: Path) -> None:
+    failure = _failure(HEALTHY, replace(ended(), ready=False), 600, log)
+    assert failure is not None
+    assert "status 0" in failure.what
+
+
+@pytest.mark.parametrize("status", [0, 1, -15])
+def test_the_exit_status_of_a_start_that_was_ready_and_stopped_is_no_failure(status: int, log: Path) -> None:
+    assert _failure(HEALTHY, replace(ended(status), stopped=True), 600, log) is None
 
 
 @pytest.mark.parametrize("status", [0, 2])
@@ -501,9 +514,8 @@ def test_a_start_that_cannot_be_prepared_leaves_no_descriptor_open(tmp_path: Pat
         def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
             raise StoppedError
 
-    starter = Starter(
-        case_of(engine="fake"), tmp_path / "scratch", tmp_path / "output", time_limit=60, isolation=Unprepared()
-    )
+    driver = WorkerDriver(Unprepared())
+    starter = Starter(case_of(engine="fake"), tmp_path / "scratch", tmp_path / "output", time_limit=60, driver=driver)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(StoppedError):
         starter.cold()

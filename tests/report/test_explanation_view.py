@@ -8,7 +8,8 @@ from rich.console import Console
 from coldwarm.core.finding import FindingKind
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import StartKind
-from coldwarm.diagnose.cache_layers import CacheLayer, LayerCounts
+from coldwarm.core.stats import LayerCounts
+from coldwarm.diagnose.cache_layers import CacheLayer
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.report.explanation_view import print_explanation

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coldwarm.core.depth import NOT_CHECKED, Depth
+from coldwarm.core.depth import Depth
 from coldwarm.core.finding import FindingKind
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.report.footnotes import footnotes
@@ -20,7 +20,7 @@ def test_each_depth_reports_once_what_it_does_not_check() -> None:
     depths = (Depth.COUNT, Depth.FULL, Depth.TRACE, Depth.COUNT)
     results = [result_of(model_entry(), cold_record(depth=depth), None) for depth in depths]
     assert footnotes(results) == [
-        f"--depth {depth} does not check {NOT_CHECKED[depth]}" for depth in (Depth.COUNT, Depth.TRACE)
+        f"--depth {depth} does not check {depth.level.not_checked}" for depth in (Depth.COUNT, Depth.TRACE)
     ]
 
 

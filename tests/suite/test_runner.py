@@ -243,7 +243,7 @@ def test_parallel_runs_are_reported_in_the_order_of_their_cases_with_their_numbe
     assert [run.cold and run.cold.side_by_side for run in read_runs(tmp_path / "suite")] == [2, 2]
 
 
-@pytest.mark.usefixtures("fake_engine")
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
 @pytest.mark.parametrize(("jobs", "models", "share"), [(1, 2, None), (8, 1, None), (2, 2, "4"), (8, 2, "4")])
 def test_a_start_has_its_share_of_the_cores_and_is_reproduced_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, models: int, share: str | None

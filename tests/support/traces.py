@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coldwarm.core.compiler_work import CompilerWork
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.compile_work import CompilerWorkCounter
 from coldwarm.trace.kinds import Place, SpanEdge
 from coldwarm.trace.reader import read_trace
@@ -41,7 +42,7 @@ def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
 def compiler_work_of(folder: Path) -> CompilerWork:
     """Return what the trace in `folder` says the compiler did."""
     counter = CompilerWorkCounter()
-    return counter.work(read_trace(folder, counter))
+    return counter.work(read_trace(folder, counter, vocabulary=TRACE))
 
 
 def _text(prefix: str, metadata: dict[str, Any], payload: str | None) -> str:

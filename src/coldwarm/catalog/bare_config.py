@@ -32,7 +32,7 @@ def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
     overrides = _shrink(config)
     folder = path.resolve().parent.name
     name = folder if path.name == "config.json" and folder else path.stem
-    reason = "a bare config.json is shrunk by rule, to the sizes of vLLM's own startup tests"
+    reason = "a bare config.json is shrunk by rule, to the sizes of the engine's own startup tests"
     return ModelEntry(
         id=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._") or "model",
         name=name or config["architectures"][0],

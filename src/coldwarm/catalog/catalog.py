@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Catalog:
         Raises:
             CatalogError: One of the files cannot be used; none is skipped.
         """
-        return cls(model for folder in (PACKAGED, *folders) for model in _models_in(folder))
+        return cls([*_packaged_models(), *(model for folder in folders for model in _models_in(folder))])
 
     def models(self) -> list[CatalogModel]:
         """Return all models, in the order of their ids."""
@@ -100,6 +101,12 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+@cache
+def _packaged_models() -> tuple[CatalogModel, ...]:
+    # Each test of the pytest plugin reads the catalog; the packaged files do not change meanwhile.
+    return tuple(_models_in(PACKAGED))
 
 
 def _models_in(folder: Path) -> list[CatalogModel]:

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.conditions import Platform
 from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.strict_model import StrictModel
 
 ENGINE_ISSUES = Path(__file__).parent / "known_issues.toml"

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
 from coldwarm.core.conditions import Conditions
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import CatalogError, nearest
 from coldwarm.core.model_entry import (
     Deviation,
@@ -24,7 +25,7 @@ from coldwarm.core.model_entry import (
     Unsupported,
     architectures_of,
 )
-from coldwarm.engines.vllm.settings import settings_in
+from coldwarm.engines.base import load_vocabulary
 
 
 def read_entry(path: Path) -> ModelEntry:
@@ -66,6 +67,7 @@ def _check_environments(path: Path, text: str, entry: ModelEntry) -> None:
         ("expect", entry.expect),
         ("known_issue", entry.known_issue),
     ]
+    settings_in = load_vocabulary(DEFAULT_ENGINE).settings_in
     for table, rows in tables:
         for number, row in enumerate(rows):
             if ignored := row.when.environment.keys() - settings_in(row.when.environment).keys():

@@ -11,7 +11,7 @@ from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
 from coldwarm.core.finding import Finding
 from coldwarm.core.model_entry import Expectation
-from coldwarm.engines.base import load_statistics
+from coldwarm.engines.base import load_vocabulary
 
 
 def accept_engine_issues(
@@ -60,7 +60,7 @@ def _unaccounted(check: Check, starts: Starts, rows: Sequence[Expectation], show
     over, extra = check.artifacts_over_limit, sum(finding.extra_artifacts for finding in showing)
     if extra == 0:
         # Stored before findings had this number: the count must be the one that was measured with the issue.
-        name = load_statistics(starts.cold.engine).SAVED
+        name = load_vocabulary(starts.cold.engine).saved
         if any(row.cold.get(name) == starts.cold_stats.saved for row in rows):
             return None
         return f"occurs, but the explanation does not say how many artifacts it accounts for ({over} above the limit)"

@@ -63,13 +63,9 @@ def is_reported_at(name: str, depth: Depth, counters: Mapping[str, int]) -> bool
     At depth trace few counters are. Without kernels, PyTorch's own are not: they also count what a kernel compiles when
     it runs, for example a decorated function in a custom operation.
     """
-    match depth:
-        case Depth.TRACE:
-            return name in counters
-        case Depth.COUNT:
-            return not name.startswith(torch_source.PREFIX)
-        case Depth.FULL:
-            return True
+    if not depth.level.has_artifacts:
+        return name in counters
+    return depth.level.has_kernels or not name.startswith(torch_source.PREFIX)
 
 
 def _check(kind: StartKind, name: str, expected: int, counters: Mapping[str, int]) -> Check:

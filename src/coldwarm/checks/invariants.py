@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
-from coldwarm.core.checks import Check, InvariantId
-from coldwarm.core.depth import Depth
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
-from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
+from coldwarm.core.record import EngineFacts, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats
-from coldwarm.engines.base import load_statistics
+from coldwarm.engines.base import load_vocabulary
 
 _ONE_FOR_EACH = "one for each part of the model and each configuration of its layers"
 
@@ -45,8 +45,8 @@ class Starts:
         """Settings that only the warm start has, each as ``without NAME=VALUE``."""
         self.counters = {StartKind.COLD: self.cold_facts.counters}
         """The counters of each start, by flat name."""
-        if cold.depth is Depth.TRACE:
-            self.counters = {StartKind.COLD: load_statistics(cold.engine).counters_of_trace(cold)}
+        if not cold.depth.level.has_artifacts:
+            self.counters = {StartKind.COLD: load_vocabulary(cold.engine).counters_of_trace(cold)}
         elif warm is not None:
             self.warm, self.warm_facts = warm, _facts(warm)
             self.counters[StartKind.WARM] = self.warm_facts.counters
@@ -79,7 +79,7 @@ def _facts(record: StartRecord) -> EngineFacts:
 
 def _stats(record: StartRecord, rank: int | None) -> CompileStats:
     """Return the statistics of a rank (None: of the first one); all are zero if the start does not have that rank."""
-    found = load_statistics(record.engine).compile_stats(record)
+    found = load_vocabulary(record.engine).compile_stats(record)
     first = next(iter(found.values()))
     if rank is None or rank in found:
         return first if rank is None else found[rank]
@@ -107,18 +107,19 @@ def _of_rank(record: StartRecord, rank: int) -> StartRecord:
 
 def check_invariants(starts: Starts) -> list[Check]:
     """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all six in order."""
-    checks = _INVARIANTS[starts.cold.depth]
+    invariants = starts.cold.depth.level.checked
     ranks = starts.ranks()
     if ranks[StartKind.COLD] == [0] and ranks.get(StartKind.WARM, [0]) == [0]:
-        return [check(starts) for check in checks]
+        return [_INVARIANTS[invariant](starts) for invariant in invariants]
     everywhere = sorted({rank for of_start in ranks.values() for rank in of_start})
     by_rank = {rank: starts.of_rank(rank) for rank in everywhere}
     found = []
-    for check in checks:
-        if check is _same_output:  # the ranks generate together
+    for invariant in invariants:
+        check = _INVARIANTS[invariant]
+        if invariant is InvariantId.SAME_OUTPUT:  # the ranks generate together
             found.append(check(starts))
             continue
-        having = ranks[StartKind.COLD] if check in _OF_COLD else everywhere
+        having = ranks[StartKind.COLD] if invariant in _OF_COLD else everywhere
         found.append(_of_ranks({rank: check(by_rank[rank]) for rank in having}))
     return found
 
@@ -143,6 +144,10 @@ def _of_ranks(checks: Mapping[int, Check]) -> Check:
 def _ranks(numbers: Sequence[int]) -> str:
     listed = ", ".join(str(number) for number in numbers)
     return f"rank {listed}" if len(numbers) == 1 else f"ranks {listed}"
+
+
+def _compiles(starts: Starts) -> Check:
+    return _cold_compiles(starts) if starts.cold.depth.level.has_artifacts else _something_unique(starts)
 
 
 def _something_unique(starts: Starts) -> Check:
@@ -236,7 +241,7 @@ def _not_traced(starts: Starts, models: Sequence[ModelArtifacts]) -> str:
     """Describe which compiled models are missing at depth trace, which ends with the first; empty if none are."""
     known = [starts.cold_facts.main_model, *(model.name for model in starts.cold_facts.further_models)]
     left = [name for name in known if name and name not in {model.name for model in models}]
-    if starts.cold.depth is not Depth.TRACE or not left:
+    if starts.cold.depth.level.has_artifacts or not left:
         return ""
     return f"{', '.join(left)}: not checked, because --depth trace ends with the first compiled model"
 
@@ -282,7 +287,7 @@ def _loads_all(starts: Starts) -> Check:
     message = f"warm start loaded {loaded} of {_artifacts(saved)} saved by the cold start"
     if not starts.warm.caches_as_left:
         message += "; its caches were not those that the cold start left"
-    messages = _load_failures(starts.warm.messages)
+    messages = load_vocabulary(starts.warm.engine).load_messages(starts.warm.messages)
     return Check(
         id=InvariantId.LOADS_ALL,
         holds=saved > 0 and loaded == saved and starts.warm.caches_as_left and not messages,
@@ -320,36 +325,27 @@ def _same_output(starts: Starts) -> Check:
     )
 
 
-_OF_ARTIFACTS: tuple[Callable[[Starts], Check], ...] = (
-    _cold_compiles,
-    _only_unique,
-    _saves_nothing,
-    _loads_all,
-    _no_compiler,
-)
-_OF_COLD = (_something_unique, _cold_compiles, _only_unique)
-_INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
-    Depth.TRACE: (_something_unique, _only_unique),
-    Depth.COUNT: _OF_ARTIFACTS,
-    Depth.FULL: (*_OF_ARTIFACTS, _same_output),
+_INVARIANTS: dict[InvariantId, Callable[[Starts], Check]] = {
+    InvariantId.COMPILES: _compiles,
+    InvariantId.ONLY_UNIQUE: _only_unique,
+    InvariantId.SAVES_NOTHING: _saves_nothing,
+    InvariantId.LOADS_ALL: _loads_all,
+    InvariantId.NO_COMPILER: _no_compiler,
+    InvariantId.SAME_OUTPUT: _same_output,
 }
-
-
-def _load_failures(messages: list[Message]) -> list[Message]:
-    # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn`.
-    return [message for message in messages if "load failure" in message.text]
+_OF_COLD = (InvariantId.COMPILES, InvariantId.ONLY_UNIQUE)
 
 
 def _compiled(starts: Starts) -> int:
     """Return how many artifacts the cold start saved; at depth trace, its unique subgraphs, each of which makes one."""
     stats = starts.cold_stats
-    return (stats.unique or 0) if starts.cold.depth is Depth.TRACE else stats.saved
+    return stats.saved if starts.cold.depth.level.has_artifacts else stats.unique or 0
 
 
 def _cold_start_compiled(starts: Starts) -> str:
-    if starts.cold.depth is Depth.TRACE:
-        return f"cold start found {_plural(_compiled(starts), 'unique subgraph')}"
-    return f"cold start saved {_artifacts(_compiled(starts))}"
+    if starts.cold.depth.level.has_artifacts:
+        return f"cold start saved {_artifacts(_compiled(starts))}"
+    return f"cold start found {_plural(_compiled(starts), 'unique subgraph')}"
 
 
 def _artifacts(n: int) -> str:

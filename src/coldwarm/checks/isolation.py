@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import StartRecord
 
 _PATHS_SHOWN = 3

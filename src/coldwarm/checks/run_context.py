@@ -6,7 +6,7 @@ from coldwarm.core.conditions import RunContext, differences
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartRecord
 from coldwarm.core.secrets import Secrets
-from coldwarm.engines.vllm.settings import keyed_in, settings_in
+from coldwarm.engines.base import load_vocabulary
 
 
 def context_of(record: StartRecord) -> RunContext:
@@ -17,7 +17,7 @@ def context_of(record: StartRecord) -> RunContext:
         aot_artifact=record.facts.aot_artifact if record.facts else None,
         versions=record.facts.versions if record.facts else {},
         options=_options(record),
-        environment=settings_in(_environment(record)),
+        environment=load_vocabulary(record.engine).settings_in(_environment(record)),
     )
 
 
@@ -28,6 +28,7 @@ def warm_changes(cold: StartRecord, warm: StartRecord | None) -> list[str]:
     """
     if warm is None:
         return []
+    keyed_in = load_vocabulary(cold.engine).keyed_in
     return [
         *differences(_options(cold), _options(warm)),
         *differences(keyed_in(_environment(cold)), keyed_in(_environment(warm))),
@@ -44,7 +45,7 @@ def ineffective_settings(cold: StartRecord, warm: StartRecord | None) -> list[st
 
 def _ineffective(record: StartRecord) -> list[str]:
     used = record.facts.ineffective_options if record.facts else {}
-    engine = {"vllm": "vLLM"}.get(record.engine, record.engine)
+    engine = load_vocabulary(record.engine).title
     requested = _options(record)
     return [
         f"{name}={requested[name]} has no effect here: {engine} used {value}"

@@ -14,10 +14,10 @@ from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_cach
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
 from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
-from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 
@@ -65,7 +65,7 @@ def judge(
             return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
     if cold is None:
         return Verdict(status=Status.ERROR, reasons=["the cold start was not run"])
-    if warm is None and cold.depth is not Depth.TRACE:
+    if warm is None and cold.depth.level.has_artifacts:
         return Verdict(status=Status.ERROR, reasons=["the warm start was not run"])
     if problem := _not_of_one_run(cold, warm) or shared_caches(cold, warm):
         return Verdict(status=Status.ERROR, reasons=[problem])
@@ -135,7 +135,7 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
             ("depth", cold.depth, warm.depth),
-            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
+            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", cold.engine)),
         )
         if a != b
     ]
@@ -145,7 +145,7 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
 def _notes(starts: Starts, context: RunContext, expectations: list[Check]) -> list[str]:
     notes = unchecked_expectations(starts, starts.entry, context)
     if not expectations and not notes:
-        versions = ", ".join(f"{name} {context.versions.get(name, '?')}" for name in ("torch", "vllm"))
+        versions = ", ".join(f"{name} {context.versions.get(name, '?')}" for name in ("torch", starts.cold.engine))
         notes.append(
             f"no expectation for {context.device}, {context.compilation}, {versions}: only the invariants were checked"
         )

@@ -13,19 +13,6 @@ SUMMARY = f"{OUTPUT}/summary.md"
 ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", SUMMARY)
 """Records, logs and reports; traces are left out for their size."""
 
-# Files in vLLM's repository that determine what is compiled, how, and under which key.
-COMPILATION_PATHS = (
-    "vllm/compilation/**",
-    "vllm/config/**",
-    "vllm/envs.py",
-    "vllm/env_override.py",
-    "vllm/model_executor/**",
-    "vllm/platforms/**",
-    "vllm/v1/worker/**",
-    "vllm/v1/attention/**",
-    "requirements/**",
-)
-
 
 @dataclass(frozen=True)
 class Step:

@@ -46,7 +46,7 @@ def recorded_seconds(
         if not runs:
             raise UsageError(f"{folder} contains no run at --depth {depth} to derive the time limit from")
         for run in (run for run in runs if run.case.device == device):
-            if run.cold is not None and (run.warm is not None or depth is Depth.TRACE):
+            if run.cold is not None and (run.warm is not None or not depth.level.has_artifacts):
                 from_records[run.case.name] = run.cold.seconds + (run.warm.seconds if run.warm is not None else 0)
     found: list[float | None] = []
     for model in models:

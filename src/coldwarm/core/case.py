@@ -10,12 +10,11 @@ from typing import Any
 from pydantic import BaseModel, Field, field_serializer
 
 from coldwarm.core.depth import Depth
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.options import flatten
 from coldwarm.core.secrets import Secrets, unmasked
-
-DEFAULT_ENGINE = "vllm"
 
 
 class Changes(BaseModel):

@@ -1,21 +1,8 @@
-"""The ids of the invariants, and the result of a check."""
+"""The result of checking one thing."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import BaseModel, Field
-
-
-class InvariantId(StrEnum):
-    """The ids of the invariants, in the order in which they are checked."""
-
-    COMPILES = "cold-compiles"
-    ONLY_UNIQUE = "cold-only-unique"
-    SAVES_NOTHING = "warm-saves-nothing"
-    LOADS_ALL = "warm-loads-all"
-    NO_COMPILER = "warm-no-compiler"
-    SAME_OUTPUT = "warm-same-output"
 
 
 class Check(BaseModel):

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.conditions import Compilation, Conditions, Device
 from coldwarm.core.errors import CatalogError
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.strict_model import StrictModel
 
 _Value = TypeVar("_Value")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 
@@ -43,13 +44,17 @@ _ABOUT_A_SECRET = _words_of(
     "size sock socket store threshold timeout ttl type"
 )
 _SUFFIXES = _words_of("dev prod production read readonly ro rw staging test write")
+# Each record that is written asks for the names of all variables.
+_NAMES_REMEMBERED = 4096
 
 
+@lru_cache(_NAMES_REMEMBERED)
 def is_secret_name(name: str) -> bool:
     """Return whether a variable or option of this name is a secret: ``HF_TOKEN``, ``hf_token``, ``apiKey``."""
     return is_password_name(name) or is_token_name(name)
 
 
+@lru_cache(_NAMES_REMEMBERED)
 def is_password_name(name: str) -> bool:
     """Return whether a setting of this name is a secret of any type: a password, a key."""
     return any(_is_password_by(words) for words in _words(name))
@@ -69,6 +74,7 @@ def _is_password_by(words: list[str]) -> bool:
     )
 
 
+@lru_cache(_NAMES_REMEMBERED)
 def is_token_name(name: str) -> bool:
     """Return whether a setting of this name is a secret if its value is text; a number is a count of tokens."""
     return any(_is_token_by(words) for words in _words(name))

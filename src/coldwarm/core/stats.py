@@ -27,3 +27,16 @@ class CompileStats(BaseModel):
     """For how many compile ranges (of token counts) each subgraph is compiled."""
     unreadable_lines: int
     """Lines of the trace that could not be read, in all ranks."""
+
+
+class LayerCounts(BaseModel):
+    """Hits and misses of one cache layer in one start; None: not counted."""
+
+    hits: int | None = 0
+    misses: int | None = 0
+    """Misses, after which the code was compiled or loaded from a lower layer."""
+    bypasses: int = 0
+    """How often the cache was bypassed, because no key could be computed."""
+    saved: int | None = None
+    is_off: bool = False
+    """Whether the user disabled it; `misses` then counts what was needed without a lookup."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from coldwarm.core.cache_files import FileChange
 from coldwarm.core.finding import Evidence, Finding, FindingKind
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import record_name
-from coldwarm.diagnose.load_failures import LoadFailure
 
 _ADVICE = {
     "missing": "look for what removes files from the cache between the starts, or for what is not copied with it",

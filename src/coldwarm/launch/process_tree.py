@@ -38,6 +38,27 @@ class Ended:
     steps: list[Step] = field(default_factory=list)
     isolation: IsolationKind = IsolationKind.SPAWN
     """How the process was made."""
+    ready: bool = True
+    """Whether the start got as far as it was to get."""
+    stopped: bool = False
+    """Whether it was ended because it was ready; then the exit status is that of the way in which it was ended."""
+
+
+@dataclass(frozen=True)
+class StartState:
+    """What is known of a start while it runs."""
+
+    exit_status: int | None
+    """Of the process that was begun, negative for a signal; None: it still runs."""
+    phases: tuple[str, ...]
+    """The phases that it has announced, in order; the last is the current one."""
+    log: Path
+    """What its processes have printed so far."""
+
+
+def has_ended(state: StartState) -> bool:
+    """Return whether the process of the start has ended, which is when a worker is ready."""
+    return state.exit_status is not None
 
 
 def launch(
@@ -49,8 +70,10 @@ def launch(
     time_limit: float,
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: Event | None = None,
+    is_ready: Callable[[StartState], bool] = has_ended,
+    end: Callable[[WorkerProcess], None] = lambda process: None,
 ) -> Ended:
-    """Run a worker to its end, whichever that is.
+    """Run a worker until it is ready or has ended, whichever comes first.
 
     Args:
         begin: Makes the worker's process, and says how; its output goes to the file descriptor that it is given.
@@ -60,6 +83,8 @@ def launch(
         time_limit: Seconds after which the worker's whole process tree is killed.
         on_phase: Called with each phase that the worker enters.
         stop: Once this is set, from another thread, the worker's process tree is killed.
+        is_ready: Whether the start got as far as it is to get; asked up to 50 times a second.
+        end: Called with a process that is ready and still runs, to end it in order; what is left then is killed.
 
     Raises:
         StoppedError: `stop` was set.
@@ -78,11 +103,15 @@ def launch(
     finally:
         os.close(write_end)
     steps = _Steps(began, on_phase)
-    timed_out = False
+    timed_out = stopped = ready = False
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(read_end, selectors.EVENT_READ)
-            while worker.poll() is None:
+            while True:
+                status = worker.poll()
+                ready = is_ready(StartState(status, steps.phases(), log))
+                if ready or status is not None:
+                    break
                 if stop is not None and stop.is_set():
                     raise StoppedError
                 if time.monotonic() - began > time_limit:
@@ -97,6 +126,9 @@ def launch(
                         selector.unregister(read_end)
             if stop is not None and stop.is_set():  # which may be why it ended
                 raise StoppedError
+            if ready and status is None:
+                stopped = True
+                end(worker)
             while selector.get_map() and selector.select(timeout=0) and (data := os.read(read_end, 65536)):
                 steps.take(data)
     finally:
@@ -105,7 +137,7 @@ def launch(
         kill_tree(worker.pid, identity, token)
         exit_status = worker.wait()
     ended = time.monotonic()
-    return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation)
+    return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation, ready, stopped)
 
 
 def identity_of(pid: int) -> psutil.Process | None:
@@ -201,6 +233,10 @@ class _Steps:
         for line in lines:
             if (phase := _phase_of(line)) is not None:
                 self._enter(phase)
+
+    def phases(self) -> tuple[str, ...]:
+        """What was announced so far."""
+        return (*(step.name for step in self._steps[1:]), *([self._current] if self._steps else []))
 
     def _enter(self, phase: str) -> None:
         now = time.monotonic()

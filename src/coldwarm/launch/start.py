@@ -7,32 +7,36 @@ import os
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from pydantic import ValidationError
 
 from coldwarm.core.cache_files import Manifest, changes, content
 from coldwarm.core.case import Case, Changes
+from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
 from coldwarm.core.record import Failure, Outcome, StartKind, StartRecord
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
-from coldwarm.engines.base import load_installation
+from coldwarm.engines.base import load_installation, load_vocabulary
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import cache_variables
 from coldwarm.launch import environment as env
 from coldwarm.launch.cache_options import folders_named, isolated_options
 from coldwarm.launch.caches import Caches
+from coldwarm.launch.driver import Driver, WorkerDriver
 from coldwarm.launch.outside import Look
 from coldwarm.launch.process_tree import Ended, launch
-from coldwarm.launch.spawn import Isolation, NewProcesses, WorkerOrder
+from coldwarm.launch.spawn import WorkerOrder
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.compile_work import CompilerWorkCounter
 from coldwarm.measure.compiled_graphs import CompiledGraphs
@@ -51,7 +55,7 @@ class Starter:
         scratch: A folder of the case's own; its caches and the model's config.json go below it.
         output: The run's folder, where logs, traces and cache keys are stored.
         time_limit: Seconds that one start may take.
-        isolation: Makes the processes; None: each a new interpreter.
+        driver: Creates the processes; None: coldwarm's worker, in a new interpreter for each start.
         cores: How many cores a start may take; None: as many as it likes.
         stop: Once this is set, from another thread, the start that is being made is ended (`StoppedError`).
     """
@@ -63,12 +67,12 @@ class Starter:
         output: Path,
         *,
         time_limit: float,
-        isolation: Isolation | None = None,
+        driver: Driver | None = None,
         cores: int | None = None,
         stop: Event | None = None,
     ) -> None:
         self._case = case
-        self._isolation = isolation or NewProcesses()
+        self._driver = driver or WorkerDriver()
         self._cores = cores
         self._scratch = scratch
         self._output = RunFolder(output)
@@ -98,105 +102,39 @@ class Starter:
         return self._caches
 
     def _start(self, kind: StartKind, changed: Changes, on_phase: Callable[[str], None]) -> StartRecord:
-        case = self._case
-        installation = load_installation(case.engine)
-        chosen = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
-        # The case's choice wins over the user's environment, and what the warm start alone is to have over both.
-        chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
-        user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
-        options = merged(case.options, changed.options)
+        """Prepare, run the process, collect what was seen in it, measure the trace, and record all of it."""
+        settings = self._settings(changed)
         before = self._caches.manifest()
         changes_of_caches = changes(self._left_by_cold, before)
-        self._made[kind] += 1
-        name = start_name(kind, self._made[kind])
-        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
-        users_caches = [*cache_variables.places(user), *filter(cache_variables.is_own, folders_named(options))]
-        log = self._output.log(name)
-        trace = self._output.trace(name)
-        trace.mkdir()
-        result = self._scratch / result_name(name)
-        read_end, write_end = os.pipe()
-        with ExitStack() as unused_pipe:
-            for end in (read_end, write_end):
-                unused_pipe.callback(os.close, end)
-            request = self._scratch / request_name(name)
-            request.touch(mode=0o600)  # its options may hold secrets
-            request.write_text(
-                StartRequest(
-                    engine=case.engine,
-                    device=case.device,
-                    compilation=case.compilation,
-                    depth=case.depth,
-                    model_folder=self._model,
-                    overrides=case.overrides,
-                    options=options_of_start,
-                    result=result,
-                    launcher_pid=os.getpid(),
-                    events_fd=write_end,
-                    own_folders=[self._scratch.absolute(), self._output.path.absolute()],
-                    users_caches=users_caches,
-                ).model_dump_json(indent=2)
-            )
-            engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
-            # What beside other starts is otherwise than alone.
-            of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
-            share = {name: engine_defaults[name] for name in of_share}
-            variables = env.environment_of_start(
-                self._caches,
-                trace.resolve(),
-                request.absolute(),
-                compilation=case.compilation,
-                token=uuid.uuid4().hex,
-                engine_defaults=engine_defaults,
-                user={**user, **chosen},
-            )
-            order = WorkerOrder(
-                engine=case.engine,
-                depth=case.depth,
-                request=request,
-                environment=variables,
-                events=write_end,
-                folder=self._scratch,
-            )
-            self._isolation.prepare(order, on_phase)
-            outside = Look(users_caches, apart=[self._scratch])
-            unused_pipe.pop_all()  # `launch` closes both ends
-        ended = launch(
-            partial(self._isolation.begin, order),
-            (read_end, write_end),
-            variables[TOKEN_VARIABLE],
-            log=log,
-            time_limit=self._time_limit,
-            on_phase=on_phase,
-            stop=self._stop,
+        files = self._files(kind)
+        ended, order, use_of_caches = self._run(settings, files, on_phase)
+        self._case.secrets(changed).remove_from_start(
+            log=files.log, trace=files.trace, request=files.request, result=files.result
         )
-        case.secrets(changed).remove_from_start(log=log, trace=trace, request=request, result=result)
-        worker = _read_result(result)
-        failure = _failure(worker, ended, self._time_limit, log)
+        worker = _read_result(files.result)
+        failure = _failure(worker, ended, self._time_limit, files.log)
         after = self._caches.manifest()
-        outside_after = Look(users_caches, apart=[self._scratch])
-        forked = ended.isolation is IsolationKind.FORK
         if kind is StartKind.COLD:
             self._left_by_cold = after
-        self._output.keys(name).write_text(worker.cache_keys.model_dump_json(indent=1))
-        work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
-        tally = read_trace(trace, work, graphs, busy)
+        files.keys.write_text(worker.cache_keys.model_dump_json(indent=1))
+        measured = _Measured.of(files.trace, self._case.engine)
+        forked = ended.isolation is IsolationKind.FORK
         return StartRecord(
             kind=kind,
             outcome=_outcome(failure, ended),
             began=datetime.fromtimestamp(ended.steps[0].begin, UTC),
             seconds=ended.seconds,
-            depth=case.depth,
+            depth=self._case.depth,
             isolation=ended.isolation,
-            phases=split(ended.steps, busy.stretches()),
+            phases=split(ended.steps, measured.busy.stretches()),
             steps=ended.steps,
-            engine=case.engine,
-            device=case.device,
-            compilation=case.compilation,
-            environment=env.recorded({**share, **user}),
-            overridden=[*env.overridden(user), *sorted(options_replaced)],
-            unknown_cache_variables=cache_variables.unknown(user),
-            options=options,
+            engine=self._case.engine,
+            device=self._case.device,
+            compilation=self._case.compilation,
+            environment=env.recorded({**settings.share, **settings.user}),
+            overridden=[*env.overridden(settings.user), *sorted(settings.options_replaced)],
+            unknown_cache_variables=cache_variables.unknown(settings.user),
+            options=settings.options,
             caches_before=content(before),
             caches_after=content(after),
             caches_as_left=not changes_of_caches,
@@ -204,15 +142,173 @@ class Starter:
             files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
             messages=worker.messages,
             facts=None if failure else worker.facts,
-            compiler_work=None if failure else work.work(tally, graphs.graphs()),
+            compiler_work=None if failure else measured.work,
             peak_memory_bytes=worker.peak_memory_bytes or None,
             missing_bytecode=worker.missing_bytecode,
             outside=worker.outside,
-            changed_outside=outside.changed(outside_after),
-            not_compared=outside_after.incomplete,
-            shared_caches_changed=self._isolation.shared_caches_changed(order) if forked else [],
+            changed_outside=use_of_caches.changed,
+            not_compared=use_of_caches.incomplete,
+            shared_caches_changed=self._driver.shared_caches_changed(order) if forked else [],
             failure=failure,
         )
+
+    def _settings(self, changed: Changes) -> _Settings:
+        """Combine what the user's environment, the case and the changes of this start ask for."""
+        case = self._case
+        installation = load_installation(case.engine)
+        chosen = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
+        # The case's choice wins over the user's environment, and what the warm start alone is to have over both.
+        chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
+        user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
+        options = merged(case.options, changed.options)
+        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
+        engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
+        # These differ from a start that has the machine to itself.
+        of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
+        return _Settings(
+            user=user,
+            chosen=chosen,
+            engine_defaults=engine_defaults,
+            share={name: engine_defaults[name] for name in of_share},
+            options=options,
+            options_of_start=options_of_start,
+            options_replaced=options_replaced,
+            users_caches=[*cache_variables.places(user), *filter(cache_variables.is_own, folders_named(options))],
+        )
+
+    def _files(self, kind: StartKind) -> _Files:
+        """Name the files of the next start of this `kind`, and create the folders among them."""
+        self._made[kind] += 1
+        name = start_name(kind, self._made[kind])
+        files = _Files(
+            log=self._output.log(name),
+            trace=self._output.trace(name),
+            keys=self._output.keys(name),
+            request=self._scratch / request_name(name),
+            result=self._scratch / result_name(name),
+        )
+        files.trace.mkdir()
+        return files
+
+    def _run(
+        self, settings: _Settings, files: _Files, on_phase: Callable[[str], None]
+    ) -> tuple[Ended, WorkerOrder, _UseOfCaches]:
+        """Have the driver run the process until the start is ready, and watch the caches of the user meanwhile."""
+        read_end, write_end = os.pipe()
+        with ExitStack() as unused_pipe:
+            for end in (read_end, write_end):
+                unused_pipe.callback(os.close, end)
+            order = self._order(settings, files, write_end)
+            self._driver.prepare(order, on_phase)
+            before = Look(settings.users_caches, apart=[self._scratch])
+            unused_pipe.pop_all()  # `launch` closes both ends
+        ended = launch(
+            partial(self._driver.begin, order),
+            (read_end, write_end),
+            order.environment[TOKEN_VARIABLE],
+            log=files.log,
+            time_limit=self._time_limit,
+            on_phase=on_phase,
+            stop=self._stop,
+            is_ready=self._driver.ready,
+            end=self._driver.stop,
+        )
+        after = Look(settings.users_caches, apart=[self._scratch])
+        return ended, order, _UseOfCaches(changed=before.changed(after), incomplete=after.incomplete)
+
+    def _order(self, settings: _Settings, files: _Files, events: int) -> WorkerOrder:
+        """Write the request of the start, and return what its process is created with."""
+        case = self._case
+        files.request.touch(mode=0o600)  # its options may hold secrets
+        files.request.write_text(
+            StartRequest(
+                engine=case.engine,
+                device=case.device,
+                compilation=case.compilation,
+                depth=case.depth,
+                model_folder=self._model,
+                overrides=case.overrides,
+                options=settings.options_of_start,
+                result=files.result,
+                launcher_pid=os.getpid(),
+                events_fd=events,
+                own_folders=[self._scratch.absolute(), self._output.path.absolute()],
+                users_caches=settings.users_caches,
+            ).model_dump_json(indent=2)
+        )
+        variables = env.environment_of_start(
+            self._caches,
+            files.trace.resolve(),
+            files.request.absolute(),
+            compilation=case.compilation,
+            token=uuid.uuid4().hex,
+            engine_defaults=settings.engine_defaults,
+            user={**settings.user, **settings.chosen},
+        )
+        return WorkerOrder(
+            engine=case.engine,
+            depth=case.depth,
+            request=files.request,
+            environment=variables,
+            events=events,
+            folder=self._scratch,
+        )
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What one start gets, and from whom."""
+
+    user: Mapping[str, str]
+    """The user's environment with the changes of this start, without what the case chooses."""
+    chosen: Mapping[str, str]
+    """Variables that the case sets over the user's."""
+    engine_defaults: Mapping[str, str]
+    """Variables that the engine needs; the user's win over these."""
+    share: Mapping[str, str]
+    """Those of them that only a start in parallel with others gets."""
+    options: dict[str, Any]
+    """The user's options of the engine."""
+    options_of_start: dict[str, Any]
+    """The same with cache folders of the start in place of the user's."""
+    options_replaced: Iterable[str]
+    """The options that differ, by dotted name."""
+    users_caches: list[Path]
+    """Where the user's own starts keep caches."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of one start."""
+
+    log: Path
+    trace: Path
+    keys: Path
+    request: Path
+    result: Path
+
+
+@dataclass(frozen=True)
+class _UseOfCaches:
+    """What happened in the user's caches while a start ran."""
+
+    changed: list[str]
+    incomplete: list[str]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a trace shows."""
+
+    work: CompilerWork
+    busy: BusyTime
+
+    @classmethod
+    def of(cls, trace: Path, engine: str) -> _Measured:
+        """Read the trace of a start with `engine` once, for everything that is measured in it."""
+        work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
+        tally = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
+        return cls(work.work(tally, graphs.graphs()), busy)
 
 
 def _read_result(path: Path) -> WorkerResult:
@@ -233,10 +329,12 @@ def _failure(worker: WorkerResult, ended: Ended, time_limit: float, log: Path) -
         failure = Failure(what=f"still running after {time_limit:g} s, killed", phase=phase)
     elif worker.failure is not None:
         failure = worker.failure
+    elif ended.stopped:
+        return None
     elif ended.exit_status < 0:
         name = _signal_name(-ended.exit_status)
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
-    elif ended.exit_status > 0 or worker.facts is None:
+    elif ended.exit_status > 0 or not ended.ready or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
     else:
         return None

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.core.record import StartRecord
-from coldwarm.diagnose.cache_layers import LayerCounts
+from coldwarm.core.stats import LayerCounts
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.measure.phases import in_order

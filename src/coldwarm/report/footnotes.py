@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from coldwarm.core.depth import NOT_CHECKED
 from coldwarm.core.finding import FindingKind
 from coldwarm.report.findings import as_one_line, finding_in_one_line
 from coldwarm.suite.result import RunResult
@@ -19,8 +18,8 @@ def footnotes(results: list[RunResult]) -> list[str]:
     if (most := max((record.side_by_side for record in records), default=1)) > 1:
         lines.append(f"timings were measured with up to {most} starts running in parallel")
     for depth in dict.fromkeys(record.depth for record in records):
-        if NOT_CHECKED[depth]:
-            lines.append(f"--depth {depth} does not check {NOT_CHECKED[depth]}")
+        if not_checked := depth.level.not_checked:
+            lines.append(f"--depth {depth} does not check {not_checked}")
     return lines + _missing_bytecode(results)
 
 

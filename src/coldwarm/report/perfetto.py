@@ -13,6 +13,7 @@ import orjson
 from coldwarm.core.errors import unreadable_as_usage_error
 from coldwarm.core.record import StartRecord
 from coldwarm.core.run_folder import RunFolder
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.report.files import remove_stale, write_report
 from coldwarm.trace.kinds import SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile, read_trace
@@ -32,7 +33,7 @@ def write_perfetto(path: Path, folder: Path, records: list[StartRecord]) -> None
         events += _start_events(process, record)
         spans = _Spans(process, record)
         with unreadable_as_usage_error():
-            read_trace(RunFolder(folder).trace(record.kind), spans)
+            read_trace(RunFolder(folder).trace(record.kind), spans, vocabulary=load_vocabulary(record.engine).trace)
         events += spans.events
     content = orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
     write_report(path, lambda file: file.write_bytes(content))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
-from coldwarm.core.depth import Depth
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartRecord
 from coldwarm.core.run_folder import log_name
 from coldwarm.core.secrets import Secrets
-from coldwarm.engines.vllm.statistics import LOADED, SAVED, SUBGRAPHS
+from coldwarm.engines.base import load_vocabulary
+from coldwarm.engines.vocabulary import Vocabulary
 from coldwarm.report.findings import finding_lines, short_lines
 from coldwarm.report.footnotes import footnotes
 from coldwarm.suite.result import RunResult, exit_code
@@ -168,12 +168,13 @@ def _mark(check: Check) -> str:
 
 def _cells(result: RunResult) -> list[str]:
     cold, warm = result.cold, result.warm
+    names = load_vocabulary(result.case.engine)
     return [
         result.case.name,
-        _counter(cold, SUBGRAPHS),
+        _counter(cold, names.subgraphs),
         str(cold.compiler_work.subgraphs_unique) if cold and cold.compiler_work else "",
-        _saved_and_loaded(cold),
-        _saved_and_loaded(warm),
+        _saved_and_loaded(cold, names),
+        _saved_and_loaded(warm, names),
         f"{cold.seconds:.1f}" if cold else "",
         f"{warm.seconds:.1f}" if warm else "",
         result.verdict.status,
@@ -184,11 +185,11 @@ def _counter(record: StartRecord | None, name: str) -> str:
     return str(record.facts.counters.get(name, "?")) if record and record.facts else ""
 
 
-def _saved_and_loaded(record: StartRecord | None) -> str:
+def _saved_and_loaded(record: StartRecord | None, names: Vocabulary) -> str:
     # Nothing is compiled at this depth, so zeros would be meaningless.
-    if record is None or record.facts is None or record.depth is Depth.TRACE:
+    if record is None or record.facts is None or not record.depth.level.has_artifacts:
         return ""
-    return f"{_counter(record, SAVED)} / {_counter(record, LOADED)}"
+    return f"{_counter(record, names.saved)} / {_counter(record, names.loaded)}"
 
 
 def _start(record: StartRecord) -> StartSummary:

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 
 from coldwarm.core.case import Case
-from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import Memory
 
 XDIST_WORKERS = "PYTEST_XDIST_WORKER_COUNT"
@@ -65,7 +64,7 @@ def _fork_servers(cases: Sequence[Case]) -> float:
         if case.entry.unsupported_on(case.device, case.compilation) is None:
             same = case.device, case.engine, case.depth, case.compilation, case.aot_artifact
             environments.add((*same, frozenset[tuple[str, str]]()))
-            if case.depth is not Depth.TRACE:  # which has no warm start
+            if case.depth.level.has_artifacts:  # else there is no warm start
                 environments.add((*same, frozenset(case.warm_changes.environment.items())))
     return sum(_FORK_SERVER[device] for device, *_ in environments)
 

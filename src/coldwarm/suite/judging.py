@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.core.case import Case
-from coldwarm.store.suite_folder import StoredRun, read_runs
-from coldwarm.suite.result import RunResult
+from coldwarm.core.errors import UsageError
+from coldwarm.store.suite_folder import StoredRun, models_not_started, read_runs
+from coldwarm.suite.result import RunResult, SuiteResult
 
 
 def judge_stored(folder: Path, catalog: Catalog) -> list[RunResult]:
@@ -48,3 +50,21 @@ def _of_older_run(case: Case, catalog: Catalog) -> CatalogModel | None:
     models = [model for model in catalog.models() if not model.is_packaged]
     same_file = (model for model in models if model.path.absolute() == path.absolute())
     return next(same_file, next((model for model in models if model.entry.id == case.model_id), None))
+
+
+def judge_suite(folder: Path, catalog: Sequence[Path] = ()) -> SuiteResult:
+    """Judge the stored suite, or the one run, in `folder` by the current catalog, without an engine or torch.
+
+    Args:
+        folder: The folder of the suite or run.
+        catalog: Folders of the user's own model TOML files.
+
+    Raises:
+        UsageError: `folder` contains no run, or one that cannot be read.
+        CatalogError: A catalog entry cannot be used.
+    """
+    models = Catalog.read(catalog)
+    runs = [judge_run(run, models) for run in read_runs(folder)]
+    if not runs:
+        raise UsageError(f"{folder} holds no run: nothing was started")
+    return SuiteResult(folder, runs, models_not_started(folder))

@@ -10,6 +10,7 @@ from coldwarm.catalog.preparing import prepare
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.conditions import DEVICES, RunContext
 from coldwarm.core.depth import Depth
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.model_entry import Expectation, KnownIssue
 from coldwarm.core.options import merged
@@ -20,7 +21,7 @@ def plan(
     catalog: Catalog,
     words: Sequence[str],
     *,
-    engine: str = "vllm",
+    engine: str = DEFAULT_ENGINE,
     device: str | None = None,
     compilation: str = "piecewise",
     aot_artifacts: Sequence[str] = (),
@@ -76,9 +77,9 @@ def plan(
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
-    if depth is not Depth.FULL and compilation == "shipped":
+    if not depth.level.has_kernels and compilation == "shipped":
         raise UsageError(f"--depth {depth} requires piecewise compilation; use --depth full with --compilation shipped")
-    if depth is Depth.TRACE and (warm_changes.environment or warm_changes.options):
+    if not depth.level.has_artifacts and (warm_changes.environment or warm_changes.options):
         raise UsageError("--depth trace has no warm start, so --warm-set and --warm-env cannot be used")
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from threading import Event, Lock
 
 from coldwarm.core.case import Case
-from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation, explain
 from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.driver import WorkerDriver
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.process_tree import StoppedError
 from coldwarm.launch.spawn import Isolation, NewProcesses
@@ -152,12 +152,12 @@ class Runner:
                 scratch,
                 folder,
                 time_limit=self._time_limit,
-                isolation=self._isolation,
+                driver=WorkerDriver(self._isolation),
                 cores=self._share,
                 stop=self._stop,
             )
             cold = self._start(case, starter, StartKind.COLD, records)
-            if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
+            if cold.outcome is Outcome.FINISHED and case.depth.level.has_artifacts:
                 warm = self._start(case, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
         if cold is None:

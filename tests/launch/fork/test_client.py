@@ -15,6 +15,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import Outcome, StartRecord
 from coldwarm.engines.base import load_installation
 from coldwarm.launch.caches import Caches
+from coldwarm.launch.driver import WorkerDriver
 from coldwarm.launch.environment import environment_of_start
 from coldwarm.launch.fork import client as fork_servers
 from coldwarm.launch.fork.client import ForkedProcess, ForkServers
@@ -40,7 +41,7 @@ def servers(tmp_path: Path) -> Iterator[ForkServers]:
 def starter(tmp_path: Path, servers: ForkServers) -> Callable[..., Starter]:
     def starter(name: str = "a", behaves: str = "healthy", changes: Changes | None = None) -> Starter:
         case = case_of(engine="fake", config=tiny_config(behaves=behaves), warm_changes=changes or Changes())
-        return Starter(case, tmp_path / "scratch" / name, tmp_path / name, time_limit=20, isolation=servers)
+        return Starter(case, tmp_path / "scratch" / name, tmp_path / name, time_limit=20, driver=WorkerDriver(servers))
 
     (tmp_path / "scratch").mkdir()
     return starter
