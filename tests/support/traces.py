@@ -10,7 +10,7 @@ from typing import Any
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.compile_work import CompilerWorkCounter
-from coldwarm.trace.kinds import Place, SpanEdge
+from coldwarm.trace.kinds import Location, SpanEdge
 from coldwarm.trace.reader import read_trace
 
 Record = tuple[dict[str, Any], str | None]
@@ -36,7 +36,7 @@ def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Rec
 
 def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
     """Return the edge of a span as it is read."""
-    return SpanEdge(Place("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
+    return SpanEdge(Location("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
 
 
 def compiler_work_of(folder: Path) -> CompilerWork:
