@@ -69,9 +69,9 @@ def test_names_of_inputs_of_modules_are_ignored() -> None:
 def test_a_value_that_is_passed_on_as_an_input() -> None:
     computing = layer_code(1, body=PROD, outputs=["prod"])
     taking = layer_code(2, inputs={"prod_1": "Sym(8*s72)"})
-    told_ = "math_prod((s72, 8)) -> Sym(8*s72)"
-    assert described(only(computing, taking)) == ("passed on", told_, None, 31)
-    assert described(only(taking, computing)) == ("passed on", None, told_, 31)
+    text = "math_prod((s72, 8)) -> Sym(8*s72)"
+    assert described(only(computing, taking)) == ("passed on", text, None, 31)
+    assert described(only(taking, computing)) == ("passed on", None, text, 31)
 
 
 def test_two_values_that_are_passed_on_as_inputs() -> None:
