@@ -580,6 +580,7 @@ def test_the_version_is_that_of_the_package_and_needs_no_command(here: Commands)
 def test_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, coldwarm; assert coldwarm.__version__; assert callable(coldwarm.expect)\n"
+        "assert callable(coldwarm.run) and callable(coldwarm.judge)\n"
         "assert not {'torch', 'vllm', 'pydantic', 'typer', 'rich'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

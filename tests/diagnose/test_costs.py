@@ -22,7 +22,7 @@ from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.phases import split
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.explaining import explain_stored
+from coldwarm.suite.stored import explain_stored
 from coldwarm.trace.reader import read_trace
 from tests.support.explanations import (
     BEGAN,

@@ -16,7 +16,6 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.interrupt import orderly_interrupt
 from coldwarm.suite.longest_first import chosen_jobs
@@ -29,22 +28,6 @@ DEFAULT_TIMEOUT = 600.0
 """Seconds that a start may take."""
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def start_began(self, case: Case, kind: StartKind) -> None:
-        """Do nothing."""
-
-    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
-        """Do nothing."""
-
-    def start_ended(self, case: Case, record: StartRecord) -> None:
-        """Do nothing."""
-
-    def run_ended(self, result: RunResult) -> None:
-        """Do nothing."""
 
 
 class Session:
