@@ -61,7 +61,7 @@ class FakeWorker:
         # Remembered from now on.
         tempfile.gettempdir()
 
-    def settle(self) -> None:
+    def after_fork(self) -> None:
         """Note where the caches are now."""
         self._preloaded += [os.environ["VLLM_CACHE_ROOT"], tempfile.gettempdir()]
 
