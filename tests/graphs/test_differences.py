@@ -16,12 +16,12 @@ PROD = ["", comment(31, "/site/vllm/moe.py", code="n = prod(shape)"), 'prod: "Sy
 SWAPPED_INPUTS = ('output_4: "bf16[s72, 8]", s72: "Sym(s72)"', 's72: "Sym(s72)", output_4: "bf16[s72, 8]"')
 
 
-def apart(one: str, other: str) -> list[Difference]:
+def compare(one: str, other: str) -> list[Difference]:
     return differences(read_graph(one), read_graph(other))
 
 
 def only(one: str, other: str) -> Difference:
-    [difference] = apart(one, other)
+    [difference] = compare(one, other)
     return difference
 
 
@@ -41,18 +41,18 @@ def changed(old: str, new: str) -> str:
 
 @pytest.mark.parametrize("code", [layer_code(3), moe_code(3), first_code(), last_code(3), ""])
 def test_identical_graphs_have_no_differences(code: str) -> None:
-    assert apart(code, code) == []
+    assert compare(code, code) == []
 
 
 @few
 @given(st.integers(0, 120), st.integers(0, 120))
 def test_layers_that_differ_only_in_names_have_no_differences(layer: int, other: int) -> None:
-    assert apart(layer_code(layer), layer_code(other)) == []
-    assert apart(moe_code(layer), moe_code(other)) == []
+    assert compare(layer_code(layer), layer_code(other)) == []
+    assert compare(moe_code(layer), moe_code(other)) == []
 
 
 def test_sources_are_ignored() -> None:
-    assert apart(layer_code(), changed("/site/vllm/layer.py:10", "/elsewhere/layer.py:99")) == []
+    assert compare(layer_code(), changed("/site/vllm/layer.py:10", "/elsewhere/layer.py:99")) == []
 
 
 def test_empty_graphs_have_no_differences() -> None:
@@ -60,7 +60,7 @@ def test_empty_graphs_have_no_differences() -> None:
 
 
 def test_names_of_inputs_of_modules_are_ignored() -> None:
-    assert apart(layer_code(), changed("o_proj", "out_proj")) == []
+    assert compare(layer_code(), changed("o_proj", "out_proj")) == []
 
 
 # Each kind
@@ -78,17 +78,17 @@ def test_two_values_that_are_passed_on_as_inputs() -> None:
     body = [*PROD, 'prod_1: "Sym(16*s72)" = math_prod((s72, 16))']
     computing = layer_code(1, body=body, outputs=["prod", "prod_1"])
     taking = layer_code(2, inputs={"a": "Sym(8*s72)", "b": "Sym(16*s72)"})
-    assert [each.kind for each in apart(computing, taking)] == ["passed on", "passed on"]
+    assert [each.kind for each in compare(computing, taking)] == ["passed on", "passed on"]
 
 
 def test_each_passed_on_value_has_its_own_input() -> None:
     body = [*PROD, 'prod_1: "Sym(8*s72)" = math_prod((8, s72))']
-    found = apart(layer_code(1, body=body, outputs=["prod", "prod_1"]), layer_code(2, inputs={"a": "Sym(8*s72)"}))
+    found = compare(layer_code(1, body=body, outputs=["prod", "prod_1"]), layer_code(2, inputs={"a": "Sym(8*s72)"}))
     assert sorted(each.kind for each in found) == ["operation", "output", "passed on"]
 
 
 def test_a_returned_value_without_an_input_is_not_passed_on() -> None:
-    found = apart(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2))
+    found = compare(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2))
     assert [described(each)[:3] for each in found] == [
         ("operation", "math_prod((s72, 8)) -> Sym(8*s72)", None),
         ("output", "3 outputs", "2 outputs"),
@@ -96,23 +96,23 @@ def test_a_returned_value_without_an_input_is_not_passed_on() -> None:
 
 
 def test_a_value_that_is_not_returned_is_not_passed_on() -> None:
-    found = apart(layer_code(1, body=PROD), layer_code(2, inputs={"prod": "Sym(8*s72)"}))
+    found = compare(layer_code(1, body=PROD), layer_code(2, inputs={"prod": "Sym(8*s72)"}))
     assert [each.kind for each in found] == ["operation", "input"]
 
 
 def test_an_input_of_another_type_is_not_the_computed_value() -> None:
-    found = apart(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2, inputs={"prod": "Sym(16*s72)"}))
+    found = compare(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2, inputs={"prod": "Sym(16*s72)"}))
     assert sorted(each.kind for each in found) == ["input", "operation", "output"]
 
 
 def test_a_value_that_both_compute_is_not_passed_on() -> None:
     one = layer_code(1, inputs={"a": "bf16[3]"}, body=['gate: "bf16[3]" = torch.f(mul, linear)'])
     other = layer_code(2, body=['gate: "bf16[3]" = torch.f(mul, None)'], outputs=["gate"])
-    assert "passed on" not in {each.kind for each in apart(one, other)}
+    assert "passed on" not in {each.kind for each in compare(one, other)}
 
 
 def test_a_passed_on_value_does_not_hide_other_differences() -> None:
-    found = apart(
+    found = compare(
         layer_code(1, body=PROD, outputs=["prod"], scale="0.5"), layer_code(2, inputs={"prod_1": "Sym(8*s72)"})
     )
     assert [described(each)[:3] for each in found] == [
@@ -124,7 +124,7 @@ def test_a_passed_on_value_does_not_hide_other_differences() -> None:
 def test_a_passed_on_value_does_not_hide_other_inputs() -> None:
     computing = layer_code(1, body=PROD, outputs=["prod"])
     taking = layer_code(2, inputs={"prod_1": "Sym(8*s72)", "residual": "f32[s72, 8]"})
-    assert [each.kind for each in apart(computing, taking)] == ["passed on", "input"]
+    assert [each.kind for each in compare(computing, taking)] == ["passed on", "input"]
 
 
 def test_an_additional_operation() -> None:
@@ -135,7 +135,7 @@ def test_an_additional_operation() -> None:
 
 def test_an_additional_operation_does_not_affect_others() -> None:
     body = [f'relu_{n}: "bf16[s72, 8]" = torch.relu(mul)' for n in range(5)]
-    found = apart(layer_code(body=body, scale="0.5"), layer_code())
+    found = compare(layer_code(body=body, scale="0.5"), layer_code())
     assert [each.kind for each in found].count("operation") == 5
     assert ("constant", "0.5", "1.0", 11) in map(described, found)
 
@@ -148,7 +148,7 @@ def test_an_additional_operation_before_a_similar_one() -> None:
 
 
 def test_a_different_operation() -> None:
-    found = apart(changed("linear * 1.0", "torch.relu(linear)"), layer_code())
+    found = compare(changed("linear * 1.0", "torch.relu(linear)"), layer_code())
     assert [described(each) for each in found] == [
         ("operation", "torch.relu(linear) -> bf16[s72, 8]", None, 11),
         ("operation", None, "linear * 1.0 -> bf16[s72, 8]", 11),
@@ -182,7 +182,7 @@ def test_a_constant_whose_digits_occur_elsewhere(expression: str) -> None:
 
 def test_several_constants_of_one_operation() -> None:
     one, other = (changed("linear * 1.0", f"f(linear, {a}, 7, n = {b})") for a, b in ((1, "'a'"), (2, "'b'")))
-    found = apart(one, other)
+    found = compare(one, other)
     assert [described(each)[:3] for each in found] == [("constant", "1", "2"), ("constant", "n='a'", "n='b'")]
     assert found[0].site != found[1].site
 
@@ -219,7 +219,7 @@ def test_the_type_of_a_result(other: str) -> None:
 def test_a_constant_and_the_resulting_type() -> None:
     one = changed('mul: "bf16[s72, 8]" = linear * 1.0', 'mul: "bf16[s72, 4]" = linear.view(-1, 4)')
     other = changed('mul: "bf16[s72, 8]" = linear * 1.0', 'mul: "bf16[s72, 2]" = linear.view(-1, 2)')
-    assert [each.kind for each in apart(one, other)] == ["constant", "type"]
+    assert [each.kind for each in compare(one, other)] == ["constant", "type"]
 
 
 @pytest.mark.parametrize("type_", ["f32[s72, 8]", "bf16[s72, 9]", "bf16[s72, 8][16, 1]cpu", "bf16[s72, 8][8, 1]cuda:0"])
@@ -282,7 +282,7 @@ def test_only_the_first_wiring_difference_is_returned() -> None:
 def test_every_difference_is_returned() -> None:
     body = [line for n in range(40) for line in (comment(100 + n), f'a{n}: "f32[2]" = f{n}(mul, {{}})')]
     one, other = (layer_code(body=[line.format(value) for line in body]) for value in (1, 2))
-    found = apart(one, other)
+    found = compare(one, other)
     assert [described(each) for each in found] == [("constant", "1", "2", 100 + n) for n in range(40)]
     assert len({each.site for each in found}) == 40
 
@@ -290,7 +290,7 @@ def test_every_difference_is_returned() -> None:
 def test_graphs_with_nothing_in_common() -> None:
     one = graph_code({"x": "f32[2]"}, ["a = f(x)", "b = g(a)"], ["b"])
     other = graph_code({"y": "f16[3]"}, ["a = h(y, 1)"], ["a"])
-    assert [described(each)[:3] for each in apart(one, other)] == [
+    assert [described(each)[:3] for each in compare(one, other)] == [
         ("operation", "f(x)", None),
         ("operation", "g(a)", None),
         ("operation", None, "h(y, 1)"),
@@ -307,7 +307,7 @@ def test_a_graph_and_an_empty_one() -> None:
 def test_large_graphs_are_compared_quickly() -> None:
     body = [f'a{n}: "f32[2]" = f{n % 7}(mul, {n})' for n in range(600)]
     other = [line for n, line in enumerate(body) if n % 50]
-    assert len(apart(layer_code(body=body), layer_code(body=other))) == 12
+    assert len(compare(layer_code(body=body), layer_code(body=other))) == 12
 
 
 # The same difference in other graphs
@@ -369,9 +369,9 @@ graphs = st.builds(graph_code, inputs, lines, outputs)
 @settings(max_examples=30, deadline=None)
 @given(graphs, graphs)
 def test_graphs_differ_exactly_if_their_digests_do(one: str, other: str) -> None:
-    found = apart(one, other)
+    found = compare(one, other)
     assert bool(found) == (read_graph(one).digest() != read_graph(other).digest())
-    back = apart(other, one)
+    back = compare(other, one)
     assert bool(back) == bool(found)
     assert {each.kind for each in found} <= {
         *("passed on", "operation", "constant", "type", "input", "output", "wiring")

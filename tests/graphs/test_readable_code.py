@@ -45,8 +45,8 @@ new_names = st.lists(
 def renamed(code: str, names: dict[str, str]) -> str:
     """Return `code` with the names of its values replaced, except in comments and types."""
     name = re.compile("|".join(rf"\b{each}\b" for each in names))
-    kept = re.compile(r'(#.*|"[^"]*"|\.\w+)')
-    pieces = kept.split(code)
+    unchanged = re.compile(r'(#.*|"[^"]*"|\.\w+)')
+    pieces = unchanged.split(code)
     pieces[::2] = [name.sub(lambda found: names[found[0]], piece) for piece in pieces[::2]]
     return "".join(pieces)
 

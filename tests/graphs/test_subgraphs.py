@@ -320,11 +320,13 @@ def test_compile_ranges_are_one_model(tmp_path: Path) -> None:
 # Traces that end early
 
 
-@pytest.mark.parametrize("kept", range(2, 15))
-def test_subgraphs_before_an_early_end_are_read(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("length", range(2, 15))
+def test_subgraphs_before_an_early_end_are_read(tmp_path: Path, length: int) -> None:
     records = model_records(*decoder(), ends=False)
-    models = collect(tmp_path, rank_0_a=timed_trace(records[:kept]))
-    begun = sum("artifact" in metadata and "piecewise_index" in str(payload) for _, metadata, payload in records[:kept])
+    models = collect(tmp_path, rank_0_a=timed_trace(records[:length]))
+    begun = sum(
+        "artifact" in metadata and "piecewise_index" in str(payload) for _, metadata, payload in records[:length]
+    )
     assert [len(model.subgraphs()) for model in models] == [begun - 1]
 
 

@@ -44,7 +44,7 @@ def keys(**groups: dict[str, str]) -> CacheKeys:
 
 
 def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fields: Any) -> KnownOfRun:
-    """Return what is known beside the records: the same keys in both starts, unless given."""
+    """Return evidence in addition to the records; by default, both starts have the same keys."""
     values: dict[str, Any] = {
         "cold_keys": cold or keys(),
         "warm_keys": warm or keys(),

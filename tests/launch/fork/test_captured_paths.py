@@ -31,7 +31,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_paths_that_modules_captured_are_moved(module: ModuleType) -> None:
-    vars(module).update(home="/old/home", file=Path("/old/tmp/x"), itself="/old", beside="/older/x", number=7)
+    vars(module).update(home="/old/home", file=Path("/old/tmp/x"), itself="/old", similar="/older/x", number=7)
     captured = CapturedPaths(Path("/old"))
     captured.move(Path("/new"))
     assert (vars(module)["home"], vars(module)["file"], vars(module)["itself"]) == (
@@ -39,7 +39,7 @@ def test_paths_that_modules_captured_are_moved(module: ModuleType) -> None:
         Path("/new/tmp/x"),
         "/new",
     )
-    assert (vars(module)["beside"], vars(module)["number"]) == ("/older/x", 7)
+    assert (vars(module)["similar"], vars(module)["number"]) == ("/older/x", 7)
 
 
 def test_paths_in_shared_folders_are_not_moved(module: ModuleType) -> None:

@@ -174,7 +174,7 @@ def test_a_cache_variable_of_the_user_is_replaced_in_a_forked_start(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
-    starts = starter(behaves="tells its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
+    starts = starter(behaves="prints its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
     cold, warm = starts.cold(), starts.warm()
     assert made_by(cold) == made_by(warm) == (Outcome.FINISHED, IsolationKind.FORK)
     caches = tmp_path / "scratch" / "a" / "caches"
