@@ -75,7 +75,7 @@ def main() -> int:
 # Names of threads. jemalloc disables its background threads in a forked process (src/background_thread.c,
 # `background_thread_postfork_child`); CUDA's driver has a thread once its library is loaded, before any device is used
 # (`Worker.preload` raises if one was). With both running, all 32 starts of two suites were forked on an H100 and
-# counted what spawned starts count (2026-11-25, vLLM 0.26, torch 2.11).
+# had the same counters as spawned starts (2026-11-25, vLLM 0.26, torch 2.11).
 _HARMLESS_THREADS = re.compile(r"jemalloc_bg_thd|cuda[0-9a-fA-F]+")
 
 
