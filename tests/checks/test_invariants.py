@@ -88,10 +88,9 @@ def test_each_kind_of_layers_may_be_compiled_once() -> None:
 
 def test_kinds_that_the_catalog_does_not_name_are_derived_from_the_cold_start() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
-    assert cold.facts
-    cold.facts.layer_kinds = [DENSE, MOE]
+    cold.processes[0].layer_kinds = [DENSE, MOE]
     assert failing(cold=cold, warm=warm, layer_kinds=None) == []
-    cold.facts.layer_kinds = [MOE]
+    cold.processes[0].layer_kinds = [MOE]
     check = the_only_failure(cold=cold, warm=warm, layer_kinds=None)
     assert check.id == InvariantId.ONLY_UNIQUE
     assert "derived from the classes and parameter shapes of its layers: 7 MoELayer" in check.words
@@ -99,8 +98,7 @@ def test_kinds_that_the_catalog_does_not_name_are_derived_from_the_cold_start() 
 
 def test_the_kinds_of_the_catalog_win_over_the_derived() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
-    assert cold.facts
-    cold.facts.layer_kinds = [DENSE, MOE]
+    cold.processes[0].layer_kinds = [DENSE, MOE]
     assert the_only_failure(cold=cold, warm=warm, layer_kinds=["dense"]).id == InvariantId.ONLY_UNIQUE
 
 

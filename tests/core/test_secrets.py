@@ -264,6 +264,7 @@ def remove(folder: Path, secrets: Secrets) -> None:
         trace=folder / "cold.trace",
         request=folder / "cold.request.json",
         result=folder / "cold.result.json",
+        reports=folder / "cold.reports",
     )
 
 
@@ -273,7 +274,9 @@ def test_cache_keys_have_a_tag_for_each_secret_by_name_and_by_value(tmp_path: Pa
         "config.additional_config": {"server.password": "short", "servers": f"[{TOKEN!r}]", "seed": "1"},
         "source": {"/site/auth.py": "sha256 0123"},
     }
-    path = write_result(tmp_path, cache_keys={"factors": factors, "hints": {}, "problems": [f"x {TOKEN}"]})
+    path = tmp_path / "cold.reports" / "1.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"cache_keys": {"factors": factors, "hints": {}, "problems": [f"x {TOKEN}"]}}))
     remove(tmp_path, Secrets({"VLLM_API_KEY": "sk-0a1b2c", "HF_TOKEN": TOKEN}))
     keys = json.loads(path.read_bytes())["cache_keys"]
     assert keys["factors"] == {
@@ -290,8 +293,19 @@ def test_numbers_of_a_result_stay(tmp_path: Path) -> None:
     assert json.loads(path.read_bytes()) == {"facts": {"counters": {"a": 123456}}, "failure": {"what": "no (secret)"}}
 
 
-@pytest.mark.parametrize("name", ["cold.result.json", "cold.result.part", "cold.request.json", "cold.log"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cold.result.json",
+        "cold.result.part",
+        "cold.request.json",
+        "cold.log",
+        "cold.reports/1.json",
+        "cold.reports/1.part",
+    ],
+)
 def test_a_file_that_was_cut_off_holds_no_secret(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cold.reports").mkdir()
     (tmp_path / name).write_text(f'{{"hf_token": "{TOKEN}", "more')
     remove(tmp_path, Secrets({"HF_TOKEN": TOKEN}))
     assert (tmp_path / name).read_text() == f'{{"hf_token": "{"*" * len(TOKEN)}", "more'

@@ -30,6 +30,8 @@ class StartRequest(BaseModel):
     """Where the user's own starts keep caches: nothing that the start may read or write."""
     result: Path
     """Where the worker writes its `WorkerResult`."""
+    reports: Path
+    """The folder where each observed process writes its `ProcessReport`, as ``PID.json``."""
     launcher_pid: int
     """The process that the worker must not outlive."""
     events_fd: int

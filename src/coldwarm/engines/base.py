@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from coldwarm.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from coldwarm.core.cache_keys import CacheKeys
     from coldwarm.core.depth import Depth
     from coldwarm.core.record import EngineFacts, StartRecord
     from coldwarm.core.request import StartRequest
     from coldwarm.core.stats import CompileStats
+    from coldwarm.observe.probes import Observer
     from coldwarm.observe.progress import Progress
 
 _MODULES = {"vllm": "coldwarm.engines.vllm"}
@@ -88,11 +88,15 @@ class Worker(Protocol):
     def settle(self) -> None:
         """After a fork, with the start's own environment: do anew what was done with that of the parent."""
 
-    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
-        """Start the model, generate with it, and return what was seen; raises what the engine raises."""
+    def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
+        """Start the model, generate with it, and return what the engine knows; raises what the engine raises.
 
-    def cache_keys(self) -> CacheKeys:
-        """What went into the cache keys that the engine has computed so far."""
+        Args:
+            request: The start.
+            progress: Takes the phases that the start enters.
+            observer: Observes this process already; the engine adds its own probes, at the latest before it loads a
+                model, and has every other process that runs a rank write a report before this returns.
+        """
 
 
 def names() -> list[str]:

@@ -36,7 +36,7 @@ from coldwarm.engines import worker
 from coldwarm.engines.base import Worker, load_worker
 from coldwarm.launch.fork.captured_paths import RememberedPaths
 from coldwarm.launch.spawn import status_of_ended_child
-from coldwarm.observe.bytecode import BytecodeWatch
+from coldwarm.observe.bytecode import BytecodeProbe
 
 LONGEST_MESSAGE = 1 << 16
 """Bytes of an order, or of the answer; an order's variables are paths, a score of them."""
@@ -51,7 +51,8 @@ def main() -> int:
     engine_name, depth, caches = sys.argv[1], Depth(sys.argv[2]), Path(sys.argv[3])
     control = socket.socket(fileno=int(sys.argv[4]))
     control.set_inheritable(False)
-    bytecode = BytecodeWatch()
+    bytecode = BytecodeProbe()
+    bytecode.install()
     # What is imported is never garbage: looking for some meanwhile would take a sixth of the time; and a collection in
     # a child need not walk it, nor copy its pages.
     gc.disable()
@@ -139,7 +140,7 @@ class _Server:
         engine: Worker,
         caches: Path,
         remembered: RememberedPaths,
-        bytecode: BytecodeWatch,
+        bytecode: BytecodeProbe,
         control: socket.socket,
     ) -> None:
         self._engine = engine
