@@ -18,7 +18,7 @@ def message(text: str) -> Message:
 
 ENGINE_CORE = ProcessReport(
     pid=1,
-    parent_pid=0,
+    parent_pid=50,
     role="engine core",
     messages=[message("a")],
     outside=OutsideUse(written=["/b", "/c"]),
@@ -91,9 +91,9 @@ def test_what_was_seen_in_a_process_is_stored_once() -> None:
     assert not {"messages", "outside", "missing_bytecode", "peak_memory_bytes"} & data.keys()
 
 
-@given(st.permutations([ENGINE_CORE, *RANKS, ProcessReport(pid=0, role="API server")]))
+@given(st.permutations([ENGINE_CORE, *RANKS, ProcessReport(pid=50, role="API server")]))
 def test_a_process_comes_after_the_one_that_created_it(reports: list[ProcessReport]) -> None:
-    assert [report.pid for report in in_order(reports)] == [0, 1, 12, 11]
+    assert [report.pid for report in in_order(reports)] == [50, 1, 12, 11]
 
 
 def test_processes_that_cannot_have_created_one_another_are_put_in_order() -> None:
