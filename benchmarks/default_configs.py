@@ -26,8 +26,8 @@ from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status
-from coldwarm.suite.judging import judge_again
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.stored import judge_stored
 
 # Verdicts in the order of the table.
 _ORDER = (
@@ -59,7 +59,7 @@ def main() -> None:
         with (asked.folder / "run.log").open("wb") as log:
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
         print(f"coldwarm run: exit status {done.returncode}; see {log.name}")
-    print_table(judge_again(suite, Catalog.read()))
+    print_table(judge_stored(suite, Catalog.read()))
 
 
 def write_configs(folder: Path, only: list[str] | None) -> list[Path]:

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.checks.expectations import is_told
+from coldwarm.checks.expectations import is_reported_at
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.engines.vllm.statistics import LOADED, SAVED
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.judging import judge_run
+from coldwarm.suite.stored import judge_run
 
 _REFERENCE = "reference"
 _DEPTHS = ("full", "count", "trace")
@@ -136,7 +136,7 @@ def _seen_in(model: str, record: StartRecord) -> Iterator[tuple[Comparison, obje
         yield ("unique subgraphs", *start), record.compiler_work.subgraphs_unique
     if record.depth is not Depth.TRACE:
         yield ("saved, loaded", *start), (counters[SAVED], counters[LOADED])
-        told = {name: count for name, count in counters.items() if is_told(name, Depth.COUNT, counters)}
+        told = {name: count for name, count in counters.items() if is_reported_at(name, Depth.COUNT, counters)}
         yield ("counters without kernels", *start), told
 
 

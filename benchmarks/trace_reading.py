@@ -19,11 +19,12 @@ _LARGE_BYTES = 1 << 30
 _READ = """
 import sys
 from pathlib import Path
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.graphs.subgraphs import SubgraphCollector
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.compile_work import CompilerWorkCounter
 from coldwarm.trace.reader import read_trace
-tally = read_trace(Path(sys.argv[1]), CompilerWorkCounter(), BusyTime(), {more})
+tally = read_trace(Path(sys.argv[1]), CompilerWorkCounter(), BusyTime(), *[{more}], vocabulary=TRACE)
 print(tally.records)
 """
 

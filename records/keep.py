@@ -14,7 +14,7 @@ from pathlib import Path
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.record import StartRecord
 from coldwarm.store.suite_folder import Store
-from coldwarm.suite.explaining import explain_again
+from coldwarm.suite.stored import explain_stored
 
 KEPT = ("case.json", "cold.json", "warm.json")
 # Where a machine keeps packages, and the caches of one case.
@@ -28,14 +28,14 @@ def keep(run: Path, folder: Path) -> None:
     folder.mkdir()
     (folder / "suite.json").write_text(ABSOLUTE.sub('"', (run / "suite.json").read_text()))
     store = Store(folder)
-    for result, made in explain_again(run, Catalog.read(), None):
+    for result, made in explain_stored(run, Catalog.read(), None):
         kept = store.folder_of(result.case)
         kept.mkdir()
         for name in KEPT:
             (kept / name).write_text((made / name).read_text())
-        store.keep_verdict(result.case, result.verdict)
+        store.write_verdict(result.case, result.verdict)
         if result.explanation is not None:
-            store.keep_explanation(result.case, result.explanation)
+            store.write_explanation(result.case, result.explanation)
         whole = [folder for record in (result.cold, result.warm) if record is not None for folder in _of_python(record)]
         for path in kept.glob("*.json"):
             text = path.read_text()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 from coldwarm.core.phases import Step
@@ -26,6 +28,20 @@ from tests.support.marks import may_select
 from tests.support.records import cold_facts
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    """Save what the hundreds of processes and in-process commands of the tests would each spend again.
+
+    Python keeps bytecode (``__pycache__``), also if the environment disables that: otherwise each process compiles
+    coldwarm from source, and pytest rewrites all assertions at every call.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # coldwarm uses no plugin of pydantic's; looking for one reads the metadata of all installed packages.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    # A process builds its command line once; the tests call `main` some hundred times in one.
+    typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -278,7 +278,7 @@ def test_a_run_that_is_refused_leaves_reports_as_they_were(ask: Ask, tmp_path: P
     reports = ("--junit", "new/junit.xml", "--markdown", "summary.md")
     code, _, stderr = ask("run", model(tmp_path, "a"), "--engine", "fake", "--output", "suite", *reports)
     assert code == 2
-    assert "suite.json is there already" in stderr
+    assert "output directory already contains a suite" in stderr
     assert (tmp_path / "summary.md").read_text() == OLD
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "suite", "summary.md"]
 
@@ -312,7 +312,7 @@ def test_a_report_of_an_earlier_run_does_not_stay_where_this_one_is_killed(
         left.extend(path for path in tmp_path.iterdir() if path.suffix in (".xml", ".md"))
 
     monkeypatch.setattr(cli_results, "write_results", killed)
-    monkeypatch.setattr("coldwarm.cli.main.write_results", killed)
+    monkeypatch.setattr("coldwarm.cli.commands.run.write_results", killed)
     reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     ask("run", model(tmp_path, "a"), "--engine", "fake", *reports)
     assert left == []

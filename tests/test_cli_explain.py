@@ -79,7 +79,7 @@ def test_every_run_of_a_suite_is_explained(ask: Ask, suite: Path) -> None:
 
 
 def test_values_are_printed_as_they_are(ask: Ask, suite: Path) -> None:
-    assert "changed: True cold, [bold][/x] :warning: warm (13.5 s at each warm start)" in ask("suite", "bad").stdout
+    assert "changed: True cold, [bold][/x] :warning: warm (13.5 s per warm start)" in ask("suite", "bad").stdout
 
 
 @pytest.mark.parametrize("arguments", [("suite/good",), ("suite", "good"), ("suite/good", "good"), ("suite/good/",)])
@@ -96,10 +96,10 @@ def test_one_run_is_explained_alone(ask: Ask, suite: Path, arguments: tuple[str,
         (("suite", "goodd"), "no run of 'goodd' in suite; nearest: good (runs: bad, good)"),
         (("suite", "zzz"), "no run of 'zzz' in suite (runs: bad, good)"),
         (("suite/bad", "good"), "no run of 'good' in suite/bad (runs: bad)"),
-        (("empty",), "empty holds neither a suite (suite.json) nor a run (case.json)"),
-        (("nowhere",), "nowhere holds neither a suite"),
+        (("empty",), "empty contains neither a suite (suite.json) nor a run (case.json)"),
+        (("nowhere",), "nowhere contains neither a suite"),
         (("suite/bad/cold.json",), "suite/bad/cold.json"),
-        (("skipped",), "skipped holds no run that was started"),
+        (("skipped",), "skipped contains no run that was started"),
         (("suite", "--perfetto", "out.json"), "--perfetto writes one run; name a model: bad, good"),
         (("suite", "bad", "--perfetto", "empty"), "cannot write empty: "),
         (("suite", "bad", "--perfetto", "suite/suite.json/x"), "cannot write suite/suite.json/x: "),
@@ -190,7 +190,7 @@ def test_a_source_that_vllm_refused_is_told_with_its_file(ask: Ask, tmp_path: Pa
     write_keys(suite / "tiny", keys(source={"/v/[llama].py": "sha256 a"}), keys(source={"/v/[llama].py": "sha256 b"}))
     done = ask("suite")
     assert "1 finding\n" in done.stdout
-    assert "   where: /v/[llama].py\n" in done.stdout
+    assert "   location: /v/[llama].py\n" in done.stdout
     assert f"evidence: warm.log: Compiling model again due to a load failure: {SOURCE_CHANGED}" in done.stdout
 
 
@@ -198,7 +198,7 @@ def test_what_was_explained_then_is_shown_where_the_traces_are_gone(ask: Ask, tm
     then = replace(passed(), explanation=Explanation(findings=[finding(what="as it was")], notes=["so it was"]))
     stored(tmp_path / "suite", then)
     done = ask("suite")
-    assert "1. key changed, warm: as it was (18.9 s at each warm start)\n" in done.stdout
+    assert "1. key changed, warm: as it was (18.9 s per warm start)\n" in done.stdout
     assert "note: so it was\n" in done.stdout
 
 
@@ -220,7 +220,7 @@ def test_kept_records_can_be_explained(ask: Ask, suite: Path) -> None:
 
 def test_help_names_it(ask: Ask) -> None:
     text = " ".join(ask("--help").stdout.replace("│", " ").split())
-    assert "0 explained, whatever was found; 2 usage error" in text
+    assert "0 Explained, whatever was found. 2 Usage or catalog error." in text
 
 
 CHECK = """

@@ -1,4 +1,4 @@
-"""The records that are kept in the repository are judged as they were when they were made."""
+"""The records stored in the repository get the same verdicts as when they were recorded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.checks.expectations import is_told
+from coldwarm.checks.expectations import is_reported_at
 from coldwarm.checks.verdict import Status, Verdict
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.store.suite_folder import StoredRun, read_runs, read_verdict
-from coldwarm.suite.judging import judge_run
+from coldwarm.suite.stored import judge_run
 
 RECORDS = Path(__file__).parent.parent / "records"
 DATA = Path(__file__).parent / "data"
@@ -31,7 +31,7 @@ def stored_verdict(run: StoredRun) -> Verdict:
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.relative_to(RECORDS).as_posix())
-def test_verdicts_are_those_of_the_day(suite: Path) -> None:
+def test_verdicts_are_those_that_were_stored(suite: Path) -> None:
     runs = read_runs(suite)
     assert runs
     for run in runs:
@@ -58,42 +58,42 @@ def _findings(model: str, suite: str = "h100-2026-11-24-both") -> list[Finding]:
     ("suite", "model"),
     [("h100-2026-11-24-both", "deepseek-v3.2+separate"), ("h100-2026-11-25", "deepseek-v3.2")],
 )
-def test_what_keeps_the_layers_of_deepseek_v3_2_apart_on_a_gpu_is_kept(suite: str, model: str) -> None:
+def test_why_the_layers_of_deepseek_v3_2_are_compiled_separately_on_a_gpu_is_stored(suite: str, model: str) -> None:
     not_shared = [finding for finding in _findings(model, suite) if finding.kind is FindingKind.NOT_SHARED]
     assert [finding.where for finding in not_shared] == ["vllm/model_executor/layers/sparse_attn_indexer.py:228"] * 2
     assert all("kernel_idx=" in finding.what for finding in not_shared)
 
 
-def test_why_kimi_saves_again_on_a_gpu_is_kept() -> None:
+def test_why_kimi_re_saves_its_artifacts_on_a_gpu_is_stored() -> None:
     [finding] = [finding for finding in _findings("kimi-k2.5+separate") if finding.kind is FindingKind.KEY_CHANGED]
     assert finding.where == "transformers/configuration_utils.py"
     assert "was hashed cold alone" in finding.what
 
 
-def test_what_glm_compiles_beside_vllm_on_a_gpu_is_kept() -> None:
+def test_what_glm_compiles_outside_of_vllm_on_a_gpu_is_stored() -> None:
     kinds = [finding.kind for finding in _findings("glm-4.5+separate")]
     assert kinds == [FindingKind.COMPILED_OUTSIDE] * 3 + [FindingKind.TUNED_AGAIN]
     assert [f.kind for f in _findings("glm-4.5+bundled")] == [FindingKind.COMPILED_OUTSIDE] * 3
 
 
-def test_healthy_runs_are_kept_without_findings() -> None:
+def test_healthy_runs_are_stored_without_findings() -> None:
     assert _findings("gpt-oss-120b+bundled") == []
 
 
-def test_only_separate_artifacts_have_kernels_tuned_again() -> None:
+def test_only_with_separate_artifacts_are_kernels_re_autotuned() -> None:
     for run in read_runs(RECORDS / "h100-2026-11-24-both"):
         assert run.explanation is not None and run.warm is not None and run.warm.facts is not None
         tuned = FindingKind.TUNED_AGAIN in {finding.kind for finding in run.explanation.findings}
-        # An MLA model that could not load has compiled everything again, and tuned it under another key.
+        # An MLA model that could not load recompiled everything, and autotuned it under a different key.
         loaded = run.warm.facts.counters["vllm.num_compiled_artifacts_loaded"] > 0
         assert tuned == (run.case.aot_artifact == "separate" and loaded)
 
 
-def test_the_catalog_of_now_gives_the_verdicts_of_the_day_without_torch() -> None:
+def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     code = (
         "import json, sys; from pathlib import Path; from coldwarm.catalog.catalog import Catalog; "
-        "from coldwarm.suite.judging import judge_again; catalog = Catalog.read(); "
-        "print(json.dumps({s: [[r.case.name, r.verdict.status] for r in judge_again(Path(s), catalog)] "
+        "from coldwarm.suite.stored import judge_stored; catalog = Catalog.read(); "
+        "print(json.dumps({s: [[r.case.name, r.verdict.status] for r in judge_stored(Path(s), catalog)] "
         "for s in sys.argv[1:]})); print('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, *map(str, SUITES)]
@@ -115,7 +115,7 @@ def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
 
 
 def _counters(suite: str) -> dict[tuple[str, str], dict[str, int]]:
-    """What each start of a kept suite counted, by model and kind."""
+    """Return the counters of each start of a stored suite, by model and kind."""
     return {
         (run.case.name, record.kind): record.facts.counters
         for run in read_runs(RECORDS / suite)
@@ -124,7 +124,7 @@ def _counters(suite: str) -> dict[tuple[str, str], dict[str, int]]:
     }
 
 
-def test_on_a_gpu_forked_starts_count_what_new_interpreters_count() -> None:
+def test_on_a_gpu_forked_and_spawned_starts_have_the_same_counters() -> None:
     spawned = read_runs(RECORDS / "h100-2026-11-24-both")[0].cold
     forked = read_runs(RECORDS / "h100-2026-11-25")[0].cold
     assert spawned is not None and forked is not None
@@ -138,29 +138,29 @@ def test_on_a_gpu_forked_starts_count_what_new_interpreters_count() -> None:
     assert separate == _counters("h100-2026-11-25")
 
 
-def test_on_a_gpu_artifacts_without_kernels_are_counted_as_those_with_kernels() -> None:
+def test_on_a_gpu_artifacts_with_and_without_kernels_have_the_same_counters() -> None:
     """The file has the counters of `coldwarm run --depth count` on the machine and the day of `h100-2026-11-25`."""
     full = {f"{name} {kind}": counters for (name, kind), counters in _counters("h100-2026-11-25").items()}
     counted = json.loads((DATA / "h100-counters-without-kernels.json").read_bytes())
     assert len(full) == len(counted) == 16
     for start, counters in counted.items():
-        told = [name for name in counters if is_told(name, Depth.COUNT, counters)]
-        assert "vllm.num_compiled_artifacts_saved" in told
-        assert {name: counters[name] for name in told} == {name: full[start][name] for name in told}
+        reported = [name for name in counters if is_reported_at(name, Depth.COUNT, counters)]
+        assert "vllm.num_compiled_artifacts_saved" in reported
+        assert {name: counters[name] for name in reported} == {name: full[start][name] for name in reported}
 
 
-def test_other_outputs_of_kernels_that_were_tuned_again_are_a_known_issue() -> None:
+def test_different_outputs_after_re_autotuning_are_a_known_issue() -> None:
     for suite, model in (("h100-2026-11-25", "glm-4.5"), ("h100-2026-11-25", "phi-tiny-moe")):
         [run] = [run for run in read_runs(RECORDS / suite) if run.case.name == model]
         assert run.warm is not None
         tuned = [path for path in run.warm.files_written if path.endswith(".best_config")]
         assert tuned
         assert judge_run(run, Catalog.read()).verdict.status is Status.KNOWN_ISSUE
-        otherwise = run.warm.model_copy(update={"files_written": []})
-        untuned = run.model_copy(update={"warm": otherwise})
+        warm = run.warm.model_copy(update={"files_written": []})
+        untuned = run.model_copy(update={"warm": warm})
         assert judge_run(untuned, Catalog.read()).verdict.status is Status.FAILED
 
 
-def test_no_path_of_a_machine_is_kept() -> None:
+def test_no_path_of_a_machine_is_stored() -> None:
     for path in RECORDS.rglob("*.json"):
         assert not re.search(r"/(tmp|home|root|work|site-packages)/", path.read_text()), path

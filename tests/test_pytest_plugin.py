@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,13 +33,17 @@ IDS = [
     "phi-tiny-moe",
     "qwen3-32b",
 ]
-# Plugins that take longer to load than these tests take.
+# Plugins that take longer to load than these tests.
 WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 ON_CPU = ("--coldwarm", "--coldwarm-device", "cpu", "--strict-markers")
 
 
-def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess(*WITHOUT, *options)
+# Found by its entry point in tests that start a process; here, looking for entry points would take most of the time.
+ALONE = ("--disable-plugin-autoload", "-p", "coldwarm.pytest_plugin.plugin")
+
+
+def run(pytester: pytest.Pytester, *options: str, plugins: Sequence[object] = ()) -> pytest.RunResult:
+    return pytester.runpytest_inprocess(*ALONE, *options, plugins=plugins)
 
 
 def collected(pytester: pytest.Pytester, *options: str) -> list[str]:
@@ -60,11 +65,11 @@ def test_the_catalog_is_collected(pytester: pytest.Pytester) -> None:
         (["--deselect", "coldwarm::glm-4.5"], [model_id for model_id in IDS if model_id != "glm-4.5"]),
     ],
 )
-def test_tests_are_selected_as_others_are(pytester: pytest.Pytester, options: list[str], ids: list[str]) -> None:
+def test_tests_can_be_selected(pytester: pytest.Pytester, options: list[str], ids: list[str]) -> None:
     assert collected(pytester, *options) == [f"coldwarm::{model_id}" for model_id in ids]
 
 
-def test_each_way_to_keep_compiled_subgraphs_is_a_test_of_its_own(pytester: pytest.Pytester) -> None:
+def test_each_kind_of_aot_artifact_is_a_separate_test(pytester: pytest.Pytester) -> None:
     options = ["--coldwarm-aot-artifact=separate", "--coldwarm-aot-artifact=bundled", "-k", "glm"]
     assert collected(pytester, *options) == ["coldwarm::glm-4.5+separate", "coldwarm::glm-4.5+bundled"]
 
@@ -75,20 +80,20 @@ def test_pytest_counts_them_as_collected(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*collected 9 items / 8 deselected / 1 selected*"])
 
 
-def test_the_users_own_tests_stay_beside_them(pytester: pytest.Pytester) -> None:
+def test_the_users_own_tests_are_collected_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(): pass")
     names = collected(pytester)
     assert len(names) == 9
     assert any(name.endswith("::test_mine") for name in names)
 
 
-def test_nothing_is_added_unless_asked_for(pytester: pytest.Pytester) -> None:
+def test_without_the_option_no_tests_are_added(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_mine(): pass")
     run(pytester, "--strict-markers").assert_outcomes(passed=1)
 
 
 def test_an_unsupported_model_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
-    # Were another model selected, its start would be over at once.
+    # If another model were selected, its start would end at once.
     result = run(pytester, *ON_CPU, "-k", "deepseek", "-rs", "--coldwarm-timeout", "0.01")
     result.assert_outcomes(skipped=1, deselected=7)
     result.stdout.fnmatch_lines(["SKIPPED*unsupported on cpu: sparse MLA attention needs a Hopper GPU*"])
@@ -102,7 +107,7 @@ def test_an_unsupported_model_is_skipped_with_its_reason(pytester: pytest.Pytest
         (["--coldwarm", "--coldwarm-device", "gpu"], "gpu"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(pytester: pytest.Pytester, options: list[str], problem: str) -> None:
+def test_an_impossible_request_is_a_usage_error(pytester: pytest.Pytester, options: list[str], problem: str) -> None:
     result = run(pytester, *options, "--collect-only")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: coldwarm: *{problem}*"])
@@ -110,7 +115,7 @@ def test_what_cannot_be_is_a_usage_error(pytester: pytest.Pytester, options: lis
 
 @pytest.fixture
 def suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A catalog of one model for each verdict, whose runs are already made."""
+    """A catalog with one model for each verdict, whose results are fixed."""
     results = {
         result.case.model_id: result for result in (passed(), failed(), fixed(), known(), crashed(), unsupported())
     }
@@ -127,7 +132,7 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("suite")
-def test_each_verdict_is_the_outcome_that_pytest_has_for_it(pytester: pytest.Pytester) -> None:
+def test_each_verdict_has_its_pytest_outcome(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--coldwarm", "-rA")
     result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
     result.stdout.fnmatch_lines(
@@ -141,7 +146,7 @@ def test_each_verdict_is_the_outcome_that_pytest_has_for_it(pytester: pytest.Pyt
     result.stdout.no_fnmatch_line("*def runtest*")
 
 
-def test_a_second_call_replaces_what_the_first_one_wrote(
+def test_a_second_pytest_run_replaces_the_output_of_the_first(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]]
 ) -> None:
     options = ("--coldwarm", "--coldwarm-output", "out")
@@ -155,7 +160,7 @@ def test_a_second_call_replaces_what_the_first_one_wrote(
     assert second.cold.began > first.cold.began
     assert not (pytester.path / "out" / "a" / "left.log").exists()
     assert (pytester.path / "out" / "mine.txt").read_text() == "kept"
-    assert read_runs(pytester.path / "out" / "b"), "of a test that did not run again, the results stay"
+    assert read_runs(pytester.path / "out" / "b"), "results of a test that was not repeated are not removed"
 
 
 @pytest.mark.usefixtures("suite")
@@ -166,8 +171,8 @@ def test_an_output_folder_that_pytest_did_not_write_is_never_replaced(pytester: 
         case "coldwarm run":
             Store.create(folder, ["passes"])
         case "a suite of coldwarm run":
-            # `coldwarm run --output out` has a folder of that name, too.
-            Store.create(pytester.path / "out", ["passes"]).keep_case(passed().case)
+            # `coldwarm run --output out` also creates a folder of that name.
+            Store.create(pytester.path / "out", ["passes"]).write_case(passed().case)
         case _:
             folder.mkdir(parents=True)
             (folder / "mine.txt").touch()
@@ -201,22 +206,22 @@ def test_an_output_folder_that_cannot_be_replaced_is_named(pytester: pytest.Pyte
 
 
 @pytest.mark.usefixtures("suite")
-def test_an_empty_output_folder_is_taken(pytester: pytest.Pytester) -> None:
+def test_an_empty_output_folder_is_used(pytester: pytest.Pytester) -> None:
     (pytester.path / "out" / "passes").mkdir(parents=True)
     run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes").assert_outcomes(passed=1, deselected=5)
 
 
 @pytest.fixture
 def fake_suite(monkeypatch: pytest.MonkeyPatch, fake_engine: None) -> list[dict[str, object]]:
-    """A catalog of two models that the engine ``fake`` starts; returns what each suite was planned with."""
-    asked: list[dict[str, object]] = []
+    """A catalog of two models for the engine ``fake``; return the options of each planned suite."""
+    requested: list[dict[str, object]] = []
 
     def plan(*_: object, **options: object) -> list[Case]:
-        asked.append(options)
+        requested.append(options)
         return [case_of(model_entry(id=name), engine="fake", config=tiny_config(behaves="healthy")) for name in "ab"]
 
     monkeypatch.setattr(pytest_suite, "plan", plan)
-    return asked
+    return requested
 
 
 def made_by(folder: Path) -> set[str]:
@@ -241,7 +246,7 @@ def test_the_engine_is_imported_once_for_all_tests(
         def pytest_runtest_logfinish(self) -> None:
             running.extend(each.pid for each in fork_servers())
 
-    result = pytester.runpytest_inprocess(*WITHOUT, "--coldwarm", "--coldwarm-output", "out", plugins=[Watch()])
+    result = run(pytester, "--coldwarm", "--coldwarm-output", "out", plugins=[Watch()])
     result.assert_outcomes(passed=2)
     assert len(running) == 2 and len(set(running)) == 1
     assert not fork_servers()
@@ -250,7 +255,7 @@ def test_the_engine_is_imported_once_for_all_tests(
     assert made_by(pytester.path / "out" / "a") == made_by(pytester.path / "out" / "b") == {"fork"}
 
 
-def test_logs_of_fork_servers_hold_no_secrets(
+def test_logs_of_fork_servers_contain_no_secrets(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_LEAKS", str(pytester.path / "seen.json"))
@@ -258,31 +263,31 @@ def test_logs_of_fork_servers_hold_no_secrets(
     entries = [case_of(model_entry(id=name), engine="fake", config=tiny_config(), aot_artifact=name) for name in "ab"]
     monkeypatch.setattr(pytest_suite, "plan", lambda *_, **__: entries)
     run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=2)
-    # Each case needs a server of its own; the second one's log is beside the first one's.
+    # Each case needs its own server; both logs are in the same folder.
     logs = sorted((pytester.path / "out" / "a+a").glob("fork-server-*.log"))
     assert [log.name for log in logs] == ["fork-server-0.log", "fork-server-1.log"]
     for log in logs:
         assert "'HF_TOKEN': '**************'" in log.read_text()
 
 
-def test_where_a_test_ended_the_fork_servers_the_next_has_new_ones(
+def test_after_an_aborted_test_the_next_one_has_new_fork_servers(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_verdict = Store.keep_verdict
+    write_verdict = Store.write_verdict
 
-    def keep(store: Store, case: Case, *rest: Verdict) -> None:
+    def write(store: Store, case: Case, *rest: Verdict) -> None:
         if case.name == "a":
             raise OSError("no space left on device")
-        keep_verdict(store, case, *rest)
+        write_verdict(store, case, *rest)
 
-    monkeypatch.setattr(Store, "keep_verdict", keep)
+    monkeypatch.setattr(Store, "write_verdict", write)
     run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=1, failed=1)
     assert (pytester.path / "out" / "b" / "fork-server-0.log").is_file()
     assert made_by(pytester.path / "out" / "b") == {"fork"}
     assert not fork_servers()
 
 
-def test_a_process_of_one_tests_own_leaves_nothing_of_its_fork_servers(
+def test_a_process_that_was_forked_for_one_test_leaves_no_fork_servers(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pytest_fork_servers, "_PROCESS", 0)
@@ -290,38 +295,39 @@ def test_a_process_of_one_tests_own_leaves_nothing_of_its_fork_servers(
 
     class Watch:
         def pytest_runtest_logfinish(self) -> None:
-            # Such a process ends after its test, without pytest's own cleanup.
+            # Such a process ends after its test, without pytest's cleanup.
             left.extend(fork_servers())
 
     options = ("--coldwarm", "--coldwarm-output", "out")
-    pytester.runpytest_inprocess(*WITHOUT, *options, plugins=[Watch()]).assert_outcomes(passed=2)
+    run(pytester, *options, plugins=[Watch()]).assert_outcomes(passed=2)
     assert left == []
     assert all((pytester.path / "out" / name / "fork-server-0.log").is_file() for name in "ab")
     assert made_by(pytester.path / "out" / "a") == {"fork"}
 
 
-def test_starts_that_could_not_be_forked_are_told(
+def test_a_start_that_could_not_be_forked_is_a_warning(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ForkServers, "begin", lambda _, order, output: NewProcesses().begin(order, output))
     options = ("--coldwarm", "--deselect", "coldwarm::b", "--coldwarm-output", "out")
     result = run(pytester, *options, "-W", "default")
     result.assert_outcomes(passed=1, deselected=1, warnings=2)
-    told = "*the cold start was a new process: none could be forked; see */out/a/fork-server-*.log*"
-    result.stdout.fnmatch_lines([told])
+    result.stdout.fnmatch_lines(
+        ["*the cold start could not be forked and ran in a new process; see */out/a/fork-server-*.log*"]
+    )
 
 
-def test_how_starts_are_made_and_how_far_they_go_can_be_asked_for(
+def test_the_start_method_and_the_depth_can_be_chosen(
     pytester: pytest.Pytester, fake_suite: list[dict[str, object]]
 ) -> None:
     options = ("--coldwarm", "--coldwarm-isolation", "spawn", "--coldwarm-output", "out", "--deselect", "coldwarm::b")
     run(pytester, *options, "--coldwarm-depth", "count").assert_outcomes(passed=1, deselected=1)
     assert made_by(pytester.path / "out" / "a") == {"spawn"}
     run(pytester, "--coldwarm", "--collect-only")
-    assert [asked["depth"] for asked in fake_suite] == [Depth.COUNT, Depth.FULL]
+    assert [requested["depth"] for requested in fake_suite] == [Depth.COUNT, Depth.FULL]
 
 
-def test_fresh_caches_and_expect_serve_a_users_test(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_caches_and_expect_in_a_users_test(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
     monkeypatch.setenv("TRITON_CACHE_MANAGER", "mine:Remote")
     pytester.makepyfile(
@@ -369,7 +375,7 @@ def test_a_cold_start_of_an_unknown_model_fails_clearly(pytester: pytest.Pyteste
 
 @pytest.fixture
 def fake_models(monkeypatch: pytest.MonkeyPatch, fake_engine: None) -> None:
-    """Names of models say how they behave."""
+    """Names of models determine their behaviour."""
 
     def case(config: pytest.Config, model: str) -> Case:
         return case_of(model_entry(id="m"), engine="fake", config=tiny_config(behaves=model))
@@ -378,7 +384,7 @@ def fake_models(monkeypatch: pytest.MonkeyPatch, fake_engine: None) -> None:
 
 
 @pytest.mark.usefixtures("fake_models")
-def test_cold_and_warm_starts_serve_a_users_test(pytester: pytest.Pytester) -> None:
+def test_cold_and_warm_starts_in_a_users_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         def test_mine(cold_start, warm_start):
@@ -396,7 +402,7 @@ def test_cold_and_warm_starts_serve_a_users_test(pytester: pytest.Pytester) -> N
 
 
 @pytest.mark.usefixtures("fake_models", "instant_launch")
-def test_a_start_in_a_worker_of_xdist_has_its_share_of_the_cores(
+def test_a_start_in_an_xdist_worker_has_its_share_of_the_cores(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -438,7 +444,7 @@ def test_a_model_can_be_started_warm_any_number_of_times(pytester: pytest.Pytest
     run(pytester).assert_outcomes(passed=1)
 
 
-def test_the_plugin_costs_others_nothing(pytester: pytest.Pytester) -> None:
+def test_loading_the_plugin_imports_nothing_else(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys

@@ -79,9 +79,9 @@ class Run:
         self.printed = [commands.run(*arguments, **variables)]
         for command in ("judge", "explain", "show"):
             # Where the environment has no secrets: what is stored is what is shown.
-            self.printed.append(commands.run(command, "out"))
-        self.printed.append(commands.run("judge", "out", "--json"))
-        self.printed.append(commands.run("explain", "out", "--perfetto", "out/perfetto.json"))
+            self.printed.append(commands.run_in_process(command, "out"))
+        self.printed.append(commands.run_in_process("judge", "out", "--json"))
+        self.printed.append(commands.run_in_process("explain", "out", "--perfetto", "out/perfetto.json"))
         self.seen = json.loads(seen.read_text())
 
     def leaks(self) -> list[str]:

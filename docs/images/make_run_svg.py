@@ -18,7 +18,7 @@ from rich.text import Text
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.report.summary import SuiteSummary
 from coldwarm.report.table import print_results
-from coldwarm.suite.judging import judge_again
+from coldwarm.suite.stored import judge_stored
 
 HERE = Path(__file__).parent
 RUN = HERE.parent.parent / "records" / "h100-2026-11-25"
@@ -39,7 +39,7 @@ def console(width: int, *, record: bool = False) -> Console:
 def lines_of(run: Path) -> list[Text]:
     """Return the lines that coldwarm prints for the stored `run`, with their colors."""
     wide = console(1000)
-    print_results(wide, SuiteSummary.of(judge_again(run, Catalog.read())))
+    print_results(wide, SuiteSummary.of(judge_stored(run, Catalog.read())))
     assert isinstance(wide.file, io.StringIO)
     lines = [Text.from_ansi(line.rstrip()) for line in wide.file.getvalue().splitlines()]
     return [line for line in lines if not line.plain.strip() or SHOWN.match(line.plain)]

@@ -1,4 +1,4 @@
-"""Invariant 2 where a start compiles several models: each has a limit of its own."""
+"""Invariant 2 in starts that compile several models: each model has its own limit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
 from coldwarm.core.depth import Depth
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import LayerKind, ModelLayers
 from tests.support.records import LOADED, SAVED, cold_facts, cold_record, compiler_work, model_entry, warm_record
 
@@ -37,7 +38,7 @@ def graph(
     return CompiledGraph(rank=0, model=number, name=name, compile_range=compile_range, groups=[*ends, *groups])
 
 
-HEALTHY, BURNED, BURNED_ONCE = (5,), (1, 1, 1, 1, 1), (1, 4)
+HEALTHY, INDEX_IN_ALL, INDEX_IN_FIRST = (5,), (1, 1, 1, 1, 1), (1, 4)
 
 
 def judged(
@@ -62,19 +63,24 @@ def only_unique(verdict: Verdict) -> Check:
 
 
 @pytest.mark.parametrize("kinds", [("dense",), None])
-def test_a_healthy_drafter_has_artifacts_beside_those_of_the_main_model(kinds: Sequence[str] | None) -> None:
+def test_a_healthy_drafter_has_artifacts_in_addition_to_those_of_the_main_model(kinds: Sequence[str] | None) -> None:
     verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, HEALTHY), kinds=kinds)
     assert verdict.status is Status.PASSED
     check = only_unique(verdict)
     assert check.is_checked
-    assert "6 artifacts saved; backbone: 3, at most 3" in check.words
-    assert "eagle_head: 3, at most 3, one for each part of the model and each configuration" in check.words
+    assert "cold start saved 6 artifacts; backbone: 3, expected at most 3" in check.words
+    assert "eagle_head: 3, expected at most 3 (one for each part of the model and each configuration" in check.words
 
 
 @pytest.mark.parametrize("kinds", [("dense",), None])
 @pytest.mark.parametrize(
     ("main", "drafter", "over"),
-    [(HEALTHY, BURNED, 4), (HEALTHY, BURNED_ONCE, 1), (BURNED, HEALTHY, 4), (BURNED, BURNED_ONCE, 5)],
+    [
+        (HEALTHY, INDEX_IN_ALL, 4),
+        (HEALTHY, INDEX_IN_FIRST, 1),
+        (INDEX_IN_ALL, HEALTHY, 4),
+        (INDEX_IN_ALL, INDEX_IN_FIRST, 5),
+    ],
 )
 def test_a_layer_index_in_the_graph_of_either_model_fails(
     main: Sequence[int], drafter: Sequence[int], over: int, kinds: Sequence[str] | None
@@ -84,52 +90,52 @@ def test_a_layer_index_in_the_graph_of_either_model_fails(
     assert only_unique(verdict).artifacts_over_limit == over
 
 
-def test_no_model_uses_what_another_leaves_of_its_limit() -> None:
-    verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, BURNED_ONCE), kinds=("dense", "MoE"))
+def test_a_model_cannot_use_the_unused_limit_of_another() -> None:
+    verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, INDEX_IN_FIRST), kinds=("dense", "MoE"))
     assert verdict.status is Status.FAILED
     check = only_unique(verdict)
     assert check.artifacts_over_limit == 1
-    assert "backbone: 3, at most 4 (2 kinds of layers + 2; catalog: dense, MoE)" in check.words
-    assert "eagle_head: 4, at most 3" in check.words
+    assert "backbone: 3, expected at most 4 (2 layer kinds + 2; catalog: dense, MoE)" in check.words
+    assert "eagle_head: 4, expected at most 3" in check.words
 
 
-def test_kinds_of_layers_that_the_catalog_names_are_the_main_models_alone() -> None:
+def test_layer_kinds_in_the_catalog_apply_only_to_the_main_model() -> None:
     encoder = ModelLayers(name="VisionTransformer", layer_configurations=ALIKE)
-    graphs = graph("VisionTransformer", 0, BURNED_ONCE), graph(MAIN, 1, HEALTHY)
+    graphs = graph("VisionTransformer", 0, INDEX_IN_FIRST), graph(MAIN, 1, HEALTHY)
     verdict = judged(*graphs, further=[encoder], kinds=("dense", "MoE"))
     assert verdict.status is Status.FAILED
-    assert "VisionTransformer: 4, at most 3, one for each part" in only_unique(verdict).words
+    assert "VisionTransformer: 4, expected at most 3 (one for each part" in only_unique(verdict).words
     # It may be all that a start compiled.
     verdict = judged(graphs[0], further=[encoder], kinds=("dense", "MoE"))
     assert only_unique(verdict).artifacts_over_limit == 1
 
 
 def test_a_drafter_without_known_layers_is_noted_and_not_failed() -> None:
-    verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, BURNED), further=[NO_LAYERS])
+    verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, INDEX_IN_ALL), further=[NO_LAYERS])
     assert verdict.status is Status.PASSED
     check = only_unique(verdict)
     assert not check.is_checked
     assert check.words in verdict.notes
-    assert "eagle_head: 7, not checked, since no layers of it were found" in check.words
+    assert "eagle_head: 7, not checked, because none of its layers were found" in check.words
 
 
-def test_a_drafter_that_runs_its_layers_again_is_noted_and_not_failed() -> None:
-    drafter = graph(DRAFTER, 1, BURNED_ONCE)
+def test_a_drafter_that_reruns_its_layers_is_noted_and_not_failed() -> None:
+    drafter = graph(DRAFTER, 1, INDEX_IN_FIRST)
     drafter.groups[3].layers[0] = drafter.groups[2].layers[0]
     verdict = judged(graph(MAIN, 0, HEALTHY), drafter)
     assert verdict.status is Status.PASSED
-    assert "eagle_head: 4, not checked, since it runs its layers several times" in verdict.notes[0]
+    assert "eagle_head: 4, not checked, because it runs its layers several times" in verdict.notes[0]
 
 
-def test_the_main_model_is_checked_beside_a_drafter_that_cannot_be() -> None:
-    verdict = judged(graph(MAIN, 0, BURNED_ONCE), graph(DRAFTER, 1, BURNED), further=[NO_LAYERS])
+def test_the_main_model_is_checked_if_its_drafter_cannot_be() -> None:
+    verdict = judged(graph(MAIN, 0, INDEX_IN_FIRST), graph(DRAFTER, 1, INDEX_IN_ALL), further=[NO_LAYERS])
     assert verdict.status is Status.FAILED
     check = only_unique(verdict)
     assert (check.artifacts_over_limit, check.is_checked) == (1, True)
 
 
-def test_of_several_models_with_the_main_ones_name_the_first_has_the_kinds_of_the_catalog() -> None:
-    verdict = judged(graph(MAIN, 0, HEALTHY), graph(MAIN, 1, BURNED_ONCE), kinds=("dense", "MoE"), further=())
+def test_catalog_layer_kinds_apply_to_the_first_model_with_the_main_models_name() -> None:
+    verdict = judged(graph(MAIN, 0, HEALTHY), graph(MAIN, 1, INDEX_IN_FIRST), kinds=("dense", "MoE"), further=())
     assert only_unique(verdict).artifacts_over_limit == 1
 
 
@@ -137,41 +143,43 @@ def test_each_model_has_its_own_number_of_compile_ranges() -> None:
     main = [graph(MAIN, 0, HEALTHY), graph(MAIN, 0, HEALTHY, (1, 1))]
     verdict = judged(*main, graph(DRAFTER, 1, HEALTHY))
     assert verdict.status is Status.PASSED
-    assert "backbone: 6, at most 6 (1 kind of layers + 2, for each of 2 compile ranges" in only_unique(verdict).words
-    verdict = judged(*main, graph(DRAFTER, 1, BURNED_ONCE))
+    assert (
+        "backbone: 6, expected at most 6 (1 layer kind + 2, for each of 2 compile ranges" in only_unique(verdict).words
+    )
+    verdict = judged(*main, graph(DRAFTER, 1, INDEX_IN_FIRST))
     assert only_unique(verdict).artifacts_over_limit == 1
 
 
-def test_in_a_record_without_names_the_first_model_is_the_main_one_and_others_have_no_known_layers() -> None:
-    verdict = judged(graph(None, 0, HEALTHY), graph(None, 1, BURNED), main=None, further=())
+def test_without_recorded_names_the_first_model_is_the_main_one_and_the_layers_of_others_are_unknown() -> None:
+    verdict = judged(graph(None, 0, HEALTHY), graph(None, 1, INDEX_IN_ALL), main=None, further=())
     assert verdict.status is Status.PASSED
     assert "model 2: 7, not checked" in verdict.notes[0]
-    verdict = judged(graph(None, 0, BURNED_ONCE), graph(None, 1, HEALTHY), main=None, further=())
+    verdict = judged(graph(None, 0, INDEX_IN_FIRST), graph(None, 1, HEALTHY), main=None, further=())
     assert only_unique(verdict).artifacts_over_limit == 1
 
 
-def test_of_several_ranks_the_first_decides() -> None:
+def test_only_the_first_rank_counts() -> None:
     graphs = [graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, HEALTHY)]
     others = [each.model_copy(update={"rank": 1}) for each in graphs]
     verdict = judged(*graphs, *others, saved=6)
-    assert "backbone: 3, at most 3" in only_unique(verdict).words
+    assert "backbone: 3, expected at most 3" in only_unique(verdict).words
     assert verdict.status is Status.PASSED
 
 
 @pytest.mark.parametrize(("fewer", "over"), [(0, 1), (1, 0)])
-def test_artifacts_that_were_the_same_to_the_byte_are_not_held_against_a_model(fewer: int, over: int) -> None:
-    graphs = graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, BURNED_ONCE)
+def test_byte_identical_artifacts_do_not_exceed_a_limit(fewer: int, over: int) -> None:
+    graphs = graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, INDEX_IN_FIRST)
     verdict = judged(*graphs, saved=7 - fewer)
     assert only_unique(verdict).artifacts_over_limit == over
 
 
-def test_more_artifacts_than_all_models_may_have_fail() -> None:
+def test_more_artifacts_than_the_limits_of_all_models_fail() -> None:
     verdict = judged(graph(MAIN, 0, HEALTHY), graph(DRAFTER, 1, HEALTHY), saved=8)
     assert only_unique(verdict).artifacts_over_limit == 2
 
 
 @pytest.mark.parametrize(("saved", "is_checked"), [(3, True), (6, False)])
-def test_without_graphs_artifacts_that_may_be_a_drafters_are_not_held_against_the_main_model(
+def test_without_graphs_possible_artifacts_of_a_drafter_do_not_fail_the_main_model(
     saved: int, is_checked: bool
 ) -> None:
     verdict = judged(saved=saved)
@@ -188,16 +196,16 @@ def traced(between: Sequence[int]) -> Verdict:
     return judge(model_entry(), cold_record(facts=facts, compiler_work=work, depth=Depth.TRACE), None)
 
 
-def test_a_trace_that_ends_before_the_drafter_says_so() -> None:
+def test_a_trace_that_ends_before_the_drafter_is_noted() -> None:
     verdict = traced(HEALTHY)
     assert verdict.status is Status.PASSED
     check = only_unique(verdict)
     assert not check.is_checked
-    assert "eagle_head: not checked, since a start of depth trace ends with the first compiled model" in check.words
+    assert "eagle_head: not checked, because --depth trace ends with the first compiled model" in check.words
     assert check.words in verdict.notes
 
 
 def test_a_trace_that_ends_before_the_drafter_fails_for_the_main_model() -> None:
-    verdict = traced(BURNED_ONCE)
+    verdict = traced(INDEX_IN_FIRST)
     assert verdict.status is Status.FAILED
     assert only_unique(verdict).is_checked

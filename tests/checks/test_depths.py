@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.depth import Depth
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import StartRecord
 from tests.support.records import (
@@ -47,21 +47,21 @@ def test_a_trace_is_judged_by_its_unique_subgraphs() -> None:
     assert [check.id for check in verdict.checks] == [InvariantId.COMPILES, InvariantId.ONLY_UNIQUE]
     verdict = judge(model_entry(), traced(4), None)
     assert verdict.status is Status.FAILED
-    assert "4 unique, at most 3" in verdict.reasons[0]
+    assert "cold start found 4 unique subgraphs (expected at most 3" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("cold", [traced(0), traced(caches_as_left=False)])
-def test_a_trace_of_nothing_or_with_full_caches_proves_nothing(cold: StartRecord) -> None:
+def test_a_trace_of_nothing_or_with_filled_caches_fails(cold: StartRecord) -> None:
     assert judge(model_entry(), cold, None).status is Status.FAILED
 
 
-def test_a_trace_is_compared_with_what_is_expected_to_be_saved() -> None:
+def test_a_trace_is_compared_with_the_expected_saved_artifacts() -> None:
     entry = model_entry(expect=[expectation(cold={SAVED: 2, SUBGRAPHS: 9, MISSES: 4}, warm={LOADED: 2})])
     verdict = judge(entry, traced(), None)
     assert verdict.reasons == [f"cold: {SAVED} expected 2, got 3"]
 
 
-def test_a_trace_shows_a_known_issue_of_sharing_and_none_of_loading() -> None:
+def test_a_trace_can_show_a_known_issue_of_sharing_but_not_of_loading() -> None:
     sharing = known_issue(breaks=InvariantId.ONLY_UNIQUE, cold={SAVED: 4})
     loading = known_issue(id="loading", breaks=InvariantId.LOADS_ALL, warm={LOADED: 0})
     verdict = judge(model_entry(known_issue=[sharing, loading]), traced(4), None)
@@ -73,7 +73,7 @@ def test_other_depths_need_a_warm_start(depth: Depth) -> None:
     assert judge(model_entry(), cold_record(depth=depth), None).status is Status.ERROR
 
 
-def test_starts_of_different_depths_are_not_of_one_run() -> None:
+def test_starts_of_different_depths_are_not_from_the_same_run() -> None:
     verdict = judge(model_entry(), cold_record(depth=Depth.COUNT), warm_record())
     assert (verdict.status, "depth count cold, full warm" in verdict.reasons[0]) == (Status.ERROR, True)
 
@@ -92,18 +92,18 @@ def test_without_kernels_vllms_counters_are_compared_and_pytorchs_are_not() -> N
     assert counted(entry).reasons == [f"cold: {SAVED} expected 2, got 3"]
 
 
-def test_an_issue_of_what_is_compiled_within_a_kernel_is_not_missed_without_kernels() -> None:
+def test_without_kernels_an_issue_of_compilation_within_a_kernel_is_not_missed() -> None:
     within = known_issue(breaks=InvariantId.NO_COMPILER, cold={}, warm={MISSES: 18})
     assert counted(model_entry(known_issue=[within])).status is Status.PASSED
     assert judge(model_entry(known_issue=[within]), cold_record(), warm_record()).status is Status.UNEXPECTEDLY_FIXED
 
 
-def test_a_known_issue_is_told_by_the_counters_that_the_depth_tells() -> None:
+def test_a_known_issue_is_identified_by_the_counters_that_the_depth_reports() -> None:
     issue = known_issue(breaks="warm-saves-nothing", cold={}, warm={SAVED: 1, MISSES: 18})
     verdict = counted(model_entry(known_issue=[issue]), warm={SAVED: 1, LOADED: 3, MISSES: 0})
     assert verdict.status is Status.KNOWN_ISSUE
 
 
-def test_what_a_warm_start_wrote_anew_is_no_known_issue_of_a_trace() -> None:
+def test_a_trace_cannot_show_a_known_issue_of_rewritten_files() -> None:
     issue = known_issue(rewrites="*.best_config", cold={})
     assert judge(model_entry(known_issue=[issue]), traced(4), None).status is Status.FAILED

@@ -1,4 +1,4 @@
-"""Known issues of the engine: recognized in any model by the finding that explains them."""
+"""Known issues of the engine are recognized, in any model, by the finding that explains them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_of(saved: int, findings: list[Finding] | None, *, vllm: str = "0.32.0", 
 
 
 @pytest.mark.parametrize("vllm", ["0.30.0", "0.32.0", "0.40.0"])
-def test_it_is_accepted_in_any_model_and_any_version_that_shows_it(vllm: str) -> None:
+def test_it_is_accepted_in_any_model_and_in_any_version_in_which_it_occurs(vllm: str) -> None:
     verdict = run_of(4, [moe_finding()], vllm=vllm)
     assert verdict.status is Status.KNOWN_ISSUE
     [broken] = [check for check in verdict.checks if not check.holds]
@@ -47,7 +47,7 @@ def test_it_is_accepted_in_any_model_and_any_version_that_shows_it(vllm: str) ->
     assert reason.endswith("one more unique subgraph (docs/known-issues/first-moe-layer-on-cpu.md)")
 
 
-def test_it_is_accepted_whatever_the_settings_are() -> None:
+def test_it_is_accepted_with_any_settings() -> None:
     options = {"hf_overrides": {"num_hidden_layers": 4}}
     cold, warm = cold_record(counters={SAVED: 4}, options=options), warm_record(counters={LOADED: 4}, options=options)
     assert judge(model_entry(), cold, warm, [moe_finding()]).status is Status.KNOWN_ISSUE
@@ -59,20 +59,20 @@ def test_a_version_without_it_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("saved", "findings", "words"),
+    ("saved", "findings", "message"),
     [
-        (5, [moe_finding()], "accounts for 1 artifacts above the limit, not for 2"),
-        (4, [moe_finding(2)], "accounts for 2 artifacts above the limit, not for 1"),
-        (5, [moe_finding(1), moe_finding(2)], "accounts for 3 artifacts above the limit, not for 2"),
-        (4, [moe_finding(0)], "shows, but the run's explanation does not say how many artifacts it accounts for"),
+        (5, [moe_finding()], "accounts for 1 artifact, but the limit is exceeded by 2"),
+        (4, [moe_finding(2)], "accounts for 2 artifacts, but the limit is exceeded by 1"),
+        (5, [moe_finding(1), moe_finding(2)], "accounts for 3 artifacts, but the limit is exceeded by 2"),
+        (4, [moe_finding(0)], "occurs, but the explanation does not say how many artifacts it accounts for"),
     ],
 )
-def test_any_other_surplus_fails_and_says_what_is_accounted_for(
-    saved: int, findings: list[Finding], words: str
+def test_any_other_surplus_fails_and_the_reason_gives_the_numbers(
+    saved: int, findings: list[Finding], message: str
 ) -> None:
     verdict = run_of(saved, findings)
     assert verdict.status is Status.FAILED
-    assert verdict.reasons[1].startswith(f"{MOE}: {words}")
+    assert verdict.reasons[1].startswith(f"{MOE}: {message}")
 
 
 def test_several_findings_account_for_their_sum() -> None:
@@ -90,7 +90,7 @@ def test_several_findings_account_for_their_sum() -> None:
     ],
     ids=["kind", "file", "no file", "cause", "a second cause"],
 )
-def test_a_finding_of_anything_else_is_not_recognized(finding: Finding) -> None:
+def test_any_other_finding_is_not_recognized(finding: Finding) -> None:
     verdict = run_of(4, [finding])
     assert (verdict.status, verdict.issues, len(verdict.reasons)) == (Status.FAILED, [], 1)
 
@@ -99,50 +99,50 @@ def test_it_accepts_no_other_invariant() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4, SAVED: 1})
     verdict = judge(model_entry(), cold, warm, [moe_finding()])
     assert verdict.status is Status.FAILED
-    assert verdict.reasons == ["warm, nothing is saved: 1 artifact saved (0)"]
+    assert verdict.reasons == ["warm start saved 1 artifact (expected 0)"]
 
 
 @pytest.mark.parametrize("place", [{"device": "cuda"}, {"compilation": "shipped"}])
-def test_it_is_not_looked_for_on_another_platform(place: dict[str, str]) -> None:
+def test_it_is_not_considered_on_another_platform(place: dict[str, str]) -> None:
     cold, warm = cold_record(counters={SAVED: 4}, **place), warm_record(counters={LOADED: 4}, **place)
     verdict = judge(model_entry(), cold, warm, [moe_finding()])
     assert (verdict.status, verdict.issues) == (Status.FAILED, [])
 
 
-def test_without_an_explanation_it_is_not_recognized_and_a_reason_says_so() -> None:
+def test_without_an_explanation_it_is_not_recognized_and_a_reason_reports_it() -> None:
     verdict = run_of(4, None)
     assert verdict.status is Status.FAILED
-    assert verdict.reasons[1:] == [f"{MOE}: cannot be recognized, since the run is not explained"]
+    assert verdict.reasons[1:] == [f"{MOE}: cannot be recognized, because the run was not explained"]
     assert run_of(3, None).status is Status.PASSED
 
 
-def test_a_trace_shows_it_too() -> None:
+def test_a_trace_can_show_it() -> None:
     cold = cold_record(depth=Depth.TRACE, compiler_work=compiler_work(subgraphs_compiled=9, subgraphs_unique=4))
     assert judge(model_entry(), cold, None, [moe_finding()]).status is Status.KNOWN_ISSUE
     assert judge(model_entry(), cold, None, NO_FINDING).status is Status.FAILED
 
 
-def test_what_was_measured_with_it_and_does_not_show_it_is_unexpectedly_fixed() -> None:
+def test_if_measured_with_it_and_absent_it_is_unexpectedly_fixed() -> None:
     assert run_of(4, [moe_finding()], **MEASURED_WITH_IT).status is Status.KNOWN_ISSUE
     verdict = run_of(3, NO_FINDING, **MEASURED_WITH_IT)
     assert verdict.status is Status.UNEXPECTEDLY_FIXED
     reason, *counters = verdict.reasons
-    assert reason.startswith(f"{MOE}: no longer shows: cold, only the unique is compiled: 3 artifacts saved")
-    assert reason.endswith("take it out of `shows` of the model's expectation (docs/known-issues/" + MOE + ".md)")
+    assert reason.startswith(f"{MOE}: no longer occurs: cold start saved 3 artifacts")
+    assert reason.endswith("remove it from `shows` in the model's expectation (docs/known-issues/" + MOE + ".md)")
     assert len(counters) == 2
 
 
-def test_where_the_expectation_does_not_apply_it_is_not_fixed() -> None:
+def test_if_the_expectation_does_not_apply_it_is_not_reported_as_fixed() -> None:
     assert run_of(3, NO_FINDING, vllm="0.28.0", **MEASURED_WITH_IT).status is Status.PASSED
 
 
-def test_within_the_limit_it_is_not_fixed_as_long_as_it_shows() -> None:
+def test_within_the_limit_it_is_not_reported_as_fixed_while_it_occurs() -> None:
     verdict = run_of(3, [moe_finding()], expect=[expectation(shows=[MOE])])
     assert (verdict.status, verdict.issues) == (Status.PASSED, [])
 
 
 @pytest.mark.parametrize(("saved", "status"), [(4, Status.KNOWN_ISSUE), (5, Status.FAILED)])
-def test_an_explanation_of_an_older_coldwarm_is_accepted_with_the_count_that_was_measured(
+def test_an_explanation_stored_by_an_older_coldwarm_is_accepted_with_the_measured_count(
     saved: int, status: Status
 ) -> None:
     verdict = run_of(saved, [moe_finding(0)], **MEASURED_WITH_IT)

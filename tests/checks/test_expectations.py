@@ -4,7 +4,7 @@ from typing import Any
 
 from coldwarm.checks.expectations import check_expectations
 from coldwarm.checks.invariants import Starts
-from coldwarm.checks.verdict import circumstances_of
+from coldwarm.checks.verdict import context_of
 from coldwarm.core.checks import Check
 from coldwarm.core.record import StartRecord
 from tests.support.records import LOADED, MISSES, SAVED, cold_record, expectation, model_entry, warm_record
@@ -13,7 +13,7 @@ from tests.support.records import LOADED, MISSES, SAVED, cold_record, expectatio
 def check(*expectations: dict[str, Any], cold: StartRecord | None = None) -> list[Check]:
     cold = cold or cold_record()
     entry = model_entry(expect=[expectation(**fields) for fields in expectations])
-    return check_expectations(Starts(cold, warm_record(), entry), entry, circumstances_of(cold))
+    return check_expectations(Starts(cold, warm_record(), entry), entry, context_of(cold))
 
 
 def test_every_counter_of_an_expectation_is_checked() -> None:
@@ -24,7 +24,7 @@ def test_every_counter_of_an_expectation_is_checked() -> None:
     assert all(c.holds for c in found)
 
 
-def test_a_counter_that_differs_is_told_with_its_start() -> None:
+def test_a_different_counter_is_reported_with_its_start() -> None:
     cold, warm = check({"cold": {SAVED: 4}, "warm": {LOADED: 2}})
     assert not cold.holds and not warm.holds
     assert cold.words == f"cold: {SAVED} expected 4, got 3"
@@ -36,20 +36,20 @@ def test_cold_and_warm_are_not_mixed_up() -> None:
     assert cold.holds and warm.holds
 
 
-def test_an_expectation_for_another_place_is_left_out() -> None:
+def test_an_expectation_for_another_platform_is_skipped() -> None:
     assert check({"when": {"device": "cuda"}}) == []
     assert check({"when": {"torch": ">=2.14"}}) == []
     assert len(check({"when": {"device": "cuda"}}, {"when": {}, "cold": {SAVED: 3}, "warm": {}})) == 1
 
 
-def test_a_renamed_counter_fails_even_where_none_is_expected() -> None:
+def test_a_renamed_counter_fails_even_if_zero_is_expected() -> None:
     [found] = check({"cold": {"vllm.num_compiled_artifact_saved": 0}, "warm": {}})
     assert not found.holds
     assert found.words.startswith("no counter 'vllm.num_compiled_artifact_saved' in this version; nearest: ")
     assert SAVED in found.words
 
 
-def test_a_counter_of_an_engine_that_counted_nothing_fails() -> None:
+def test_a_counter_of_an_engine_without_counters_fails() -> None:
     [found] = check({"cold": {"other.saved": 0}, "warm": {}})
     assert not found.holds
     assert "nothing was counted by 'other'" in found.words

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from coldwarm.checks.invariants import Starts, check_invariants
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import LayerKind, Message, StartRecord
 from tests.support.records import (
@@ -39,7 +40,7 @@ def the_only_failure(*, cold: StartRecord | None = None, warm: StartRecord | Non
     return check
 
 
-def test_a_healthy_pair_is_checked_for_all_six_in_their_order() -> None:
+def test_a_healthy_pair_passes_all_six_invariants_in_order() -> None:
     found = checks()
     assert [check.id for check in found] == list(InvariantId)
     assert all(check.holds for check in found)
@@ -48,20 +49,20 @@ def test_a_healthy_pair_is_checked_for_all_six_in_their_order() -> None:
 def test_cold_must_not_load() -> None:
     check = the_only_failure(cold=cold_record(counters={LOADED: 2}))
     assert check.id == InvariantId.COMPILES
-    assert "2 loaded (0)" in check.words
+    assert "loaded 2 (expected 0)" in check.words
 
 
 def test_cold_must_start_with_empty_caches() -> None:
     check = the_only_failure(cold=cold_record(caches_as_left=False))
     assert check.id == InvariantId.COMPILES
-    assert check.words.endswith("the caches were not empty at the start")
+    assert check.words.endswith("its caches were not empty when it began")
 
 
 @pytest.mark.parametrize("saved", [0, -1])
 def test_a_start_that_compiles_nothing_never_passes(saved: int) -> None:
     found = failing(cold=cold_record(counters={SAVED: saved}), warm=warm_record(counters={LOADED: saved}))
     assert [check.id for check in found] == [InvariantId.COMPILES, InvariantId.LOADS_ALL]
-    assert "proves nothing" in found[0].words
+    assert "so caching cannot be verified" in found[0].words
 
 
 def test_a_start_without_counters_never_passes() -> None:
@@ -72,21 +73,21 @@ def test_a_start_without_counters_never_passes() -> None:
     assert [check.id for check in failing(cold=cold, warm=warm)] == [InvariantId.COMPILES, InvariantId.LOADS_ALL]
 
 
-def test_cold_must_compile_only_the_unique() -> None:
+def test_cold_must_compile_each_unique_subgraph_once() -> None:
     check = the_only_failure(cold=cold_record(counters={SAVED: 4}), warm=warm_record(counters={LOADED: 4}))
     assert check.id == InvariantId.ONLY_UNIQUE
-    assert "4 artifacts saved, at most 3 (1 kind of layers + 2; catalog: dense)" in check.words
+    assert "cold start saved 4 artifacts (expected at most 3: 1 layer kind + 2; catalog: dense)" in check.words
 
 
-def test_each_kind_of_layers_may_be_compiled_once() -> None:
+def test_each_layer_kind_may_be_compiled_once() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     assert failing(cold=cold, warm=warm, layer_kinds=["dense", "MoE"]) == []
     cold, warm = cold_record(counters={SAVED: 5}), warm_record(counters={LOADED: 5})
     check = the_only_failure(cold=cold, warm=warm, layer_kinds=["dense", "MoE"])
-    assert "2 kinds of layers + 2; catalog: dense, MoE" in check.words
+    assert "2 layer kinds + 2; catalog: dense, MoE" in check.words
 
 
-def test_kinds_that_the_catalog_does_not_name_are_derived_from_the_cold_start() -> None:
+def test_layer_kinds_missing_from_the_catalog_are_derived_from_the_cold_start() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     cold.processes[0].layer_kinds = [DENSE, MOE]
     assert failing(cold=cold, warm=warm, layer_kinds=None) == []
@@ -96,14 +97,14 @@ def test_kinds_that_the_catalog_does_not_name_are_derived_from_the_cold_start() 
     assert "derived from the classes and parameter shapes of its layers: 7 MoELayer" in check.words
 
 
-def test_the_kinds_of_the_catalog_win_over_the_derived() -> None:
+def test_layer_kinds_in_the_catalog_override_derived_ones() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     cold.processes[0].layer_kinds = [DENSE, MOE]
     assert the_only_failure(cold=cold, warm=warm, layer_kinds=["dense"]).id == InvariantId.ONLY_UNIQUE
 
 
 @pytest.mark.parametrize(("ranges", "saved", "holds"), [(1, 3, True), (1, 6, False), (2, 6, True), (2, 7, False)])
-def test_each_compile_range_may_have_artifacts_of_its_own(ranges: int, saved: int, holds: bool) -> None:
+def test_each_compile_range_may_have_its_own_artifacts(ranges: int, saved: int, holds: bool) -> None:
     work = compiler_work(compile_ranges=ranges)
     found = checks(cold_record(counters={SAVED: saved}, compiler_work=work), warm_record(counters={LOADED: saved}))
     assert [check.holds for check in found if check.id == InvariantId.ONLY_UNIQUE] == [holds]
@@ -112,14 +113,14 @@ def test_each_compile_range_may_have_artifacts_of_its_own(ranges: int, saved: in
 def test_warm_must_save_nothing() -> None:
     check = the_only_failure(warm=warm_record(counters={SAVED: 1}))
     assert check.id == InvariantId.SAVES_NOTHING
-    assert check.words == "warm, nothing is saved: 1 artifact saved (0)"
+    assert check.words == "warm start saved 1 artifact (expected 0)"
 
 
 @pytest.mark.parametrize("loaded", [0, 2, 4])
 def test_warm_must_load_what_cold_saved(loaded: int) -> None:
     check = the_only_failure(warm=warm_record(counters={LOADED: loaded}))
     assert check.id == InvariantId.LOADS_ALL
-    assert f"{loaded} loaded of 3 saved" in check.words
+    assert f"loaded {loaded} of 3 artifacts" in check.words
 
 
 def test_warm_must_start_with_the_caches_that_cold_left() -> None:
@@ -128,7 +129,7 @@ def test_warm_must_start_with_the_caches_that_cold_left() -> None:
     assert "not those that the cold start left" in check.words
 
 
-def test_a_failure_to_load_that_the_engine_logged_is_evidence() -> None:
+def test_a_logged_load_failure_is_evidence() -> None:
     logger = "vllm.compilation.decorators"
     messages = [
         Message(logger=logger, level="WARNING", text="Compiling model again due to a load failure from /x"),
@@ -139,7 +140,7 @@ def test_a_failure_to_load_that_the_engine_logged_is_evidence() -> None:
     assert check.evidence == [f"{logger} WARNING: Compiling model again due to a load failure from /x"]
 
 
-def test_a_failure_to_load_in_the_cold_start_is_no_evidence() -> None:
+def test_a_load_failure_in_the_cold_start_is_not_evidence() -> None:
     message = Message(logger="vllm", level="WARNING", text="load failure")
     assert failing(cold=cold_record(messages=[message])) == []
 
@@ -147,24 +148,24 @@ def test_a_failure_to_load_in_the_cold_start_is_no_evidence() -> None:
 def test_warm_must_not_miss_the_compilers_cache() -> None:
     check = the_only_failure(warm=warm_record(counters={MISSES: 1}))
     assert check.id == InvariantId.NO_COMPILER
-    assert "1 AOTAutograd cache miss (0)" in check.words
+    assert "1 AOTAutograd cache miss (expected 0)" in check.words
 
 
 def test_warm_must_not_generate_code() -> None:
     check = the_only_failure(warm=warm_record(compiler_work=compiler_work(code_generations=2)))
     assert check.id == InvariantId.NO_COMPILER
-    assert "2 code generations in the trace (0)" in check.words
+    assert "2 code generations in the trace (expected 0)" in check.words
 
 
 @pytest.mark.parametrize("work", [None, compiler_work(files=0, records=0)])
-def test_without_a_trace_of_the_warm_start_the_compiler_is_not_ruled_out(work: object) -> None:
+def test_without_a_warm_trace_code_generation_cannot_be_ruled_out(work: object) -> None:
     check = the_only_failure(warm=warm_record(compiler_work=work))
     assert check.id == InvariantId.NO_COMPILER
     assert "no trace was written" in check.words
 
 
 @pytest.mark.parametrize("work", [compiler_work(records=0), compiler_work(records=0, garbled_lines=50)])
-def test_a_trace_without_a_record_rules_nothing_out(work: object) -> None:
+def test_an_empty_trace_does_not_rule_out_code_generation(work: object) -> None:
     assert the_only_failure(warm=warm_record(compiler_work=work)).id == InvariantId.NO_COMPILER
 
 
@@ -172,7 +173,7 @@ def test_the_trace_of_the_cold_start_may_be_missing() -> None:
     assert failing(cold=cold_record(compiler_work=None)) == []
 
 
-def test_warm_must_compute_what_cold_computed() -> None:
+def test_warm_must_generate_the_same_output() -> None:
     tokens = generated_tokens()
     tokens[3].token_id = 999
     check = the_only_failure(warm=warm_record(facts=warm_facts(generated=tokens)))
@@ -180,7 +181,7 @@ def test_warm_must_compute_what_cold_computed() -> None:
     assert "token 4 differs" in check.words
 
 
-def test_the_words_of_a_healthy_output_count_its_tokens() -> None:
+def test_the_message_about_equal_outputs_counts_the_tokens() -> None:
     assert checks()[-1].words.endswith("8 tokens and their log-probabilities agree")
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from coldwarm.checks.invariants import Starts, check_invariants
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues
-from coldwarm.checks.verdict import circumstances_of
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.checks.verdict import context_of
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import StartRecord
 from tests.support.records import LOADED, SAVED, cold_record, known_issue, model_entry, warm_record
 
@@ -17,16 +18,16 @@ def one_too_many(saved: int = 4) -> tuple[StartRecord, StartRecord]:
 
 
 def accept(records: tuple[StartRecord, StartRecord], *issues: dict[str, Any]) -> tuple[list[IssueSeen], list[Check]]:
-    """The issues that were seen, and the failures among the checks."""
+    """Return the issues that were seen, and the failed checks."""
     cold, warm = records
     entry = model_entry(known_issue=[known_issue(**fields) for fields in issues])
     starts = Starts(cold, warm, entry)
     checks = check_invariants(starts)
-    seen = accept_known_issues(checks, starts, entry, circumstances_of(cold))
+    seen = accept_known_issues(checks, starts, entry, context_of(cold))
     return seen, [check for check in checks if not check.holds]
 
 
-def test_a_failure_that_looks_as_known_is_accepted() -> None:
+def test_a_failure_that_matches_a_known_issue_is_accepted() -> None:
     [issue], [failure] = accept(one_too_many(), {})
     assert issue.shows
     assert failure.id == InvariantId.ONLY_UNIQUE
@@ -34,38 +35,38 @@ def test_a_failure_that_looks_as_known_is_accepted() -> None:
     assert (issue.link, issue.words) == ("https://example.org/issues/1", failure.words)
 
 
-def test_a_failure_that_looks_otherwise_is_not_accepted() -> None:
+def test_a_failure_that_does_not_match_is_not_accepted() -> None:
     [issue], [failure] = accept(one_too_many(saved=9), {})
     assert issue.shows
     assert failure.accepted_by is None
-    assert issue.words == f"fails in another way than known: cold {SAVED} is 9, known is 4"
+    assert issue.words == f"does not match the known issue: cold {SAVED} is 9 instead of 4"
 
 
 @pytest.mark.parametrize(
     "counters", [{"warm": {LOADED: 3}}, {"warm": {"vllm.gone": 0}}, {"cold": {SAVED: 4, LOADED: 1}}]
 )
-def test_every_counter_that_describes_it_must_be_as_known(counters: dict[str, Any]) -> None:
+def test_every_counter_of_the_description_must_match(counters: dict[str, Any]) -> None:
     _, [failure] = accept(one_too_many(), counters)
     assert failure.accepted_by is None
 
 
-def test_a_failure_that_does_not_show_is_told() -> None:
+def test_an_issue_that_does_not_occur_is_reported() -> None:
     [issue], failures = accept((cold_record(), warm_record()), {})
     assert not issue.shows
     assert failures == []
-    assert issue.words.startswith("no longer shows: cold, only the unique is compiled: 3 artifacts saved")
+    assert issue.words.startswith("no longer occurs: cold start saved 3 artifacts")
 
 
 @pytest.mark.parametrize(
     "when", [{"device": "cuda"}, {"compilation": "shipped"}, {"torch": ">=2.14"}, {"vllm": "<0.32"}]
 )
-def test_an_issue_of_another_place_accepts_nothing(when: dict[str, str]) -> None:
+def test_an_issue_of_another_platform_accepts_nothing(when: dict[str, str]) -> None:
     seen, [failure] = accept(one_too_many(), {"when": when})
     assert seen == []
     assert failure.accepted_by is None
 
 
-def test_an_issue_accepts_its_own_invariant_alone() -> None:
+def test_an_issue_accepts_only_its_own_invariant() -> None:
     records = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4, SAVED: 1})
     _, failures = accept(records, {})
     assert [(failure.id, failure.accepted_by) for failure in failures] == [
@@ -101,20 +102,20 @@ def test_an_issue_can_accept_several_invariants_together() -> None:
     assert {failure.accepted_by for failure in failures} == {issue.id}
 
 
-def test_an_issue_of_several_invariants_accepts_none_where_one_of_them_holds() -> None:
+def test_an_issue_of_several_invariants_accepts_none_if_one_of_them_passes() -> None:
     [issue], [failure] = accept((cold_record(), warm_record(counters={SAVED: 0, LOADED: 0})), SAVES_AGAIN)
     assert failure.id == InvariantId.LOADS_ALL
     assert failure.accepted_by is None
-    assert issue.words.startswith("fails in another way than known: warm, nothing is saved: 0 artifacts saved")
+    assert issue.words.startswith("does not match the known issue: warm start saved 0 artifacts")
 
 
-def test_an_issue_of_several_invariants_is_fixed_where_all_of_them_hold() -> None:
+def test_an_issue_of_several_invariants_is_fixed_if_all_of_them_pass() -> None:
     [issue], failures = accept((cold_record(), warm_record()), SAVES_AGAIN)
     assert failures == []
     assert not issue.shows
 
 
-def test_an_intermittent_issue_is_accepted_where_it_shows_and_missed_nowhere_else() -> None:
+def test_an_intermittent_issue_is_accepted_if_it_occurs_and_not_missed_otherwise() -> None:
     [issue], [failure] = accept(one_too_many(), {"intermittent": True})
     assert failure.accepted_by == issue.id
     assert accept((cold_record(), warm_record()), {"intermittent": True}) == ([], [])
@@ -129,7 +130,7 @@ def test_an_intermittent_issue_is_accepted_where_it_shows_and_missed_nowhere_els
         ([], [], False),
     ],
 )
-def test_an_issue_that_writes_files_anew_is_accepted_only_where_they_are(
+def test_an_issue_that_rewrites_files_is_accepted_only_if_they_are_rewritten(
     cold: list[str], warm: list[str], accepted: bool
 ) -> None:
     too_many = (
@@ -138,5 +139,5 @@ def test_an_issue_that_writes_files_anew_is_accepted_only_where_they_are(
     )
     [issue], [failure] = accept(too_many, {"rewrites": "*.best_config"})
     assert failure.accepted_by == (issue.id if accepted else None)
-    told = "fails in another way than known: the warm start wrote no *.best_config anew"
-    assert (issue.words == told) == (not accepted)
+    mismatch = "does not match the known issue: the warm start rewrote no *.best_config file"
+    assert (issue.words == mismatch) == (not accepted)

@@ -1,4 +1,4 @@
-"""Every rank of a start is judged by what its own process counted."""
+"""Every rank of a start is judged by the counters of its own process."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from coldwarm.checks.invariants import Starts, check_invariants
 from coldwarm.checks.verdict import Status, judge
-from coldwarm.core.checks import Check, InvariantId
+from coldwarm.core.checks import Check
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import LayerKind, Message, ProcessReport, StartRecord
 from tests.support.records import (
     COLD_COUNTERS,
@@ -34,7 +35,7 @@ def report(rank: int, counters: dict[str, int], **fields: Any) -> ProcessReport:
 
 
 def cold(*counters: dict[str, int], **work: Any) -> StartRecord:
-    """A cold start whose ranks counted what a healthy one does, with `counters` put over that, one set a rank."""
+    """Return a healthy cold start; `counters`, one set for each rank, override those of its ranks."""
     processes = [report(rank, {**COLD_COUNTERS, **own}) for rank, own in enumerate(counters)]
     ranks = range(len(counters))
     values = {"code_generations": 3, "code_generations_by_rank": dict.fromkeys(ranks, 3), "traced_ranks": [*ranks]}
@@ -44,7 +45,7 @@ def cold(*counters: dict[str, int], **work: Any) -> StartRecord:
 
 
 def warm(*counters: dict[str, int], messages: dict[int, list[Message]] | None = None, **work: Any) -> StartRecord:
-    """The same for a warm start."""
+    """Return a healthy warm start in the same way."""
     processes = [
         report(rank, {**WARM_COUNTERS, **own}, messages=(messages or {}).get(rank, []))
         for rank, own in enumerate(counters)
@@ -58,13 +59,13 @@ def the_only_failure(cold_start: StartRecord, warm_start: StartRecord) -> Check:
     return failed
 
 
-def test_ranks_that_are_alike_are_reported_together() -> None:
+def test_ranks_with_equal_results_are_reported_together() -> None:
     verdict = judge(model_entry(), cold({}, {}), warm({}, {}))
     assert verdict.status is Status.PASSED, verdict.reasons
     assert [check.id for check in verdict.checks][: len(InvariantId)] == list(InvariantId)
     saves_nothing = next(check for check in verdict.checks if check.id == InvariantId.SAVES_NOTHING)
     assert saves_nothing.words.startswith("ranks 0, 1: ")
-    assert "2 ranks, each checked; counts in the table are those of rank 0" in verdict.notes
+    assert "all 2 ranks were checked; the table shows the counts of rank 0" in verdict.notes
 
 
 @pytest.mark.parametrize(
@@ -92,14 +93,14 @@ def test_one_unhealthy_rank_fails_the_run(
     assert judge(model_entry(), cold(*cold_counters), warm(*warm_counters)).status is Status.FAILED
 
 
-def test_code_that_one_rank_generates_when_warm_is_that_ranks_failure() -> None:
+def test_code_generation_in_one_warm_rank_fails_that_rank() -> None:
     failed = the_only_failure(cold({}, {}), warm({}, {}, code_generations=2, code_generations_by_rank={1: 2}))
     assert failed.id == InvariantId.NO_COMPILER
     assert failed.words.startswith("rank 1: ")
     assert "2 code generations" in failed.words
 
 
-def test_a_rank_without_a_trace_is_not_taken_for_one_that_compiled_nothing() -> None:
+def test_a_rank_without_a_trace_is_not_treated_as_one_that_compiled_nothing() -> None:
     failed = the_only_failure(cold({}, {}), warm({}, {}, traced_ranks=[0]))
     assert failed.id == InvariantId.NO_COMPILER
     assert failed.words.startswith("rank 1: ")
@@ -114,18 +115,18 @@ def test_a_rank_that_could_not_load_an_artifact_is_named() -> None:
     assert failed.evidence == ["vllm.compilation.decorators WARNING: load failure: truncated"]
 
 
-def test_a_rank_that_the_warm_start_does_not_have_loads_nothing() -> None:
+def test_a_rank_missing_from_the_warm_start_loads_nothing() -> None:
     found = check_invariants(Starts(cold({}, {}), warm({}), model_entry()))
     assert [check.id for check in found if not check.holds] == [InvariantId.LOADS_ALL, InvariantId.NO_COMPILER]
     assert all(check.words.startswith("rank 1: ") for check in found if not check.holds)
 
 
-def test_a_rank_that_the_cold_start_does_not_have_is_judged_when_warm_only() -> None:
+def test_a_rank_missing_from_the_cold_start_is_judged_only_by_its_warm_start() -> None:
     found = check_invariants(Starts(cold({}), warm({}, {SAVED: 3, LOADED: 0}), model_entry()))
     assert [check.id for check in found if not check.holds] == [InvariantId.SAVES_NOTHING, InvariantId.LOADS_ALL]
 
 
-def test_the_limit_of_each_rank_is_that_of_its_own_layers() -> None:
+def test_each_rank_has_the_limit_of_its_own_layers() -> None:
     groups = [SubgraphGroup(submodules=[f"submod_{n}"], part=n, layers=[["l"]]) for n in range(4)]
     graphs = [CompiledGraph(rank=1, model=0, compile_range=(1, 8), groups=groups)]
     healthy = cold({}, {SAVED: 4}, graphs=graphs)
@@ -135,7 +136,7 @@ def test_the_limit_of_each_rank_is_that_of_its_own_layers() -> None:
     assert all(check.holds for check in found), [check.words for check in found]
 
 
-def test_what_the_ranks_generate_together_is_compared_once() -> None:
+def test_the_output_of_all_ranks_is_compared_once() -> None:
     warm_start = warm({}, {})
     assert warm_start.facts is not None
     warm_start.facts.generated = generated_tokens(7)

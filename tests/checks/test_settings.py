@@ -1,4 +1,4 @@
-"""Expectations and known issues apply to the settings that they were measured with."""
+"""Expectations and known issues apply only with the settings that they were measured with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coldwarm.checks.verdict import Status, Verdict, circumstances_of, judge
+from coldwarm.checks.verdict import Status, Verdict, context_of, judge
 from coldwarm.core.checks import Check
 from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import ModelEntry
@@ -42,7 +42,7 @@ def expected(verdict: Verdict) -> list[Check]:
 
 
 def drifted() -> ModelEntry:
-    """An entry that expects other counters than healthy starts show."""
+    """Return an entry whose expected counters differ from those of healthy starts."""
     return model_entry(expect=[expectation(when=HERE, cold={SAVED: 2}, warm={LOADED: 2})])
 
 
@@ -55,52 +55,52 @@ def drifted() -> ModelEntry:
         ({"environment": {"VLLM_USE_FLASHINFER_SAMPLER": "1"}}, "VLLM_USE_FLASHINFER_SAMPLER=1"),
     ],
 )
-def test_an_expectation_does_not_judge_other_settings_and_a_note_names_them(
+def test_an_expectation_is_not_checked_with_other_settings_and_a_note_names_them(
     settings: dict[str, Any], named: str
 ) -> None:
     verdict = run_with(drifted(), **settings)
     assert (verdict.status, expected(verdict)) == (Status.PASSED, [])
-    assert verdict.notes == [f"expectations for cpu, piecewise were not checked: measured without {named}"]
+    assert verdict.notes == [f"expectations for cpu, piecewise were not checked: they were measured without {named}"]
 
 
 @pytest.mark.parametrize(
     "environment",
     [
-        # Outside of vLLM's compile key.
+        # Not in vLLM's compile key.
         {"VLLM_LOGGING_LEVEL": "DEBUG"},
         {"VLLM_LOG_STATS_INTERVAL": "77"},
-        # In a key at most, and no reason for another graph.
+        # Possibly in a key, but without influence on the graph.
         {"VLLM_RPC_TIMEOUT": "10001"},
         {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
         # Threads and the toolchain.
         {"OMP_NUM_THREADS": "1", "OMPI_MCA_plm": "isolated"},
         {"CC": "/opt/gcc/bin/gcc", "CUDA_HOME": "/usr/local/cuda", "LD_PRELOAD": "libtcmalloc.so"},
-        # A condition of its own, and a value that coldwarm sets itself.
+        # A separate condition, and a value that coldwarm sets itself.
         {"VLLM_USE_MEGA_AOT_ARTIFACT": "0"},
         {"VLLM_USE_FLASHINFER_SAMPLER": "0"},
     ],
     ids=lambda environment: min(environment),
 )
-def test_variables_that_do_not_change_what_is_compiled_leave_expectations_on(environment: dict[str, str]) -> None:
+def test_expectations_are_checked_with_variables_that_do_not_affect_compilation(environment: dict[str, str]) -> None:
     verdict = run_with(drifted(), environment=environment)
     assert (verdict.status, len(expected(verdict)), verdict.notes) == (Status.FAILED, 2, [])
 
 
-def test_an_expectation_that_was_measured_with_settings_judges_those_alone() -> None:
+def test_an_expectation_measured_with_settings_applies_only_with_them() -> None:
     when = {**HERE, "options": FOUR_LAYERS, "environment": {"VLLM_USE_LAYERNAME": "0"}}
     entry = model_entry(expect=[expectation(when=when, cold={SAVED: 2}, warm={})])
     environment = {"VLLM_USE_LAYERNAME": "0"}
     assert run_with(entry, options=FOUR_LAYERS, environment=environment).status is Status.FAILED
     assert run_with(entry, options=FOUR_LAYERS).notes == [
-        "expectations for cpu, piecewise were not checked: measured with VLLM_USE_LAYERNAME=0"
+        "expectations for cpu, piecewise were not checked: they were measured with VLLM_USE_LAYERNAME=0"
     ]
     other = {"hf_overrides": {"num_hidden_layers": 2}}
     assert run_with(entry, options=other, environment=environment).notes == [
-        "expectations for cpu, piecewise were not checked: measured with hf_overrides.num_hidden_layers=4"
+        "expectations for cpu, piecewise were not checked: they were measured with hf_overrides.num_hidden_layers=4"
     ]
 
 
-def test_where_one_expectation_applies_those_with_other_settings_are_not_mentioned() -> None:
+def test_if_one_expectation_applies_those_with_other_settings_are_not_mentioned() -> None:
     with_layers = expectation(when={**HERE, "options": FOUR_LAYERS}, cold={SAVED: 2}, warm={})
     entry = model_entry(expect=[expectation(when=HERE), with_layers])
     verdict = run_with(entry)
@@ -118,16 +118,16 @@ def test_the_value_of_a_secret_is_not_in_a_note() -> None:
     assert "api_key" in note and "k-123456" not in note
 
 
-def test_a_known_issue_accepts_nothing_in_other_settings() -> None:
+def test_a_known_issue_accepts_nothing_with_other_settings() -> None:
     entry = model_entry(known_issue=[known_issue()])
     verdict = run_with(entry, cold={SAVED: 4}, warm={LOADED: 4}, options=FOUR_LAYERS)
     assert (verdict.status, verdict.issues) == (Status.FAILED, [])
     assert verdict.notes[-1] == (
-        "known issue one-too-many was not looked for: measured without hf_overrides.num_hidden_layers=4"
+        "known issue one-too-many was not considered: it was measured without hf_overrides.num_hidden_layers=4"
     )
 
 
-def test_a_known_issue_is_not_fixed_by_other_settings() -> None:
+def test_a_known_issue_is_not_reported_as_fixed_with_other_settings() -> None:
     verdict = run_with(model_entry(known_issue=[known_issue()]), options=FOUR_LAYERS)
     assert (verdict.status, verdict.issues) == (Status.PASSED, [])
 
@@ -135,11 +135,11 @@ def test_a_known_issue_is_not_fixed_by_other_settings() -> None:
 def test_a_known_issue_of_another_platform_is_not_mentioned() -> None:
     entry = model_entry(expect=[expectation(when=HERE)], known_issue=[known_issue(when={"device": "cuda"})])
     assert run_with(entry, options=FOUR_LAYERS).notes == [
-        "expectations for cpu, piecewise were not checked: measured without hf_overrides.num_hidden_layers=4"
+        "expectations for cpu, piecewise were not checked: they were measured without hf_overrides.num_hidden_layers=4"
     ]
 
 
-CHANGED = "measured without additional_config.x=1 in the warm start"
+CHANGED = "they were measured without additional_config.x=1 in the warm start"
 
 
 def changed_warm(**counters: int) -> StartRecord:
@@ -149,14 +149,14 @@ def changed_warm(**counters: int) -> StartRecord:
     )
 
 
-def test_a_changed_warm_start_is_not_compared_with_what_was_measured_without_the_change() -> None:
+def test_a_changed_warm_start_is_not_compared_with_counters_measured_without_the_change() -> None:
     entry = model_entry(expect=[expectation(when=HERE, cold={SAVED: 2}, warm={LOADED: 2})])
     verdict = judge(entry, cold_record(), changed_warm())
     assert [check.id for check in expected(verdict)] == [f"expected:cold:{SAVED}"]
     assert verdict.notes == [f"expectations of the warm start for cpu, piecewise were not checked: {CHANGED}"]
 
 
-def test_a_changed_warm_start_that_compiles_again_fails() -> None:
+def test_a_changed_warm_start_that_recompiles_fails() -> None:
     entry = model_entry(expect=[expectation(when=HERE)])
     verdict = judge(entry, cold_record(), changed_warm(saved=3, loaded=0))
     assert verdict.status is Status.FAILED
@@ -166,14 +166,14 @@ def test_a_changed_warm_start_that_compiles_again_fails() -> None:
 @pytest.mark.parametrize(
     ("variable", "compared"), [("VLLM_LOG_STATS_INTERVAL", True), ("VLLM_DISABLE_LOG_LOGO", False)]
 )
-def test_a_variable_of_the_warm_start_alone_counts_where_it_may_be_in_the_key(variable: str, compared: bool) -> None:
+def test_a_variable_of_only_the_warm_start_matters_if_it_may_be_in_the_key(variable: str, compared: bool) -> None:
     entry = model_entry(expect=[expectation(when=HERE)])
     verdict = judge(entry, cold_record(), warm_record(environment={variable: "1"}))
     assert len(expected(verdict)) == (6 if compared else 3)
     assert bool(verdict.notes) is not compared
 
 
-def test_a_warm_start_with_another_kind_of_artifact_is_not_compared() -> None:
+def test_a_warm_start_with_a_different_kind_of_artifact_is_not_compared() -> None:
     entry = model_entry(expect=[expectation(when=HERE)])
     cold = cold_record()
     assert cold.facts is not None
@@ -184,24 +184,26 @@ def test_a_warm_start_with_another_kind_of_artifact_is_not_compared() -> None:
     assert note.endswith("measured with aot_artifact=bundled in the warm start")
 
 
-def test_a_known_issue_of_the_warm_start_is_not_looked_for_in_a_changed_one() -> None:
+def test_a_known_issue_of_the_warm_start_is_not_considered_in_a_changed_one() -> None:
     saves_again = known_issue(
         breaks=["warm-saves-nothing", "warm-loads-all"], cold={}, warm={SAVED: 3, LOADED: 0}, when=HERE
     )
     verdict = judge(model_entry(known_issue=[saves_again]), cold_record(), changed_warm(saved=3, loaded=0))
     assert verdict.status is Status.FAILED
-    assert verdict.notes[-1] == f"known issue one-too-many was not looked for: {CHANGED}"
+    assert (
+        verdict.notes[-1] == f"known issue one-too-many was not considered: it was {CHANGED.removeprefix('they were ')}"
+    )
 
 
 @pytest.mark.parametrize("symptom", [{"warm": {LOADED: 3}}, {"rewrites": "*.best_config", "intermittent": True}])
-def test_what_an_issue_of_the_cold_start_shows_when_warm_makes_it_one_of_the_warm_start_too(
+def test_an_issue_with_a_symptom_in_the_warm_start_is_one_of_the_warm_start(
     symptom: dict[str, Any],
 ) -> None:
     verdict = judge(model_entry(known_issue=[known_issue(**symptom)]), cold_record(), changed_warm())
-    assert verdict.notes[-1].endswith(CHANGED)
+    assert verdict.notes[-1].endswith(CHANGED.removeprefix("they were "))
 
 
-def test_a_known_issue_of_the_cold_start_is_accepted_whatever_the_warm_start_has() -> None:
+def test_a_known_issue_of_the_cold_start_is_accepted_if_the_warm_start_is_changed() -> None:
     entry = model_entry(known_issue=[known_issue()])
     verdict = judge(entry, cold_record(counters={SAVED: 4}), changed_warm(loaded=4))
     assert verdict.status is Status.KNOWN_ISSUE
@@ -213,15 +215,15 @@ def test_a_trace_has_no_warm_start_to_compare() -> None:
     assert (verdict.status, verdict.notes) == (Status.PASSED, [])
 
 
-def test_circumstances_have_the_settings_of_the_start() -> None:
+def test_the_context_has_the_settings_of_the_start() -> None:
     record = cold_record(
         options=FOUR_LAYERS, environment={"VLLM_USE_LAYERNAME": "0", "OMP_NUM_THREADS": "1", "VLLM_PORT": "1"}
     )
-    here = circumstances_of(record)
-    assert here.options == {"hf_overrides.num_hidden_layers": "4"}
-    assert here.environment == {"VLLM_USE_LAYERNAME": "0"}
+    context = context_of(record)
+    assert context.options == {"hf_overrides.num_hidden_layers": "4"}
+    assert context.environment == {"VLLM_USE_LAYERNAME": "0"}
     stored = StartRecord.model_validate_json(record.model_dump_json())
-    assert circumstances_of(stored) == here
+    assert context_of(stored) == context
 
 
 def with_ineffective(record: StartRecord, used: str | None) -> StartRecord:
@@ -243,7 +245,7 @@ def with_ineffective(record: StartRecord, used: str | None) -> StartRecord:
         (None, None, []),
     ],
 )
-def test_an_option_without_effect_is_a_note(cold: str | None, warm: str | None, notes: list[str]) -> None:
+def test_an_option_without_effect_is_noted(cold: str | None, warm: str | None, notes: list[str]) -> None:
     options = {"compilation_config": {"compile_sizes": [1]}}
     records = (
         with_ineffective(cold_record(options=options), cold),
@@ -254,7 +256,7 @@ def test_an_option_without_effect_is_a_note(cold: str | None, warm: str | None, 
     assert [note for note in verdict.notes if "no effect" in note] == notes
 
 
-def test_an_option_without_effect_is_a_note_where_there_is_no_warm_start() -> None:
+def test_an_option_without_effect_is_noted_if_there_is_no_warm_start() -> None:
     options = {"compilation_config": {"compile_sizes": [1]}}
     cold = with_ineffective(cold_record(options=options, depth=Depth.TRACE), "[]")
     assert "has no effect here: vLLM used []" in judge(model_entry(), cold, None).notes[-1]

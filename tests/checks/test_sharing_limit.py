@@ -4,8 +4,8 @@ import pytest
 
 from coldwarm.checks.sharing_limit import allowed_artifacts
 from coldwarm.checks.verdict import Status, Verdict, judge
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
+from coldwarm.core.invariant_ids import InvariantId
 from tests.support.records import LOADED, SAVED, cold_facts, cold_record, compiler_work, model_entry, warm_record
 
 # Layers 0 to 7: full attention in every fourth, sliding attention in the others.
@@ -25,7 +25,7 @@ def graph(*between: SubgraphGroup, rank: int = 0, compile_range: tuple[int, int]
     return CompiledGraph(rank=rank, model=0, compile_range=compile_range, groups=groups)
 
 
-# Attention without a rotary embedding is another graph, before layers 3 and 7.
+# Attention without a rotary embedding, before layers 3 and 7, is a different graph.
 BY_CONFIGURATION = graph(
     group(BETWEEN, (0, 1), (1, 2), (3, 4), (4, 5), (5, 6)),
     group(BETWEEN, (2, 3), (6, 7)),
@@ -51,7 +51,7 @@ def test_a_part_has_one_artifact_for_each_configuration(
     assert allowed_artifacts([compiled], configurations) == allowed
 
 
-def test_each_compile_range_has_artifacts_of_its_own_and_each_rank_the_same() -> None:
+def test_each_compile_range_has_its_own_artifacts_and_only_one_rank_counts() -> None:
     one_token = BY_CONFIGURATION.model_copy(update={"compile_range": (1, 1)})
     other_rank = BY_CONFIGURATION.model_copy(update={"rank": 1})
     assert allowed_artifacts([BY_CONFIGURATION, one_token, other_rank], CONFIGURATIONS) == 8
@@ -67,7 +67,9 @@ def test_parts_with_one_artifact_each_need_no_layers() -> None:
 
 
 @pytest.mark.parametrize(("graphs", "configurations"), [([], CONFIGURATIONS), ([BY_INDEX], {})])
-def test_without_graphs_or_layers_nothing_is_known(graphs: list[CompiledGraph], configurations: dict[str, int]) -> None:
+def test_without_graphs_or_layers_the_limit_is_unknown(
+    graphs: list[CompiledGraph], configurations: dict[str, int]
+) -> None:
     assert allowed_artifacts(graphs, configurations) is None
 
 
@@ -88,14 +90,14 @@ def test_layers_that_differ_by_their_index_fail(compiled: CompiledGraph, over: i
     assert verdict.status is Status.FAILED
     [broken] = [check for check in verdict.checks if not check.holds]
     assert (broken.id, broken.artifacts_over_limit) == (InvariantId.ONLY_UNIQUE, over)
-    assert f"at most {len(compiled.groups) - over}, one for each part of the model" in broken.words
+    assert f"expected at most {len(compiled.groups) - over}: one for each part of the model" in broken.words
 
 
-def test_a_model_that_runs_its_layers_several_times_is_not_failed_for_it() -> None:
+def test_a_model_that_runs_its_layers_several_times_does_not_fail() -> None:
     verdict = judged(graph(group(BETWEEN, (0, 1), (1, 2)), group(BETWEEN, (0, 1)), group(BETWEEN, (1, 2))))
     assert verdict.status is Status.PASSED
-    assert any("not checked, since the model runs its layers several times" in note for note in verdict.notes)
+    assert any("limit not checked, because the model runs its layers several times" in note for note in verdict.notes)
 
 
-def test_kinds_of_layers_that_the_catalog_names_decide() -> None:
+def test_layer_kinds_in_the_catalog_determine_the_limit() -> None:
     assert judged(BY_CONFIGURATION, layer_kinds=("dense",)).status is Status.FAILED

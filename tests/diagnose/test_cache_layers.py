@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from coldwarm.core.record import StartKind, StartRecord
-from coldwarm.diagnose.cache_layers import LayerCounts, TraceCounter, cache_layers
+from coldwarm.core.stats import LayerCounts
+from coldwarm.diagnose.cache_layers import TraceCounter, cache_layers
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.trace.kinds import KernelsLoaded
 from coldwarm.trace.reader import TraceFile, read_trace
 from tests.support.explanations import Written, asked, piecewise_start, place, write_trace
@@ -29,7 +31,7 @@ def counter(native: int = 0, triton: int = 0) -> TraceCounter:
 def traced(folder: Path, *records: Written) -> TraceCounter:
     write_trace(folder, *records)
     trace = TraceCounter()
-    read_trace(folder, trace)
+    read_trace(folder, trace, vocabulary=TRACE)
     return trace
 
 
@@ -185,7 +187,7 @@ def test_kernels_of_all_ranks_count(tmp_path: Path) -> None:
         code = "a = async_compile.cpp_pybinding(1)\nb = async_compile.triton('x')\nc = async_compile.triton('y')"
         write_trace(tmp_path, asked("miss"), ({"inductor_output_code": {}}, code, 1), name=f"t_rank_{rank}_a.log")
     kernels = TraceCounter()
-    read_trace(tmp_path, kernels)
+    read_trace(tmp_path, kernels, vocabulary=TRACE)
     assert (kernels.native, kernels.triton) == (2, 4)
 
 

@@ -18,10 +18,11 @@ from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.seen_in_process import MissingBytecode
 from coldwarm.diagnose.costs import seconds_compiling
 from coldwarm.diagnose.explanation import explain
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.phases import split
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.explaining import explain_again
+from coldwarm.suite.stored import explain_stored
 from coldwarm.trace.reader import read_trace
 from tests.support.explanations import (
     BEGAN,
@@ -59,7 +60,7 @@ def test_stored_findings_cost_no_more_than_their_start_took(suite: Path) -> None
 
 
 def test_a_stored_run_is_explained_without_the_costs_of_schema_1() -> None:
-    [(result, _)] = explain_again(RECORDS / "h100-2026-11-25", Catalog.read(), "glm-4.5")
+    [(result, _)] = explain_stored(RECORDS / "h100-2026-11-25", Catalog.read(), "glm-4.5")
     assert result.explanation is not None and result.warm is not None
     outside = [each for each in result.explanation.findings if each.kind is FindingKind.COMPILED_OUTSIDE]
     assert [each.seconds for each in outside] == [None] * 3
@@ -102,7 +103,7 @@ def counters() -> st.SearchStrategy[dict[str, int]]:
 def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartRecord:
     write_trace(folder / f"{kind}.trace", *traces(draw))
     busy = BusyTime()
-    read_trace(folder / f"{kind}.trace", busy)
+    read_trace(folder / f"{kind}.trace", busy, vocabulary=TRACE)
     ends = max((each.end for each in busy.stretches()), default=BEGAN)
     seconds = ends - BEGAN + draw(st.floats(0.5, 5.0))
     steps = [Step(name="compile", begin=BEGAN, end=BEGAN + seconds)]

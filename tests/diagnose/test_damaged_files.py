@@ -6,12 +6,12 @@ import pytest
 
 from coldwarm.core.cache_files import FileChange, FileState, changes
 from coldwarm.core.finding import FindingKind
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import StartKind
 from coldwarm.diagnose.damaged_files import damage_finding
-from coldwarm.diagnose.load_failures import LoadFailure
 from tests.support.explanations import ARTIFACT
 
-FAILURE = LoadFailure(f"/tmp/c/caches/{ARTIFACT}", "pickle data was truncated\nat 12")
+FAILURE = LoadFailure(f"/tmp/c/caches/{ARTIFACT}", "pickle data was truncated\nat 12", "failed")
 
 
 def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: int = 12) -> FileChange:
@@ -21,11 +21,11 @@ def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: 
 @pytest.mark.parametrize(
     ("found", "how", "words"),
     [
-        (None, "missing", "is gone (100 bytes were left)"),
-        (FileState(12, "b"), "truncated", "is truncated: 12 bytes of 100"),
-        (FileState(0, ""), "truncated", "is truncated: 0 bytes of 100"),
-        (FileState(100, "b"), "altered", "has other bytes than were written (100 bytes, as before)"),
-        (FileState(112, "b"), "grown", "has grown: 112 bytes, 100 were left"),
+        (None, "missing", "is missing (it had 100 bytes)"),
+        (FileState(12, "b"), "truncated", "is truncated: 12 of 100 bytes"),
+        (FileState(0, ""), "truncated", "is truncated: 0 of 100 bytes"),
+        (FileState(100, "b"), "altered", "was altered (still 100 bytes)"),
+        (FileState(112, "b"), "grown", "has grown from 100 to 112 bytes"),
     ],
     ids=["missing", "truncated", "emptied", "altered", "grown"],
 )
@@ -43,7 +43,7 @@ def test_what_became_of_a_file_is_told_in_words_and_as_evidence(
 
 
 def test_a_failure_to_load_the_file_is_told_with_its_exception() -> None:
-    told = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no"), FAILURE])
+    told = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no", "failed"), FAILURE])
     assert told.what.endswith("; the engine could not load it: pickle data was truncated")
     assert [each.file for each in told.evidence] == ["warm.json", "warm.log"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coldwarm.diagnose.frame_caches import Frame, FrameCaches
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.trace.reader import read_trace
 from tests.support.explanations import Written, asked, cache_event, compiled, frame, piecewise_start, span, write_trace
 
@@ -14,7 +15,7 @@ def frames(folder: Path, *records: Written) -> list[Frame]:
 
 def read(folder: Path) -> list[Frame]:
     caches = FrameCaches()
-    read_trace(folder, caches)
+    read_trace(folder, caches, vocabulary=TRACE)
     return caches.frames()
 
 

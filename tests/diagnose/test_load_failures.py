@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldwarm.core.finding import FindingKind
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import Message, StartKind
-from coldwarm.diagnose.load_failures import LoadFailure, load_failure_finding, load_failures
+from coldwarm.diagnose.load_failures import load_failure_finding
+from coldwarm.engines.vllm.load_messages import load_failures
+from coldwarm.engines.vllm.vocabulary import VOCABULARY
 from tests.support.explanations import SOURCE_CHANGED, load_failure
 
 
@@ -17,7 +20,9 @@ def message(text: str) -> Message:
 @pytest.mark.parametrize("tag", ["", "[backbone] ", "[eagle_head] "])
 def test_the_path_and_the_reason_are_read_out_of_vllms_warning(tag: str) -> None:
     reason = "'function' object has no attribute 'finalize_loading'"
-    assert load_failures([load_failure(reason, "/c/model", tag)]) == [LoadFailure("/c/model", reason)]
+    assert load_failures([load_failure(reason, "/c/model", tag)]) == [
+        LoadFailure("/c/model", reason, "Compiling model again due to a load failure")
+    ]
 
 
 @pytest.mark.parametrize("path", ["/a folder/model", "/a, b/model", "/[bold]/model", "/a\tb/é", "/x, reason/model"])
@@ -43,12 +48,12 @@ def test_a_reason_of_several_lines_is_kept_whole_and_told_by_its_first() -> None
     assert failure.reason == reason
     assert failure.headline() == "Failed to load artifact:"
     assert "\n" not in failure.evidence().record
-    assert "\n" not in load_failure_finding(failure).what
+    assert "\n" not in load_failure_finding(failure, VOCABULARY).what
 
 
 def test_a_finding_has_the_whole_reason() -> None:
     [failure] = load_failures([load_failure("Failed to load artifact:\nKeyError: 'y'")])
-    told = load_failure_finding(failure)
+    told = load_failure_finding(failure, VOCABULARY)
     assert "KeyError: 'y'" in "\n".join([told.what, *told.details])
 
 
@@ -59,14 +64,16 @@ def test_an_exception_without_a_text_is_said_to_have_none(reason: str) -> None:
 
 
 def test_only_vllms_own_words_tell_of_a_changed_source() -> None:
-    assert LoadFailure("/c/model", SOURCE_CHANGED).is_by_source()
-    assert not LoadFailure("/c/Source code has changed", "KeyError: 'source'").is_by_source()
+    failures = load_failures(
+        [load_failure(SOURCE_CHANGED), load_failure("KeyError: 'source'", "/c/Source code has changed")]
+    )
+    assert [failure.by_source for failure in failures] == [True, False]
 
 
 def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
-    found = load_failure_finding(LoadFailure("/c/model", "KeyError: [bold]"))
+    found = load_failure_finding(LoadFailure("/c/model", "KeyError: [bold]", "failed"), VOCABULARY)
     assert (found.kind, found.start) == (FindingKind.LOAD_FAILED, StartKind.WARM)
-    assert found.what == "the saved function was there and failed to load: KeyError: [bold]"
+    assert found.what == "the saved function was found but failed to load: KeyError: [bold]"
     assert found.details == ["the file: /c/model"]
     assert [(each.file, "KeyError: [bold]" in each.record) for each in found.evidence] == [("warm.log", True)]
     assert found.next is not None and "VLLM_FORCE_AOT_LOAD=1" in found.next
@@ -76,4 +83,4 @@ def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
 def test_whatever_is_logged_is_no_crash(texts: list[str]) -> None:
     for failure in load_failures([*map(message, texts), *map(load_failure, texts)]):
         assert failure.headline()
-        assert len(load_failure_finding(failure).what.splitlines()) == 1
+        assert len(load_failure_finding(failure, VOCABULARY).what.splitlines()) == 1

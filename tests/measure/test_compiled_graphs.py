@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.graphs.graph import Value
 from coldwarm.measure.compiled_graphs import CompiledGraphs, layers_of
 from coldwarm.trace.reader import read_trace
@@ -46,7 +47,7 @@ def test_each_model_has_the_name_that_the_engine_gives_it(tmp_path: Path) -> Non
     ]
     (tmp_path / FILE).write_text(timed_trace(records))
     consumer = CompiledGraphs()
-    read_trace(tmp_path, consumer)
+    read_trace(tmp_path, consumer, vocabulary=TRACE)
     assert [(each.model, each.name, len(each.groups), each.compile_range) for each in consumer.graphs()] == [
         (0, "backbone", 3, RANGE),
         (1, "eagle_head", 2, RANGE),

@@ -41,7 +41,7 @@ def test_a_number_burned_into_each_layer_of_a_drafter_fails(shared: Shared) -> N
     check = only_unique(run)
     # The first layer is configured in another way; the other three subgraphs could share.
     assert (check["holds"], check["artifacts_over_limit"]) == (False, 2)
-    assert "backbone: 3, at most 3" in check["words"] and "eagle_head: 6, at most 4" in check["words"]
+    assert "backbone: 3, expected at most 3" in check["words"] and "eagle_head: 6, expected at most 4" in check["words"]
     [finding] = run["explanation"]["findings"]
     assert finding["where"].startswith(str(PLUGIN / "layer_scale.py"))
     assert burned.exit_code == 1

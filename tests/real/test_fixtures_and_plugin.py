@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import coldwarm
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import StartRecord
@@ -39,6 +40,17 @@ def test_pytest_starts_the_catalogs_models_from_one_import(tmp_path: Path) -> No
         [suite] = read_runs(tmp_path / "out" / name)
         assert suite.cold is not None
         assert (suite.cold.isolation, suite.cold.depth) == (IsolationKind.FORK, Depth.TRACE)
+
+
+def test_the_python_api_starts_and_judges_a_model(tmp_path: Path) -> None:
+    result = coldwarm.run("llama-3.1-8b", depth="count", output=tmp_path / "out")
+    result.raise_for_status()
+    [run] = result.runs
+    assert run.cold is not None and run.cold.facts is not None
+    assert run.warm is not None and run.warm.facts is not None
+    assert run.cold.facts.counters["vllm.num_compiled_artifacts_saved"] == 3
+    assert run.warm.facts.counters["vllm.num_compiled_artifacts_loaded"] == 3
+    assert [again.verdict for again in coldwarm.judge(tmp_path / "out").runs] == [run.verdict]
 
 
 def test_installed_coldwarm_changes_no_other_vllm_process() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from coldwarm.core.checks import InvariantId
 from coldwarm.core.depth import Depth
+from coldwarm.core.invariant_ids import InvariantId
 from tests.real.conftest import SECRETS, Shared
 from tests.support.records import LOADED, MISSES, SAVED
 

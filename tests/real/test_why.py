@@ -91,7 +91,7 @@ def test_vllm_as_shipped_is_explained_by_the_exception(shared: Shared) -> None:
     [finding] = json.loads(path.read_bytes())["findings"]
     assert finding["kind"] == "load failed"
     assert "'function' object has no attribute 'finalize_loading'" in finding["what"]
-    assert "why: the saved function was there and failed to load" in shipped.stdout
+    assert "why: the saved function was found but failed to load" in shipped.stdout
     assert "cache miss" not in finding["what"]
 
 
@@ -130,7 +130,7 @@ def test_an_edited_source_is_named_with_both_digests(variants: dict[str, Any]) -
     ("variant", "how", "told"),
     [
         ("truncated", "truncated", "is truncated"),
-        ("flipped", "altered", "has other bytes than were written"),
+        ("flipped", "altered", "was altered"),
         ("deleted", "missing", "is gone"),
     ],
 )

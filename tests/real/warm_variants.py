@@ -106,17 +106,17 @@ def main() -> None:
 
 def _keep(case: Case, folder: Path, starts: Path, number: int, cold: StartRecord, warm: StartRecord) -> None:
     store = Store.create(folder, [case.model_id])
-    store.keep_case(case)
+    store.write_case(case)
     run = store.folder_of(case)
     warm_name = "warm" if number == 1 else f"warm-{number}"
     for name, kept_as in (("cold", "cold"), (warm_name, "warm")):
         for suffix in (".trace", ".log", ".keys.json"):
             (run / f"{kept_as}{suffix}").symlink_to(starts / f"{name}{suffix}")
     for record in (cold, warm):
-        store.keep_start(case, record)
+        store.write_start(case, record)
     explanation = explain(run, cold, warm)
-    store.keep_explanation(case, explanation)
-    store.keep_verdict(case, RunResult.of(case, cold, warm, explanation).verdict)
+    store.write_explanation(case, explanation)
+    store.write_verdict(case, RunResult.of(case, cold, warm, explanation).verdict)
 
 
 if __name__ == "__main__":

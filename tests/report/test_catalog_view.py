@@ -30,20 +30,21 @@ def test_the_table_has_a_row_for_each_model(models: list[CatalogModel]) -> None:
 def test_the_table_ends_with_the_known_issues_of_the_engine(models: list[CatalogModel]) -> None:
     caption = " ".join(" ".join(table(models)[len(models) + 1 :]).split())
     assert caption == (
-        "known issues of the engine, accepted for every model that shows them: first-moe-layer-on-cpu (cpu, piecewise)"
+        "known issues of the engine, accepted for every model in which they occur: "
+        "first-moe-layer-on-cpu (cpu, piecewise)"
     )
 
 
-def test_a_model_is_shown_with_the_known_issues_of_the_engine_and_where_they_are_stated() -> None:
+def test_a_model_is_shown_with_the_known_issues_of_the_engine_and_their_file() -> None:
     paper = Paper()
     print_model(paper.console, catalog_model(model_entry(expect=[expectation(shows=["first-moe-layer-on-cpu"])])))
-    assert "    with known issue of the engine: first-moe-layer-on-cpu\n" in paper.text
+    assert "    with the known issue of the engine: first-moe-layer-on-cpu\n" in paper.text
     last = paper.text.splitlines()[-1]
     assert last.startswith("    first-moe-layer-on-cpu, breaks cold-only-unique, docs/known-issues/")
     assert last.endswith("catalog/known_issues.toml")
 
 
-def test_the_table_says_where_a_model_can_run() -> None:
+def test_the_table_shows_on_which_devices_a_model_can_run() -> None:
     entry = model_entry(
         layer_kinds=None,
         unsupported=[{"reason": "r", "devices": ["cuda"]}],
@@ -54,11 +55,11 @@ def test_the_table_says_where_a_model_can_run() -> None:
     assert table([catalog_model()])[1].count("as published") == 2
 
 
-def test_layer_kinds_are_shown_as_they_are_written() -> None:
+def test_layer_kinds_are_shown_literally() -> None:
     assert "MoE [shared], :b:" in table([catalog_model(model_entry(layer_kinds=["MoE [shared]", ":b:"]))])[1]
 
 
-def test_the_catalog_as_json_is_its_entries(models: list[CatalogModel]) -> None:
+def test_the_json_of_the_catalog_lists_its_entries(models: list[CatalogModel]) -> None:
     assert [entry["id"] for entry in json.loads(models_as_json(models))] == [model.entry.id for model in models]
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from coldwarm.core.finding import FindingKind
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import StartKind
-from coldwarm.diagnose.cache_layers import CacheLayer, LayerCounts
+from coldwarm.core.stats import LayerCounts
+from coldwarm.diagnose.cache_layers import CacheLayer
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.report.explanation_view import print_explanation
@@ -23,14 +24,14 @@ MARKUP = "[bold] [/x] :warning: [link=http://x]a.py:100[/link]"
 
 def shown(explanation: Explanation | None = None, result: RunResult | None = None, *, width: int = 200) -> str:
     file = io.StringIO()
-    # As `coldwarm.report.console.PlainConsole` is made, of any width.
+    # Like `coldwarm.report.console.PlainConsole`, but of any width.
     console = Console(file=file, width=width, markup=False, emoji=False, highlight=False, color_system=None)
     print_explanation(console, result or passed(), explanation or Explanation())
     return file.getvalue()
 
 
 def rows(text: str, title: str) -> list[list[str]]:
-    """The cells of the table below `title`."""
+    """Return the cells of the table below `title`."""
     table = text.split(f"\n{title}\n")[1].split("\n\n")[0]
     return [line.split() for line in table.splitlines()]
 
@@ -43,20 +44,20 @@ def one_class(name: str, *submodules: str, seconds: float = 1.0) -> ClassReport:
     return ClassReport(name=name, submodules=list(submodules), seconds=seconds, key=None)
 
 
-def test_it_begins_with_the_run_and_its_status() -> None:
+def test_the_first_line_names_the_run_and_its_status() -> None:
     assert shown(result=known()).splitlines()[0] == "known on vllm, cpu, piecewise: known issue"
 
 
-def test_its_first_line_has_the_engine_the_device_and_how_it_was_compiled() -> None:
+def test_the_first_line_has_the_engine_the_device_and_the_compilation() -> None:
     assert shown().split()[:6] == ["passes", "on", "vllm,", "cpu,", "piecewise:", "passed"]
 
 
-def test_a_run_that_nothing_is_known_of_has_no_tables() -> None:
+def test_a_run_without_data_has_no_tables() -> None:
     lines = shown(result=result_of(model_entry(), None, None)).splitlines()
     assert lines[1:] == ["", "No findings", ""]
 
 
-def test_the_time_of_each_phase_is_told_cold_beside_warm() -> None:
+def test_the_time_of_each_phase_is_shown_for_both_starts() -> None:
     cold = cold_record(phases=[Phase(name="import", seconds=6.96), Phase(name="Dynamo", seconds=3)], seconds=9.96)
     warm = warm_record(phases=[Phase(name="import", seconds=7), Phase(name="cache load", seconds=0.04)], seconds=7.04)
     assert rows(shown(result=result_of(model_entry(), cold, warm)), "Where the time went, in seconds") == [
@@ -64,16 +65,16 @@ def test_the_time_of_each_phase_is_told_cold_beside_warm() -> None:
         ["import", "7.0", "7.0"],
         ["Dynamo", "3.0"],
         ["cache", "load", "0.0"],
-        ["all", "10.0", "7.0"],
+        ["total", "10.0", "7.0"],
     ]
 
 
-def test_a_start_that_was_not_made_has_an_empty_column() -> None:
+def test_a_start_that_was_not_run_has_an_empty_column() -> None:
     result = crashed(phases=[Phase(name="import", seconds=2)], seconds=2.0)
-    assert rows(shown(result=result), "Where the time went, in seconds")[1:] == [["import", "2.0"], ["all", "2.0"]]
+    assert rows(shown(result=result), "Where the time went, in seconds")[1:] == [["import", "2.0"], ["total", "2.0"]]
 
 
-def test_classes_are_told_with_their_subgraphs_and_what_they_cost() -> None:
+def test_groups_are_shown_with_their_subgraphs_and_cost() -> None:
     text = shown(
         Explanation(
             models=[
@@ -87,7 +88,7 @@ def test_classes_are_told_with_their_subgraphs_and_what_they_cost() -> None:
     )
     first, second = text.split("\nSubgraphs that share an artifact\n")[1:]
     lines = [line.rstrip() for line in first.splitlines()]
-    assert lines[0] == "class        subgraphs  compiled in s  which"
+    assert lines[0] == "group        subgraphs  compile time, s  submodules"
     assert lines[1].split() == ["first", "1", "14.5", "submod_0"]
     assert lines[2].endswith("3.8  submod_2, submod_4, submod_6, submod_8 and 2 more")
     assert "more" not in second
@@ -109,7 +110,7 @@ def test_names_are_on_the_left_and_numbers_on_the_right() -> None:
     ]
 
 
-def test_layers_are_told_as_hits_and_misses() -> None:
+def test_cache_layers_are_shown_as_hits_and_misses() -> None:
     layers = [
         layer("vLLM, artifacts", LayerCounts(hits=0, misses=3), LayerCounts(hits=3)),
         layer("FX graph", LayerCounts(hits=1, misses=2, bypasses=4), None),
@@ -121,7 +122,7 @@ def test_layers_are_told_as_hits_and_misses() -> None:
     ]
 
 
-def test_what_was_not_counted_or_is_off_is_not_printed_as_0() -> None:
+def test_uncounted_and_disabled_caches_are_not_printed_as_0() -> None:
     layers = [
         layer("off", LayerCounts(hits=0, misses=3, is_off=True), LayerCounts(hits=0, misses=0, is_off=True)),
         layer("unknown", LayerCounts(hits=None, misses=None), LayerCounts(hits=2, misses=None)),
@@ -145,44 +146,44 @@ def test_a_shared_cost_is_printed_once() -> None:
     findings = [finding(what="A"), finding(what="B", seconds=None, shares_cost=True)]
     lines = short_lines(findings)
     assert [line for line in lines if line.startswith("why")] == [
-        "why: A (18.9 s at each warm start)",
-        "why: B (the same recompilation as above, whose cost is counted there)",
+        "why: A (18.9 s per warm start)",
+        "why: B (same recompilation as above; its cost is counted there)",
     ]
 
 
-def test_a_finding_is_told_in_full() -> None:
+def test_a_finding_is_printed_in_full() -> None:
     assert finding_lines(finding()) == [
-        "key changed, warm: the key is another one (18.9 s at each warm start)",
-        "where: model.py:7: x = y",
+        "key changed, warm: the key is another one (18.9 s per warm start)",
+        "location: model.py:7: x = y",
         "seed: 0 -> 1",
         "evidence: warm.keys.json: config.model: seed = 1",
-        "next: keep it",
+        "possible fix: keep it",
     ]
     assert "\n   ".join(["1. " + finding_lines(finding())[0], *finding_lines(finding())[1:]]) in shown(
         Explanation(findings=[finding()])
     )
 
 
-def test_what_a_finding_does_not_know_it_does_not_tell() -> None:
+def test_missing_parts_of_a_finding_are_not_printed() -> None:
     bare = finding(where=None, code=None, details=[], evidence=[], seconds=None, next=None)
     assert finding_lines(bare) == ["key changed, warm: the key is another one"]
-    assert finding_lines(finding(code=None, details=[], evidence=[], next=None))[1:] == ["where: model.py:7"]
+    assert finding_lines(finding(code=None, details=[], evidence=[], next=None))[1:] == ["location: model.py:7"]
 
 
-def test_no_time_at_all_is_told_as_such() -> None:
-    assert finding_lines(finding(seconds=0.0))[0].endswith("(0.0 s at each warm start)")
+def test_a_cost_of_zero_is_printed() -> None:
+    assert finding_lines(finding(seconds=0.0))[0].endswith("(0.0 s per warm start)")
 
 
-def test_short_lines_leave_out_what_is_no_model_s() -> None:
+def test_short_lines_omit_findings_on_the_machine() -> None:
     assert short_lines([finding(kind=FindingKind.IMPORTED_FROM_SOURCE)]) == []
 
 
-def test_short_lines_have_what_is_found_and_where() -> None:
+def test_short_lines_have_the_message_and_the_location() -> None:
     cold = finding(kind=FindingKind.NOT_SHARED, start=StartKind.COLD, code=None)
     assert short_lines([finding(), cold, finding(where=None, seconds=None)]) == [
-        "why: the key is another one (18.9 s at each warm start)",
+        "why: the key is another one (18.9 s per warm start)",
         "     at model.py:7: x = y",
-        "why: the key is another one (18.9 s at each cold start)",
+        "why: the key is another one (18.9 s per cold start)",
         "     at model.py:7",
         "why: the key is another one",
     ]
@@ -194,16 +195,16 @@ def test_each_short_line_is_one_line() -> None:
     assert [line for line in lines if "\n" in line] == []
 
 
-def test_notes_are_told() -> None:
+def test_notes_are_printed() -> None:
     assert "note: warm.trace holds no trace\n" in shown(Explanation(notes=["warm.trace holds no trace"]))
 
 
 @pytest.mark.parametrize("field", ["what", "where", "code", "next"])
-def test_text_of_a_finding_is_shown_as_it_is(field: str) -> None:
+def test_text_of_a_finding_is_shown_literally(field: str) -> None:
     assert MARKUP in shown(Explanation(findings=[finding(**{field: MARKUP})]))
 
 
-def test_text_is_shown_as_it_is_wherever_it_stands() -> None:
+def test_all_text_is_shown_literally() -> None:
     explanation = Explanation(
         models=[[one_class(f"class {MARKUP}", f"submod {MARKUP}")]],
         layers=[layer(f"layer {MARKUP}", LayerCounts(), None)],
@@ -216,7 +217,7 @@ def test_text_is_shown_as_it_is_wherever_it_stands() -> None:
         assert f"{what} {MARKUP}" in text
 
 
-def test_lines_of_a_detail_are_one_line() -> None:
+def test_a_detail_is_printed_on_one_line() -> None:
     assert "\n   first second\n" in shown(Explanation(findings=[finding(details=["first\nsecond"])]))
 
 
@@ -227,7 +228,7 @@ def test_long_lines_of_findings_are_not_broken() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_on_a_narrow_terminal_no_name_and_no_number_is_lost(width: int) -> None:
+def test_a_narrow_terminal_shows_all_names_and_numbers(width: int) -> None:
     explanation = Explanation(
         models=[[one_class("dense layer", *(f"submod_{n}" for n in range(0, 14, 2)), seconds=103.8)]],
         layers=[layer("vLLM, whole function", LayerCounts(hits=12, misses=34), LayerCounts(hits=56, misses=78))],

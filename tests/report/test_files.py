@@ -14,7 +14,7 @@ def write(path: Path, content: bytes = b"new") -> None:
     write_report(path, lambda file: file.write_bytes(content))
 
 
-def test_a_check_leaves_nothing(tmp_path: Path) -> None:
+def test_checking_creates_no_files(tmp_path: Path) -> None:
     (tmp_path / "old.xml").write_text("old")
     for name in ("new.xml", "a/b/new.xml", "old.xml"):
         check_writable(tmp_path / name)
@@ -23,7 +23,7 @@ def test_a_check_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder", "file/below", "x" * 300, "loop", "file/a/b/c"])
-def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_an_unwritable_path_is_an_error_and_creates_no_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
@@ -34,7 +34,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path, na
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_report_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_report_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "report.xml"
     path.write_text("old")
 
@@ -48,7 +48,7 @@ def test_a_report_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("report.xml", "old")]
 
 
-def test_a_report_keeps_the_mode_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+def test_a_report_keeps_the_file_mode_of_its_predecessor(tmp_path: Path) -> None:
     path = tmp_path / "report.xml"
     path.touch(mode=0o600)
     write(path)
@@ -60,7 +60,7 @@ def test_a_report_keeps_the_mode_of_the_one_that_it_replaces(tmp_path: Path) -> 
     assert other.stat().st_mode == by_default.stat().st_mode
 
 
-def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_followed_and_not_replaced(tmp_path: Path) -> None:
     link = tmp_path / "link.xml"
     link.symlink_to("below/report.xml")
     (tmp_path / "below").mkdir()
@@ -73,7 +73,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "below" / "report.xml").read_bytes() == b"second"
 
 
-def test_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -85,7 +85,7 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_device_is_never_removed() -> None:
+def test_a_device_is_not_removed() -> None:
     path = Path("/dev/null")
     check_writable(path)
     remove_stale(path)
@@ -93,12 +93,10 @@ def test_a_device_is_never_removed() -> None:
     assert path.is_char_device()
 
 
-def test_a_file_in_a_folder_that_is_read_only_is_written_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_in_a_read_only_folder_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.xml"
     path.write_text("old report")
-    # For root, every folder is writable.
+    # Every folder is writable for root.
     monkeypatch.setattr(os, "access", lambda of, mode: Path(of) != tmp_path)
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: pytest.fail("the folder is read-only"))
     check_writable(path)
@@ -108,7 +106,7 @@ def test_a_file_in_a_folder_that_is_read_only_is_written_in_place(
     assert path.read_text() == "new"
 
 
-def test_only_a_stale_file_is_removed(tmp_path: Path) -> None:
+def test_only_files_are_removed_as_stale(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for name in ("folder", "missing", "missing/below"):
         remove_stale(tmp_path / name)

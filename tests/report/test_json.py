@@ -44,11 +44,11 @@ def test_results_are_the_same_after_json() -> None:
 
 
 @pytest.mark.parametrize(("results", "code"), [([passed()], 0), ([passed(), failed()], 1), (ALL, 3), ([], 0)])
-def test_the_exit_code_is_told(results: list[RunResult], code: int) -> None:
+def test_the_exit_code_is_included(results: list[RunResult], code: int) -> None:
     assert json.loads(to_json(results))["exit_code"] == code
 
 
-def test_it_is_json_as_others_read_it() -> None:
+def test_the_output_is_strict_json() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
@@ -57,13 +57,13 @@ def test_it_is_json_as_others_read_it() -> None:
     json.loads(to_json([result]), parse_constant=refuse)
 
 
-def test_explanations_are_the_same_after_json_and_null_where_there_is_none() -> None:
+def test_explanations_are_the_same_after_json_and_null_if_there_is_none() -> None:
     explanation = Explanation(findings=[finding(what="[/x] \x1b \u2028")], notes=["no trace"])
     runs = json.loads(to_json([replace(failed(), explanation=explanation), passed()]))["runs"]
     assert Explanation.model_validate(runs[0]["explanation"]) == explanation
     assert runs[1]["explanation"] is None
 
 
-def test_what_was_found_leaves_the_exit_code_alone() -> None:
+def test_findings_do_not_change_the_exit_code() -> None:
     result = replace(passed(), explanation=Explanation(findings=[finding()]))
     assert json.loads(to_json([result]))["exit_code"] == 0

@@ -53,7 +53,7 @@ def test_every_model_is_a_test_case_with_the_seconds_of_its_starts(xml: Path) ->
     ],
     ids=str,
 )
-def test_what_did_not_pass_is_failure_error_or_skipped(
+def test_a_run_that_did_not_pass_is_a_failure_an_error_or_skipped(
     xml: Path, result: RunResult, kind: type[Failure | Error | Skipped], status: str
 ) -> None:
     [outcome] = only(xml, result).result
@@ -63,13 +63,13 @@ def test_what_did_not_pass_is_failure_error_or_skipped(
     assert "reproduce: " in outcome.text
 
 
-def test_what_passed_has_no_outcome_but_its_checks(xml: Path) -> None:
+def test_a_passed_run_has_its_checks_and_no_outcome(xml: Path) -> None:
     case = only(xml, passed())
     assert case.result == []
-    assert "ok    warm, nothing is saved: 0 artifacts saved (0)" in case.system_out
+    assert "ok    warm start saved 0 artifacts (expected 0)" in case.system_out
 
 
-def test_the_counts_are_those_of_the_outcomes(xml: Path) -> None:
+def test_outcomes_are_counted(xml: Path) -> None:
     written(xml, passed(), failed(), fixed(), crashed(), known(), unsupported())
     [suite] = JUnitXml.fromfile(str(xml))
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (6, 2, 1, 2)
@@ -89,7 +89,7 @@ def test_a_crash_has_its_log(xml: Path) -> None:
     assert "<tag> & ]]> é" in outcome.text
 
 
-def test_colours_and_control_characters_of_a_log_leave_the_report_readable(xml: Path) -> None:
+def test_colours_and_control_characters_of_a_log_are_removed(xml: Path) -> None:
     failure = record.Failure(what="\x1b[31mno\x1b[0m", log_tail=["\x1b[31mERROR\x1b[0m", "\x00\x08\x0c\ufffe\udcff"])
     [outcome] = only(xml, crashed(failure=failure)).result
     assert "ERROR" in outcome.text
@@ -97,15 +97,13 @@ def test_colours_and_control_characters_of_a_log_leave_the_report_readable(xml: 
 
 @settings(max_examples=60, deadline=None)
 @given(what=st.text(st.characters(), min_size=1), line=st.text(st.characters()))
-def test_whatever_a_log_holds_the_report_can_be_read(
-    what: str, line: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_the_report_is_readable_with_any_log(what: str, line: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "wild.xml"
     case = only(path, crashed(failure=record.Failure(what=what, log_tail=[line])))
     assert case.name == "crashes"
 
 
-def test_the_command_to_run_again_has_the_environment_of_the_start(xml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reproduce_command_has_the_environment_of_the_start(xml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # `coldwarm judge --report junit=FILE` runs elsewhere and later.
     monkeypatch.setenv("VLLM_OF_NOW", "1")
     [outcome] = only(xml, crashed(environment={"VLLM_THEN": "1"})).result
@@ -124,29 +122,29 @@ EXPLANATION = Explanation(findings=[finding(), finding(what="<&> ]]> [/x]")])
 
 
 @pytest.mark.parametrize("result", [failed(), fixed(), crashed(), known()], ids=lambda result: result.case.model_id)
-def test_what_was_found_is_told_in_full_between_the_reasons_and_the_command(xml: Path, result: RunResult) -> None:
+def test_findings_are_printed_in_full_between_the_reasons_and_the_command(xml: Path, result: RunResult) -> None:
     [outcome] = only(xml, replace(result, explanation=EXPLANATION)).result
     lines = outcome.text.split("\n")
     assert lines[0] == result.verdict.reasons[0]
-    first = lines.index("key changed, warm: the key is another one (18.9 s at each warm start)")
+    first = lines.index("key changed, warm: the key is another one (18.9 s per warm start)")
     assert lines[first + 1 : first + 6] == [
-        "where: model.py:7: x = y",
+        "location: model.py:7: x = y",
         "seed: 0 -> 1",
         "evidence: warm.keys.json: config.model: seed = 1",
-        "next: keep it",
-        "key changed, warm: <&> ]]> [/x] (18.9 s at each warm start)",
+        "possible fix: keep it",
+        "key changed, warm: <&> ]]> [/x] (18.9 s per warm start)",
     ]
     assert first < next(number for number, line in enumerate(lines) if line.startswith("reproduce: "))
     assert outcome.message == only(xml, result).result[0].message
 
 
-def test_what_passed_has_no_outcome_whatever_was_found(xml: Path) -> None:
+def test_a_passed_run_with_findings_has_no_outcome(xml: Path) -> None:
     assert only(xml, replace(passed(), explanation=EXPLANATION)).result == []
 
 
 @settings(max_examples=30, deadline=None)
 @given(text=st.text(st.characters()))
-def test_whatever_was_found_the_report_can_be_read(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_report_is_readable_with_any_finding(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "wild-findings.xml"
     wild = finding(what=text, where=text, code=text, details=[text], evidence=[{"file": text, "record": text}])
     result = replace(failed(), explanation=Explanation(findings=[wild]))
@@ -154,7 +152,7 @@ def test_whatever_was_found_the_report_can_be_read(text: str, tmp_path_factory: 
     assert "reproduce: " in outcome.text
 
 
-def test_colours_and_control_characters_of_what_was_found_are_left_out(xml: Path) -> None:
+def test_colours_and_control_characters_of_findings_are_removed(xml: Path) -> None:
     wild = finding(what="\x1b[31mno\x1b[0m \x00\x08key", details=["\x0c\ufffe\ud800end"])
     [outcome] = only(xml, replace(failed(), explanation=Explanation(findings=[wild]))).result
     assert "key changed, warm: no key (18.9 s" in outcome.text

@@ -23,7 +23,7 @@ def follow(paper: Paper) -> None:
         view.run_ended(failed)
 
 
-def test_the_view_suits_the_console() -> None:
+def test_the_view_depends_on_the_console() -> None:
     assert isinstance(live_view(Paper().console, 1), PlainLines)
     assert isinstance(live_view(Paper(terminal=True).console, 1), LiveLines)
 
@@ -42,7 +42,7 @@ def test_without_a_terminal_every_step_is_a_line() -> None:
     ]
 
 
-def test_on_a_terminal_what_is_finished_stays() -> None:
+def test_on_a_terminal_finished_starts_stay_visible() -> None:
     paper = Paper(terminal=True)
     follow(paper)
     for text in ("tiny cold: done in 22.0 s", "tiny: passed", "ValueError: no such thing", "other: error"):
@@ -50,7 +50,7 @@ def test_on_a_terminal_what_is_finished_stays() -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_text_of_a_failure_is_shown_as_it_is(terminal: bool) -> None:
+def test_text_of_a_failure_is_shown_literally(terminal: bool) -> None:
     paper = Paper(terminal=terminal)
     what = "a.py:100: [/bold] :warning: [1m]"
     result = crashed(failure=Failure(what=what))

@@ -36,33 +36,33 @@ def test_every_run_has_a_row() -> None:
         assert row.count("<td>") == 8
 
 
-def test_what_failed_says_why_and_how_to_run_it_again() -> None:
+def test_a_failure_has_its_reasons_and_the_reproduce_command() -> None:
     text = html(failed())
-    assert "<li>cold, only the unique is compiled: 4 artifacts saved" in text
+    assert "<li>cold start saved 4 artifacts (expected at most 3" in text
     assert "coldwarm run fails --device cpu" in text
     assert "<strong>" not in html(passed(), unsupported())
 
 
-def test_a_depth_says_once_what_it_does_not_prove() -> None:
+def test_a_depth_reports_once_what_it_does_not_check() -> None:
     shallow = [
         result_of(model_entry(id=name), cold_record(depth=Depth.COUNT), warm_record(depth=Depth.COUNT)) for name in "ab"
     ]
-    assert html(*shallow).count("--depth count does not prove that the engine") == 1
-    assert "does not prove" not in html(passed(), known())
+    assert html(*shallow).count("--depth count does not check the engine") == 1
+    assert "does not check" not in html(passed(), known())
 
 
-def test_a_known_issue_says_which_and_not_how_to_run_it_again() -> None:
+def test_a_known_issue_is_named_without_a_reproduce_command() -> None:
     text = html(known())
     assert "https://example.org/issues/1" in text
     assert "coldwarm run" not in text
 
 
-def test_what_looks_like_markup_stays_text() -> None:
+def test_markup_is_escaped() -> None:
     text = html(crashed(failure={"what": "a|b <b>*c*</b> `d`\n# e"}))
     assert "a|b &lt;b&gt;*c*&lt;/b&gt; `d` # e" in text
 
 
-def test_phases_and_the_starts_at_a_time_are_told_of_every_start() -> None:
+def test_every_start_has_its_phases_and_the_number_of_parallel_starts() -> None:
     phases = [Phase(name="import", seconds=3.0), Phase(name="unaccounted", seconds=0.25)]
     text = markdown(
         result_of(
@@ -71,16 +71,16 @@ def test_phases_and_the_starts_at_a_time_are_told_of_every_start() -> None:
             warm_record(phases=phases[:1], seconds=3.0, side_by_side=2),
         )
     )
-    assert "| model | start | starts at a time | s | import | unaccounted |" in text
+    assert "| model | start | parallel starts | s | import | unaccounted |" in text
     assert "| tiny | cold | 8 | 3.2 | 3.0 | 0.2 |" in text
     assert "| tiny | warm | 2 | 3.0 | 3.0 |  |" in text
 
 
-def test_where_nothing_ran_there_are_no_phases() -> None:
+def test_without_starts_there_are_no_phases() -> None:
     assert "details" not in markdown(unsupported())
 
 
-def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         Report("markdown", tmp_path / "file" / "summary.md").write(SuiteSummary.of([passed()]))

@@ -40,12 +40,12 @@ def events(folder: Path, *records: StartRecord) -> list[dict[str, Any]]:
 
 
 def spans(folder: Path, *written: Written) -> list[tuple[str, float, float]]:
-    """Name, begin and duration, in microseconds."""
+    """Return the name, begin and duration of each span; times in microseconds."""
     write_trace(folder / "cold.trace", *written)
     return [(each["name"], each["ts"], each["dur"]) for each in events(folder, cold_record()) if each["ph"] == "X"]
 
 
-def test_it_is_chromes_trace_event_format(tmp_path: Path) -> None:
+def test_the_output_is_in_chromes_trace_event_format(tmp_path: Path) -> None:
     write_trace(tmp_path / "cold.trace", *SPANS)
     for event in events(tmp_path):
         assert isinstance(event["name"], str)
@@ -59,7 +59,7 @@ def test_it_is_chromes_trace_event_format(tmp_path: Path) -> None:
             assert isinstance(event.get("args", {}), dict)
 
 
-def test_each_start_is_a_process_of_its_name_that_begins_at_0(tmp_path: Path) -> None:
+def test_each_start_is_a_named_process_that_begins_at_0(tmp_path: Path) -> None:
     later = 3600.0
     warm = warm_record(
         began=datetime.fromtimestamp(BEGAN + later, UTC),
@@ -76,7 +76,7 @@ def test_each_start_is_a_process_of_its_name_that_begins_at_0(tmp_path: Path) ->
 
 
 def test_the_first_step_never_begins_below_0(tmp_path: Path) -> None:
-    # As read back from a record: 1795468223.4412618 began at ….441262.
+    # Times from a stored record: the step at 1795468223.4412618 belongs to a start that began at ….441262.
     begin = 1795468223.4412618
     record = cold_record(
         began=datetime.fromtimestamp(begin, UTC), steps=[Step(name="process start", begin=begin, end=begin + 1)]
@@ -110,7 +110,7 @@ def test_spans_of_a_thread_nest(tmp_path: Path) -> None:
             assert apart or within
 
 
-def test_a_span_within_one_of_its_own_name_ends_first(tmp_path: Path) -> None:
+def test_an_inner_span_of_the_same_name_ends_first(tmp_path: Path) -> None:
     edges = [span("f", "B", 1), span("f", "B", 2), span("f", "E", 3), span("f", "E", 4)]
     assert spans(tmp_path, *edges) == [("f", 2e6, 1e6), ("f", 1e6, 3e6)]
 
@@ -126,18 +126,18 @@ def test_a_span_within_one_of_its_own_name_ends_first(tmp_path: Path) -> None:
     ],
     ids=["never ends", "never begins", "wrong way round", "another name", "another thread"],
 )
-def test_an_edge_without_its_other_is_left_out(tmp_path: Path, edges: list[Written]) -> None:
+def test_a_begin_or_end_without_its_counterpart_is_left_out(tmp_path: Path, edges: list[Written]) -> None:
     assert spans(tmp_path, *edges) == []
     assert spans(tmp_path, *edges, span("h", "B", 3), span("h", "E", 4)) == [("h", 3e6, 1e6)]
 
 
-def test_an_edge_is_not_closed_by_another_processs(tmp_path: Path) -> None:
+def test_a_span_is_not_closed_by_another_process(tmp_path: Path) -> None:
     write_trace(tmp_path / "cold.trace", span("f", "B", 1), name="t_rank_0_a.log")
     write_trace(tmp_path / "cold.trace", span("f", "E", 2), name="t_rank_1_a.log")
     assert [each for each in events(tmp_path, cold_record()) if each["ph"] == "X"] == []
 
 
-def test_every_rank_is_told_apart(tmp_path: Path) -> None:
+def test_spans_are_labelled_with_their_rank(tmp_path: Path) -> None:
     for rank in (0, 1):
         write_trace(tmp_path / "cold.trace", span("f", "B", 1), span("f", "E", 2), name=f"t_rank_{rank}_a.log")
     assert [each["cat"] for each in events(tmp_path, cold_record()) if each["ph"] == "X"] == [
@@ -146,24 +146,24 @@ def test_every_rank_is_told_apart(tmp_path: Path) -> None:
     ]
 
 
-def test_other_records_and_garbled_lines_are_passed_over(tmp_path: Path) -> None:
+def test_other_records_and_malformed_lines_are_skipped(tmp_path: Path) -> None:
     path = write_trace(tmp_path / "cold.trace", asked("miss"), span("f", "B", 1), span("f", "E", 2))
     path.write_bytes(b"\xff\x00[/x]\n" + path.read_bytes())
     assert [each["name"] for each in events(tmp_path, cold_record()) if each["ph"] == "X"] == ["f"]
 
 
-def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_names_are_not_changed(tmp_path: Path) -> None:
     name = '[/x] "é" \u2028 \x1b[31m'
     assert [found[0] for found in spans(tmp_path, span(name, "B", 1), span(name, "E", 2))] == [name]
 
 
-def test_a_start_without_steps_or_trace_has_its_name(tmp_path: Path) -> None:
+def test_a_start_without_steps_or_trace_has_only_its_name(tmp_path: Path) -> None:
     assert [each["ph"] for each in events(tmp_path, cold_record())] == ["M", "M"]
     write_perfetto(tmp_path / "none.json", tmp_path, [])
     assert json.loads((tmp_path / "none.json").read_bytes())["traceEvents"] == []
 
 
-def test_it_is_written_over(tmp_path: Path) -> None:
+def test_an_existing_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "trace.json").write_text("x" * 10_000)
     write_perfetto(tmp_path / "trace.json", tmp_path, [cold_record()])
     assert json.loads((tmp_path / "trace.json").read_bytes())

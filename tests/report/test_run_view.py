@@ -22,7 +22,7 @@ def shown(result: RunResult) -> str:
 @pytest.mark.parametrize(
     "result", [passed(), known(), unsupported(), failed(), fixed(), crashed()], ids=lambda result: result.case.model_id
 )
-def test_every_run_says_what_it_is_and_how_to_make_it_again(result: RunResult) -> None:
+def test_every_run_has_its_title_and_the_reproduce_command(result: RunResult) -> None:
     text = shown(result)
     assert text.startswith(f"{result.case.model_id} on vllm, cpu, piecewise: {result.verdict.status}\n")
     assert f"  reproduce: coldwarm run {result.case.model_id} --device cpu\n" in text
@@ -30,8 +30,8 @@ def test_every_run_says_what_it_is_and_how_to_make_it_again(result: RunResult) -
 
 def test_checks_are_marked() -> None:
     assert "  FAIL  cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in shown(failed())
-    assert "  known cold, only the unique is compiled: 4 artifacts saved" in shown(known())
-    assert "  ok    warm, nothing is saved" in shown(passed())
+    assert "  known cold start saved 4 artifacts (expected at most 3" in shown(known())
+    assert "  ok    warm start saved 0 artifacts" in shown(passed())
 
 
 def test_times_caches_versions_and_variables_are_shown() -> None:
@@ -48,7 +48,7 @@ def test_times_caches_versions_and_variables_are_shown() -> None:
         "  cold start: finished, 12.5 s",
         "phases  import 5.0 s, compile 17.0 s",
         "caches  vllm 12 files 3.0 MiB",
-        "memory  1.5 GiB at most",
+        "memory  1.5 GiB peak",
         "versions  python 3.11.9, torch 2.13.0+cpu, vllm 0.32.0",
         "environment  VLLM_MINE=1",
         "replaced to isolate the start  TORCH_TRACE",
@@ -59,6 +59,6 @@ def test_times_caches_versions_and_variables_are_shown() -> None:
         assert expected in text
 
 
-def test_text_of_a_log_is_shown_as_it_is() -> None:
+def test_text_of_a_log_is_shown_literally() -> None:
     tail = "torch/foo.py:100: UserWarning: [/red] [bold]"
     assert tail in shown(crashed(failure=Failure(what="x", log_tail=[tail])))

@@ -1,4 +1,4 @@
-"""One summary of a suite is what every report is made from."""
+"""Every report is made from the same summary of a suite."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_of_a_crash_has_its_reason_its_log_and_the_command(view: str) -> None:
+def test_every_view_of_a_crash_has_the_reason_the_log_and_the_command(view: str) -> None:
     text = VIEWS[view](crashed(failure=Failure(what="ValueError: no weights", log_tail=LOG)))
     for part in ("crashes", "error", "ValueError: no weights", "line 19", "coldwarm run crashes --device cpu"):
         assert part in text
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view != "show"])
-def test_every_view_of_a_failure_has_what_explains_it(view: str) -> None:
+def test_every_view_of_a_failure_has_its_finding(view: str) -> None:
     text = VIEWS[view](replace(failed(), explanation=Explanation(findings=[finding(what="another key")])))
     assert "another key" in text
 
@@ -82,7 +82,7 @@ def test_a_new_module_is_a_new_format(tmp_path: Path, monkeypatch: pytest.Monkey
     assert exporters.formats() == ["count"]
 
 
-def test_a_suite_has_its_runs_in_order_and_the_exit_code_of_the_worst() -> None:
+def test_a_suite_has_its_runs_in_order_and_the_worst_exit_code() -> None:
     summary = SuiteSummary.of(ALL)
     assert [run.name for run in summary.runs] == [result.case.name for result in ALL]
     assert {len(run.cells) for run in summary.runs} == {len(HEADINGS)}
@@ -90,7 +90,7 @@ def test_a_suite_has_its_runs_in_order_and_the_exit_code_of_the_worst() -> None:
     assert SuiteSummary.of(ALL[:3]).exit_code is ExitCode.HEALTHY
 
 
-def test_who_has_to_be_looked_at() -> None:
+def test_which_runs_need_attention() -> None:
     assert [run.name for run in SuiteSummary.of(ALL).runs if run.is_unhealthy] == ["fails", "fixed", "crashes"]
 
 
@@ -101,7 +101,7 @@ def test_checks_have_their_marks() -> None:
     assert "FAIL" not in marks["passes"] | marks["known"]
 
 
-def test_the_log_is_that_of_the_start_that_failed() -> None:
+def test_the_log_tail_is_that_of_the_failed_start() -> None:
     warm = unfinished_record(StartKind.WARM, failure=Failure(what="no", log_tail=LOG))
     run = RunSummary.of(result_of(model_entry(), cold_record(), warm))
     assert run.log_tail() == [f"warm.log: {line}" for line in LOG]
@@ -109,7 +109,7 @@ def test_the_log_is_that_of_the_start_that_failed() -> None:
     assert RunSummary.of(passed()).log_tail() == []
 
 
-def test_evidence_is_that_of_failed_checks_whole_or_its_first_lines() -> None:
+def test_evidence_of_failed_checks_is_complete_or_only_first_lines() -> None:
     result = failed()
     verdict = result.verdict
     checks = [check.model_copy(update={"evidence": ["a graph\nsecond line"]}) for check in verdict.checks]
@@ -120,7 +120,7 @@ def test_evidence_is_that_of_failed_checks_whole_or_its_first_lines() -> None:
     assert run.evidence(first_lines=True) == ["log: a graph"] * broken
 
 
-def test_a_text_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     [report] = exporters.parse_reports([f"markdown={tmp_path / 'x.md'}"])
     report.write(SuiteSummary.of([crashed(failure=Failure(what="no \udcff"))]))
     assert "no ?" in (tmp_path / "x.md").read_text()

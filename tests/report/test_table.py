@@ -34,7 +34,7 @@ def test_the_columns_are_as_documented() -> None:
     assert header == "model subgraphs unique cold saved/loaded warm saved/loaded cold s warm s verdict"
 
 
-def test_a_passed_run_has_its_numbers_and_nothing_else_to_say() -> None:
+def test_a_passed_run_has_only_its_row() -> None:
     result = result_of(
         model_entry(expect=[expectation()]),
         cold_record(counters={SUBGRAPHS: 9}, seconds=22.04),
@@ -45,51 +45,51 @@ def test_a_passed_run_has_its_numbers_and_nothing_else_to_say() -> None:
     assert len(paper.lines) == 2
 
 
-def test_every_model_has_one_row_in_order() -> None:
+def test_models_have_one_row_each_in_order() -> None:
     lines = printed(*ALL).lines
     assert [line.split()[0] for line in lines[1 : 1 + len(ALL)]] == [result.case.model_id for result in ALL]
     for line, result in zip(lines[1:], ALL, strict=False):
         assert line.rstrip().endswith(result.verdict.status)
 
 
-def test_a_counter_that_this_version_lacks_is_a_question_mark() -> None:
+def test_a_counter_missing_from_this_version_is_a_question_mark() -> None:
     assert printed(passed()).lines[1].split()[1] == "?"
 
 
-def test_a_start_that_did_not_finish_has_no_numbers() -> None:
+def test_an_unfinished_start_has_no_numbers() -> None:
     assert cells(printed(crashed()).lines[1]) == ["crashes", "12.5", "error"]
 
 
-def test_a_failure_shows_both_numbers_and_how_to_run_it_again() -> None:
+def test_a_failure_has_both_numbers_and_the_reproduce_command() -> None:
     text = printed(failed()).text
     assert "cold: vllm.num_compiled_artifacts_saved expected 3, got 4" in text
-    assert "4 artifacts saved, at most 3" in text
+    assert "cold start saved 4 artifacts (expected at most 3" in text
     assert "  reproduce: coldwarm run fails --device cpu\n" in text
 
 
-def test_the_command_to_run_again_has_the_environment_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reproduce_command_has_the_environment_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_OF_NOW", "1")
     text = printed(crashed(environment={"VLLM_THEN": "1"})).text
     assert "reproduce: VLLM_THEN=1 coldwarm run crashes" in text
 
 
 @pytest.mark.parametrize("result", [failed(), fixed(), crashed()], ids=lambda result: result.case.model_id)
-def test_what_fails_can_be_run_again(result: RunResult) -> None:
+def test_failed_runs_have_the_reproduce_command(result: RunResult) -> None:
     assert f"  reproduce: coldwarm run {result.case.model_id} --device cpu\n" in printed(result).text
 
 
 @pytest.mark.parametrize("result", [known(), unsupported()], ids=lambda result: result.case.model_id)
-def test_what_is_accepted_says_why_and_no_more(result: RunResult) -> None:
+def test_accepted_runs_have_only_the_reason(result: RunResult) -> None:
     text = printed(result).text
     assert "reproduce:" not in text
     assert result.verdict.reasons[0] in text
 
 
-def test_an_unexpectedly_fixed_model_says_what_to_take_out() -> None:
-    assert "take it out of the catalog (https://example.org/issues/1)" in printed(fixed()).text
+def test_an_unexpectedly_fixed_model_has_a_hint_what_to_remove() -> None:
+    assert "remove it from the catalog (https://example.org/issues/1)" in printed(fixed()).text
 
 
-def test_the_last_lines_of_the_log_come_with_a_crash() -> None:
+def test_a_crash_is_shown_with_the_last_lines_of_the_log() -> None:
     failure = Failure(what="OSError: no", phase="weights", log_tail=[f"line {n}" for n in range(20)])
     text = printed(crashed(failure=failure)).text
     assert "cold.log: line 19" in text
@@ -102,7 +102,7 @@ def test_a_crash_of_the_warm_start_shows_the_warm_log() -> None:
     assert "warm.log: hello" in printed(result_of(model_entry(), cold_record(), warm)).text
 
 
-def test_text_of_a_log_is_shown_as_it_is() -> None:
+def test_text_of_a_log_is_shown_literally() -> None:
     tail = ["[/red] [bold]x[/bold] a.py:100: :warning: [link=http://x]"]
     assert tail[0] in printed(crashed(failure=Failure(what="[/b] :x:", log_tail=tail))).text
     assert "[/b] :x:" in printed(crashed(failure=Failure(what="[/b] :x:"))).text
@@ -113,7 +113,7 @@ def test_long_lines_are_not_broken() -> None:
     assert reason.strip() in printed(crashed(failure=Failure(what=reason)), width=80).text
 
 
-def test_verdicts_are_whole_on_a_terminal_of_80_columns() -> None:
+def test_verdicts_fit_a_terminal_of_80_columns() -> None:
     [row] = [line for line in printed(fixed("llama-3.1-8b"), width=80).lines[:4] if line.startswith("llama-3.1-8b ")]
     assert row.rstrip().endswith("unexpectedly fixed")
     assert len(row) <= 80
@@ -123,12 +123,12 @@ EXPLANATION = Explanation(findings=[finding(), finding(what="[/x] :x:", where=No
 
 
 @pytest.mark.parametrize("result", [failed(), fixed(), crashed(), known()], ids=lambda result: result.case.model_id)
-def test_what_was_found_is_told_below_the_reasons_in_short(result: RunResult) -> None:
+def test_findings_are_printed_in_short_below_the_reasons(result: RunResult) -> None:
     lines = printed(replace(result, explanation=EXPLANATION)).lines
-    first = lines.index("  why: the key is another one (18.9 s at each warm start)")
+    first = lines.index("  why: the key is another one (18.9 s per warm start)")
     assert lines[first + 1 : first + 3] == [
         "       at model.py:7: x = y",
-        "  why: [/x] :x: (18.9 s at each warm start)",
+        "  why: [/x] :x: (18.9 s per warm start)",
     ]
     assert lines[first - 1].startswith(("  - ", "    log: "))
     assert not any("seed: 0 -> 1" in line for line in lines)
@@ -139,7 +139,7 @@ def test_an_explanation_without_findings_adds_nothing(result: RunResult) -> None
     assert printed(replace(result, explanation=Explanation())).text == printed(result).text
 
 
-def test_a_passed_run_has_nothing_to_say_of_what_was_found() -> None:
+def test_a_passed_run_does_not_show_findings() -> None:
     assert printed(replace(passed(), explanation=EXPLANATION)).text == printed(passed()).text
 
 

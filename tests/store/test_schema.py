@@ -1,4 +1,4 @@
-"""Stored data of every older schema version is read; data of a newer one is refused with the fix."""
+"""Stored data of every older schema version can be read; data of a newer one is an error that names the fix."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.support.runs import case_of, failed, known
 RECORDS = Path(__file__).parents[2] / "records"
 OF_VERSION_1 = [RECORDS / "h100-2026-11-25", RECORDS / "h100-2026-11-24-both"]
 NOTE = (
-    "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to several "
-    "findings; run again to measure them"
+    "costs of findings that were stored by an older version of coldwarm are omitted, because it counted the same "
+    "cost in several findings; run again to measure them"
 )
 
 
@@ -51,11 +51,11 @@ def test_there_is_a_migration_from_every_older_version(kind: Schema[Any]) -> Non
     ids=["case", "record", "verdict", "explanation"],
 )
 class TestEachKind:
-    def test_is_read_as_it_was_written(self, kind: Schema[Any], content: Any, tmp_path: Path) -> None:
+    def test_is_read_unchanged(self, kind: Schema[Any], content: Any, tmp_path: Path) -> None:
         assert kind.read(written(tmp_path / "x.json", kind, content)) == content
         assert kind.to_data(content)["schema_version"] == kind.version
 
-    def test_of_a_newer_version_is_refused_with_the_fix(self, kind: Schema[Any], content: Any, tmp_path: Path) -> None:
+    def test_of_a_newer_version_is_an_error_with_the_fix(self, kind: Schema[Any], content: Any, tmp_path: Path) -> None:
         newer = kind.version + 1
         path = written(tmp_path / "x.json", kind, content, schema_version=newer)
         with pytest.raises(UsageError) as refused:
@@ -64,7 +64,7 @@ class TestEachKind:
             assert part in str(refused.value)
 
     @pytest.mark.parametrize("version", [0, -1, "2", None, 1.5])
-    def test_of_no_version_that_can_be_is_damaged(
+    def test_of_an_invalid_version_is_damaged(
         self, kind: Schema[Any], content: Any, tmp_path: Path, version: object
     ) -> None:
         with pytest.raises(UsageError, match=r"x\.json is damaged: schema_version"):
@@ -132,7 +132,7 @@ def test_unknown_keys_of_a_stored_entry_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["", *IN_ROWS])
-def test_unknown_keys_of_an_entry_that_was_not_stored_are_refused(where: str) -> None:
+def test_unknown_keys_of_an_entry_that_was_not_stored_are_an_error(where: str) -> None:
     data = with_unknown_keys(entry_data())
     known_keys = entry_data()
     one_wrong = {**known_keys, where: data[where]} if where else {**known_keys, "of_old": 1}
@@ -142,7 +142,7 @@ def test_unknown_keys_of_an_entry_that_was_not_stored_are_refused(where: str) ->
         Case.model_validate({**case_of().model_dump(mode="json"), "entry": one_wrong})
 
 
-def test_unknown_keys_of_a_catalog_file_are_refused(tmp_path: Path) -> None:
+def test_unknown_keys_of_a_catalog_file_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('id = "mine"\nname = "Mine"\nconfig = "mine.json"\nsource = "here"\nof_old = 1\n')
     with pytest.raises(CatalogError, match=r"of_old: unknown key"):
@@ -160,7 +160,7 @@ def of_version_1(tmp_path: Path, *findings: Finding, notes: list[str] | None = N
 
 
 @pytest.mark.parametrize("kind", FindingKind)
-def test_costs_of_version_1_are_dropped_unless_they_were_right(kind: FindingKind, tmp_path: Path) -> None:
+def test_costs_of_version_1_are_dropped_unless_they_were_correct(kind: FindingKind, tmp_path: Path) -> None:
     read = of_version_1(tmp_path, finding(kind=kind, seconds=4.25), notes=["a note"])
     [only] = read.findings
     is_right = kind is FindingKind.NOT_SHARED
@@ -173,12 +173,12 @@ def test_an_explanation_of_version_1_without_wrong_costs_gets_no_note(tmp_path: 
     assert of_version_1(tmp_path, finding(seconds=None)).notes == []
 
 
-def test_costs_of_the_present_version_stay(tmp_path: Path) -> None:
+def test_costs_of_the_current_version_are_not_changed(tmp_path: Path) -> None:
     content = Explanation(findings=[finding(seconds=4.25)])
     assert EXPLANATION.read(written(tmp_path / "explanation.json", EXPLANATION, content)) == content
 
 
-def test_a_migrated_explanation_that_is_stored_again_is_the_same(tmp_path: Path) -> None:
+def test_a_migrated_explanation_can_be_stored_unchanged(tmp_path: Path) -> None:
     once = of_version_1(tmp_path, finding(seconds=4.25))
     assert EXPLANATION.read(written(tmp_path / "explanation.json", EXPLANATION, once)) == once
 
@@ -308,7 +308,7 @@ def test_records_of_version_1_read_as_before(suite: Path) -> None:
 
 
 @pytest.mark.parametrize("suite", OF_VERSION_1, ids=lambda path: path.name)
-def test_runs_that_an_older_coldwarm_stored_are_read(suite: Path) -> None:
+def test_runs_stored_by_an_older_coldwarm_can_be_read(suite: Path) -> None:
     runs = read_runs(suite)
     assert len(runs) >= 8
     for run in runs:
@@ -319,7 +319,7 @@ def test_runs_that_an_older_coldwarm_stored_are_read(suite: Path) -> None:
         assert read_verdict(run.folder) is not None
 
 
-def test_a_run_that_was_stopped_has_no_verdict(tmp_path: Path) -> None:
+def test_an_aborted_run_has_no_verdict(tmp_path: Path) -> None:
     assert read_verdict(tmp_path) is None
 
 

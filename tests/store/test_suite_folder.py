@@ -12,26 +12,26 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.errors import UsageError
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import suite_folder as store_module
-from coldwarm.store.suite_folder import Store, StoredRun, never_started, read_runs
-from coldwarm.suite.judging import judge_again
+from coldwarm.store.suite_folder import Store, StoredRun, models_not_started, read_runs
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.stored import judge_stored
 from tests.support.explanations import finding
 from tests.support.records import cold_record, unfinished_record, warm_record
 from tests.support.runs import case_of, passed
 
 
-def keep(store: Store, result: RunResult) -> None:
-    store.keep_case(result.case)
+def write(store: Store, result: RunResult) -> None:
+    store.write_case(result.case)
     for record in (result.cold, result.warm):
         if record is not None:
-            store.keep_start(result.case, record)
+            store.write_start(result.case, record)
     if result.explanation is not None:
-        store.keep_explanation(result.case, result.explanation)
-    store.keep_verdict(result.case, result.verdict)
+        store.write_explanation(result.case, result.explanation)
+    store.write_verdict(result.case, result.verdict)
 
 
 def run_of(store: Path, model: str, **records: object) -> StoredRun:
-    """Return the run of `model` as it should be read back, without what is not given."""
+    """Return the run of `model` as it should be read, with only the given records."""
     values = {"cold": None, "warm": None, "explanation": None, **records}
     return StoredRun.model_validate({"folder": store / model, "case": passed(model).case, **values})
 
@@ -39,28 +39,28 @@ def run_of(store: Path, model: str, **records: object) -> StoredRun:
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     store = Store.create(tmp_path / "suite", ["b", "a"])
-    keep(store, passed("a"))
-    keep(store, passed("b"))
+    write(store, passed("a"))
+    write(store, passed("b"))
     return store.folder
 
 
-def test_create_makes_folders_above_and_says_what_is_planned(tmp_path: Path) -> None:
+def test_create_makes_parent_folders_and_stores_the_planned_models(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "deep" / "suite", ["b", "a"])
     assert json.loads((store.folder / "suite.json").read_text())["models"] == ["b", "a"]
 
 
-def test_create_takes_an_empty_folder_that_exists(tmp_path: Path) -> None:
+def test_create_accepts_an_existing_empty_folder(tmp_path: Path) -> None:
     assert Store.create(tmp_path, ["a"]).folder == tmp_path
 
 
-def test_create_refuses_a_folder_with_a_suite_and_leaves_it_alone(suite: Path) -> None:
+def test_create_rejects_a_folder_with_a_suite_and_does_not_change_it(suite: Path) -> None:
     before = (suite / "suite.json").read_bytes()
-    with pytest.raises(UsageError, match=r"suite\.json is there already; --output"):
+    with pytest.raises(UsageError, match=r"already contains a suite: .*suite\.json; choose another --output"):
         Store.create(suite, ["c"])
     assert (suite / "suite.json").read_bytes() == before
 
 
-def test_create_refuses_a_file(tmp_path: Path) -> None:
+def test_create_rejects_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file"):
         Store.create(tmp_path / "file", [])
@@ -75,27 +75,27 @@ def test_default_folders_are_unique_within_a_second(tmp_path: Path, monkeypatch:
     assert {folder.parent for folder in folders} == {store_module.DEFAULT_PARENT}
 
 
-def test_runs_are_read_back_as_they_were_in_the_order_of_the_suite(suite: Path) -> None:
+def test_runs_are_read_unchanged_in_the_order_of_the_suite(suite: Path) -> None:
     runs = read_runs(suite)
     assert runs == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
 
 
-def test_one_run_is_read_alone(suite: Path) -> None:
+def test_a_single_run_can_be_read(suite: Path) -> None:
     [run] = read_runs(suite / "a")
     assert run.case.model_id == "a"
 
 
-def test_a_model_that_was_not_started_yet_has_no_run(tmp_path: Path) -> None:
+def test_a_model_that_was_not_started_has_no_run(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "suite", ["a", "b"])
-    keep(store, passed("a"))
+    write(store, passed("a"))
     assert [run.case.model_id for run in read_runs(store.folder)] == ["a"]
 
 
-def test_a_run_that_was_stopped_has_the_starts_it_made(tmp_path: Path) -> None:
+def test_an_aborted_run_has_its_finished_starts(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "suite", ["a"])
-    store.keep_case(passed("a").case)
+    store.write_case(passed("a").case)
     assert read_runs(store.folder) == [run_of(store.folder, "a")]
-    store.keep_start(passed("a").case, unfinished_record())
+    store.write_start(passed("a").case, unfinished_record())
     assert read_runs(store.folder) == [run_of(store.folder, "a", cold=unfinished_record())]
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_record_is_named(suite: Path, name: str, content: bytes) -> No
 
 @settings(max_examples=50, deadline=None)
 @given(content=st.binary(max_size=200))
-def test_whatever_a_record_holds_is_no_crash(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_content_of_a_record_causes_a_crash(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp() / "wild"
     folder.mkdir(exist_ok=True)
     (folder / "case.json").write_bytes(content)
@@ -124,24 +124,24 @@ def test_a_record_that_is_a_folder_is_named(suite: Path) -> None:
         read_runs(suite)
 
 
-def test_a_record_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+def test_a_record_of_a_newer_coldwarm_is_an_error(suite: Path) -> None:
     path = suite / "a" / "cold.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 999}))
     with pytest.raises(UsageError, match=r"a/cold\.json"):
         read_runs(suite)
 
 
-def test_a_folder_without_a_suite_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_suite_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UsageError, match="neither a suite"):
             read_runs(folder)
 
 
-def test_a_half_written_record_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partially_written_record_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.create(tmp_path / "suite", ["a"])
     case = passed("a").case
-    store.keep_case(case)
-    store.keep_start(case, cold_record(seconds=1.0))
+    store.write_case(case)
+    store.write_start(case, cold_record(seconds=1.0))
 
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as file:
@@ -150,44 +150,44 @@ def test_a_half_written_record_is_never_seen(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        store.keep_start(case, cold_record(seconds=2.0))
+        store.write_start(case, cold_record(seconds=2.0))
     assert read_runs(store.folder)[0].cold == cold_record(seconds=1.0)
 
 
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(), name=st.text())
-def test_any_text_survives(text: str, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_text_can_be_stored(text: str, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = Store(tmp_path_factory.getbasetemp() / "texts")
     record = cold_record(environment={f"VLLM_{name}": text})
     case = case_of(argument=text)
-    store.keep_case(case)
-    store.keep_start(case, record)
+    store.write_case(case)
+    store.write_start(case, record)
     [run] = read_runs(store.folder_of(case))
     assert (run.case, run.cold) == (case, record)
 
 
-def test_an_environment_that_is_no_utf8_can_be_kept(tmp_path: Path) -> None:
-    # What os.environ makes of CFLAGS=$'\xff'.
+def test_an_environment_that_is_not_utf8_can_be_stored(tmp_path: Path) -> None:
+    # The value in os.environ of CFLAGS=$'\xff'.
     store = Store.create(tmp_path / "suite", ["tiny"])
-    store.keep_case(case_of())
-    store.keep_start(case_of(), cold_record(environment={"CFLAGS": "\udcff"}))
+    store.write_case(case_of())
+    store.write_start(case_of(), cold_record(environment={"CFLAGS": "\udcff"}))
     assert read_runs(store.folder)[0].cold is not None
 
 
-def test_models_that_a_suite_never_came_to_are_told(tmp_path: Path) -> None:
+def test_models_that_an_aborted_suite_did_not_start_are_returned(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "suite", ["tiny", "later"])
-    store.keep_case(case_of())
-    assert never_started(store.folder) == ["later"]
-    assert never_started(store.folder_of(case_of())) == []
+    store.write_case(case_of())
+    assert models_not_started(store.folder) == ["later"]
+    assert models_not_started(store.folder_of(case_of())) == []
 
 
 EXPLANATION = Explanation(findings=[finding(what="[/x] \u2028 \x1b", seconds=None)], notes=["no trace"])
 
 
-def test_an_explanation_is_read_back_as_it_was_and_handed_on_to_the_verdict(suite: Path) -> None:
-    keep(Store(suite), replace(passed("b"), explanation=EXPLANATION))
+def test_an_explanation_is_read_unchanged_and_passed_to_the_verdict(suite: Path) -> None:
+    write(Store(suite), replace(passed("b"), explanation=EXPLANATION))
     assert [run.explanation for run in read_runs(suite)] == [EXPLANATION, None]
-    assert [result.explanation for result in judge_again(suite, Catalog.read())] == [EXPLANATION, None]
+    assert [result.explanation for result in judge_stored(suite, Catalog.read())] == [EXPLANATION, None]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"findings": [{"kind": "hot"}]}'])
@@ -197,18 +197,18 @@ def test_a_damaged_explanation_is_named(suite: Path, content: bytes) -> None:
         read_runs(suite)
 
 
-def test_an_explanation_that_is_no_utf8_can_be_kept(suite: Path) -> None:
-    keep(Store(suite), replace(passed("b"), explanation=Explanation(notes=["\udcff"])))
+def test_an_explanation_that_is_not_utf8_can_be_stored(suite: Path) -> None:
+    write(Store(suite), replace(passed("b"), explanation=Explanation(notes=["\udcff"])))
     assert read_runs(suite / "b")[0].explanation == Explanation(notes=["?"])
 
 
-def test_an_explanation_of_a_later_version_of_coldwarm_is_refused(suite: Path) -> None:
+def test_an_explanation_of_a_newer_coldwarm_is_an_error(suite: Path) -> None:
     (suite / "a" / "explanation.json").write_text('{"schema_version": 999}')
-    with pytest.raises(UsageError, match=r"cannot read .*a/explanation\.json: a newer coldwarm wrote it"):
+    with pytest.raises(UsageError, match=r"cannot read .*a/explanation\.json: written by a newer coldwarm"):
         read_runs(suite)
 
 
-def test_a_record_that_knows_nothing_of_explanations_is_read(suite: Path) -> None:
+def test_a_record_from_before_explanations_can_be_read(suite: Path) -> None:
     # As those were that were written before there were any.
     later = ("phases", "steps", "caches_changed", "files_written", "options")
     for path in suite.glob("*/[cw]*.json"):

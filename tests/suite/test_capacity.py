@@ -30,43 +30,43 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     return machine
 
 
-def test_one_a_core_and_no_more_than_there_are(machine: Any) -> None:
+def test_at_most_one_run_per_core(machine: Any) -> None:
     machine(cores=2)
     assert fitting_jobs([case()] * 5) == 2
     assert fitting_jobs([case()]) == 1
 
 
-def test_the_hungriest_must_fit_together(machine: Any) -> None:
-    hungry, modest = case(memory={"host": 10.0}), case(memory={"host": 1.0})
+def test_the_runs_that_need_most_memory_must_fit_together(machine: Any) -> None:
+    large, small = case(memory={"host": 10.0}), case(memory={"host": 1.0})
     machine(host=13.0)  # of which 11.7 may be used
-    assert fitting_jobs([modest, modest, hungry]) == 2
+    assert fitting_jobs([small, small, large]) == 2
     machine(host=5.0)
-    assert fitting_jobs([modest, modest, hungry]) == 1
+    assert fitting_jobs([small, small, large]) == 1
 
 
-def test_what_was_never_measured_is_taken_to_be_hungry(machine: Any) -> None:
+def test_a_model_without_measurements_is_assumed_to_need_much_memory(machine: Any) -> None:
     machine(host=9.0)
     assert fitting_jobs([case()] * 4) == 2
 
 
 @pytest.mark.parametrize("fields", [{"options": {"x": 1}}, {"warm_changes": Changes(options={"x": 1})}])
-def test_options_of_the_users_may_make_a_model_any_size(machine: Any, fields: dict[str, Any]) -> None:
+def test_with_options_of_the_user_only_one_run_fits(machine: Any, fields: dict[str, Any]) -> None:
     machine()
     assert fitting_jobs([case(), case()]) == 2
     assert fitting_jobs([case(), case(**fields)]) == 1
 
 
-def test_what_was_not_measured_in_one_mode_needs_as_much_as_in_the_other(machine: Any) -> None:
+def test_a_mode_without_measurements_is_assumed_to_need_as_much_as_the_other(machine: Any) -> None:
     rows = [expectation(when={"device": "cpu", "aot_artifact": "separate"}, memory={"host": 1.0})]
     bundled = case_of(model_entry(id="a", expect=rows)).model_copy(update={"aot_artifact": "bundled"})
     machine(host=4.5)
     assert fitting_jobs([bundled] * 4) == 4
 
 
-def test_each_environment_has_a_fork_server_that_needs_memory_too(machine: Any) -> None:
+def test_memory_of_a_fork_server_for_each_environment_is_included(machine: Any) -> None:
     one = case(memory={"host": 1.0})
     machine(host=3.3 / 0.9)  # of which 3.3 may be used
-    # Three starts have more in common with one server than the 0.62 GiB that it takes.
+    # Three starts share more with one server than the 0.62 GiB that it needs.
     assert fitting_jobs([one] * 4) == 3
     both = [one.model_copy(update={"aot_artifact": how}) for how in ("bundled", "separate")]
     assert fitting_jobs(both * 2) == 2
@@ -77,7 +77,7 @@ def test_each_environment_has_a_fork_server_that_needs_memory_too(machine: Any) 
     assert fitting_jobs(traced * 2) == 2
 
 
-def test_a_worker_of_xdist_has_its_share_of_the_machine_only(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_xdist_worker_uses_only_its_share_of_the_machine(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(host=20.0)
     one = case(memory={"host": 2.0})
     assert fitting_jobs([one] * 8) == 8
@@ -92,26 +92,26 @@ def test_a_worker_of_xdist_has_its_share_of_the_machine_only(machine: Any, monke
 
 
 @pytest.mark.parametrize(("workers", "mine"), [("", 8), ("1", 8), ("3", 2), ("16", 1), ("many", 8)])
-def test_cores_are_divided_among_the_workers_of_xdist(monkeypatch: pytest.MonkeyPatch, workers: str, mine: int) -> None:
+def test_cores_are_divided_between_xdist_workers(monkeypatch: pytest.MonkeyPatch, workers: str, mine: int) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
     monkeypatch.setenv(capacity.XDIST_WORKERS, workers)
     assert capacity.cores() == mine
 
 
-def test_the_gpus_memory_counts_too(machine: Any) -> None:
+def test_gpu_memory_limits_the_number_of_runs(machine: Any) -> None:
     machine(host=1000.0, device=26.0)  # of which 23.4 may be used
     assert fitting_jobs([case(device="cuda")] * 8) == 2
     machine(host=1000.0, device=None)
     assert fitting_jobs([case(device="cuda")] * 8) == 1
 
 
-def test_all_eight_models_fit_on_an_h100_by_what_was_measured(machine: Any) -> None:
+def test_by_their_measurements_all_eight_models_fit_on_an_h100(machine: Any) -> None:
     machine(cores=16, host=120.0, device=79.0)
     assert fitting_jobs([case_of(model.entry, device="cuda") for model in Catalog.read().models()]) == 8
 
 
-def test_a_containers_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_a_container_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"cpu.max": "150000 100000", "memory.max": str(3 * 2**30), "memory.current": str(2**30), "memory.stat": ""}
     monkeypatch.setattr(capacity, "_cgroup", lambda name: limits[name])
     assert capacity.cores() == 1
@@ -121,14 +121,14 @@ def test_a_containers_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert capacity.cores() >= 1
 
 
-def test_files_that_a_container_has_read_are_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_files_of_a_container_count_as_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"memory.max": str(3 * 2**30), "memory.current": str(3 * 2**30)}
     limits["memory.stat"] = f"anon 5\ninactive_file {2**30}\nactive_file 7"
     monkeypatch.setattr(capacity, "_cgroup", lambda name: limits[name])
     assert capacity._free_host_gib() == 1.0
 
 
-def test_without_a_gpu_nothing_is_told_of_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_gpu_its_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert capacity._free_device_gib() is None
     program = tmp_path / "nvidia-smi"

@@ -18,7 +18,7 @@ def handlers() -> Iterator[None]:
         signal.signal(each, handler)
 
 
-def of_now() -> list[object]:
+def current_handlers() -> list[object]:
     return [signal.getsignal(each) for each in SIGNALS]
 
 
@@ -28,7 +28,7 @@ def test_each_signal_becomes_a_keyboard_interrupt(number: signal.Signals) -> Non
         signal.raise_signal(number)
 
 
-def test_further_signals_do_not_disturb_what_cleans_up() -> None:
+def test_further_signals_do_not_interrupt_the_cleanup() -> None:
     cleaned = False
     with orderly_interrupt():
         try:
@@ -41,18 +41,18 @@ def test_further_signals_do_not_disturb_what_cleans_up() -> None:
 
 
 def test_handlers_are_restored() -> None:
-    before = of_now()
+    before = current_handlers()
     with orderly_interrupt():
-        assert of_now() != before
-    assert of_now() == before
+        assert current_handlers() != before
+    assert current_handlers() == before
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_handlers_are_restored_after_a_signal(number: signal.Signals) -> None:
-    before = of_now()
+    before = current_handlers()
     with pytest.raises(KeyboardInterrupt), orderly_interrupt():
         signal.raise_signal(number)
-    assert of_now() == before
+    assert current_handlers() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from coldwarm.core.case import Case
 from coldwarm.store.suite_folder import read_runs
 from coldwarm.suite import longest_first
-from coldwarm.suite.longest_first import chosen_jobs, seconds_in_all
+from coldwarm.suite.longest_first import chosen_jobs, total_seconds
 from tests.support.records import expectation, model_entry
 from tests.support.runs import case_of
 
@@ -34,7 +34,7 @@ def eight_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "jobs", "in_all"),
+    ("seconds", "jobs", "total"),
     [
         ([9.0, 3.0, 3.0, 3.0], 1, 18.0),
         ([3.0, 3.0, 9.0, 3.0], 2, 9.0),
@@ -43,13 +43,13 @@ def eight_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], 2, 0.0),
     ],
 )
-def test_the_longest_begins_first_and_the_next_where_one_ended(seconds: list[float], jobs: int, in_all: float) -> None:
-    assert seconds_in_all(seconds, jobs) == in_all
+def test_the_longest_run_begins_first_and_the_next_when_one_ends(seconds: list[float], jobs: int, total: float) -> None:
+    assert total_seconds(seconds, jobs) == total
 
 
 @given(st.lists(st.floats(0.1, 500), min_size=1, max_size=12), st.integers(1, 12))
-def test_no_schedule_ends_before_its_longest_run_or_its_share(seconds: list[float], jobs: int) -> None:
-    end = seconds_in_all(seconds, jobs)
+def test_a_schedule_takes_at_least_its_longest_run_and_its_average_load(seconds: list[float], jobs: int) -> None:
+    end = total_seconds(seconds, jobs)
     assert end >= max(seconds)
     assert end * jobs >= sum(seconds) * 0.999
     assert end <= sum(seconds) * 1.001
@@ -58,35 +58,35 @@ def test_no_schedule_ends_before_its_longest_run_or_its_share(seconds: list[floa
 @pytest.mark.parametrize(
     ("seconds", "jobs"),
     [
-        ((90.0, 30.0, 30.0, 30.0), 2),  # the others end with the longest
+        ((90.0, 30.0, 30.0, 30.0), 2),  # the others end when the longest does
         ((90.0, 30.0, 30.0, 31.0), 3),  # they would end after it
         ((30.0, 30.0, 30.0, 30.0), 4),
         ((30.0,), 1),
     ],
 )
 @pytest.mark.usefixtures("eight_fit")
-def test_no_more_at_a_time_than_bring_the_end_nearer(seconds: tuple[float, ...], jobs: int) -> None:
+def test_no_more_parallel_runs_than_shorten_the_suite(seconds: tuple[float, ...], jobs: int) -> None:
     assert chosen_jobs(cases(*seconds)) == jobs
 
 
 @pytest.mark.usefixtures("eight_fit")
-def test_what_was_never_measured_may_take_longest_so_all_that_fit_are_run() -> None:
+def test_with_an_unmeasured_model_as_many_run_as_fit() -> None:
     assert chosen_jobs(cases(90.0, 30.0, 30.0, None)) == 4
 
 
 @pytest.mark.usefixtures("eight_fit")
-def test_models_that_do_not_run_here_take_no_time() -> None:
+def test_unsupported_models_take_no_time() -> None:
     unsupported = model_entry(id="z", unsupported=[{"reason": "r", "devices": ["cpu"]}])
     assert chosen_jobs([*cases(90.0, 30.0, 31.0), case_of(unsupported)]) == 2
 
 
-def test_never_more_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_runs_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(longest_first, "fitting_jobs", lambda _: 2)
     assert chosen_jobs(cases(*[30.0] * 6)) == 2
 
 
 @pytest.mark.usefixtures("eight_fit")
-def test_on_an_h100_four_at_a_time_end_with_the_longest_model() -> None:
+def test_on_an_h100_four_parallel_runs_end_with_the_longest_model() -> None:
     runs = read_runs(RECORDS / "h100-2026-11-25")
     seconds = [run.cold.seconds + run.warm.seconds for run in runs if run.cold and run.warm]
     assert len(seconds) == 8

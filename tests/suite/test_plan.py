@@ -63,7 +63,7 @@ def test_every_case_has_the_options_and_the_changes_of_the_warm_start(catalog: C
     assert (case.options, case.warm_changes) == ({}, Changes())
 
 
-def test_the_device_is_what_the_engine_was_built_for(catalog: Catalog) -> None:
+def test_the_default_device_is_the_one_that_the_engine_was_built_for(catalog: Catalog) -> None:
     [case] = plan(catalog, ["glm-4.5"])
     assert case.device == load_installation("vllm").default_device()
 
@@ -74,13 +74,13 @@ def test_an_unknown_engine_names_the_nearest(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "CPU"])
-def test_an_unknown_device_is_refused(catalog: Catalog, device: str) -> None:
+def test_an_unknown_device_is_an_error(catalog: Catalog, device: str) -> None:
     # The pytest plugin's --coldwarm-device takes any word.
     with pytest.raises(UsageError):
         plan(catalog, ["glm-4.5"], device=device)
 
 
-def test_cuda_without_a_gpu_is_refused_in_one_line(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_an_error_of_one_line(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UsageError) as refused:
         plan(catalog, [], device="cuda")
@@ -117,33 +117,35 @@ def test_a_misspelt_counter_names_file_key_and_the_nearest(
     assert (refused.value.path, refused.value.key) == (path, f"expect.0.{kind}")
 
 
-def test_a_counter_of_no_source_is_refused(write_model: WriteModel) -> None:
+def test_a_counter_of_an_unknown_source_is_an_error(write_model: WriteModel) -> None:
     path = write_model(more='[[expect]]\nwhen = {}\nmeasured = "now"\ncold.artifacts = 3\n')
     with pytest.raises(CatalogError, match="counters begin with"):
         plan(Catalog([]), [str(path)], device="cpu")
 
 
-def test_a_misspelt_counter_that_was_measured_with_settings_is_refused_too(write_model: WriteModel) -> None:
+def test_a_misspelt_counter_that_was_measured_with_settings_is_an_error(write_model: WriteModel) -> None:
     when = 'when = { options = { "hf_overrides.num_hidden_layers" = 4 } }'
     path = write_model(more=f'[[expect]]\n{when}\nmeasured = "now"\ncold.vllm.num_compiled_artifacts_savd = 4\n')
     with pytest.raises(CatalogError, match="num_compiled_artifacts_saved"):
         plan(Catalog([]), [str(path)], device="cpu")
 
 
-def test_counters_of_other_versions_are_not_known_here(write_model: WriteModel) -> None:
+def test_counters_of_other_versions_are_not_checked(write_model: WriteModel) -> None:
     path = write_model(more='[[expect]]\nwhen = { vllm = "<0.1" }\nmeasured = "then"\ncold.vllm.num_old = 3\n')
     assert len(plan(Catalog([]), [str(path)], device="cpu")) == 1
 
 
-def test_a_misspelt_counter_of_a_known_issue_is_refused_too(write_model: WriteModel) -> None:
+def test_a_misspelt_counter_of_a_known_issue_is_an_error(write_model: WriteModel) -> None:
     issue = '[[known_issue]]\nid = "i"\ntitle = "t"\nlink = "l"\nwhen = {}\nbreaks = "cold-only-unique"\n'
     path = write_model(more=issue + "cold.vllm.num_compiled_artifacts_savd = 4\n")
     with pytest.raises(CatalogError, match="num_compiled_artifacts_saved"):
         plan(Catalog([]), [str(path)], device="cpu")
 
 
-def test_nothing_but_unsupported_models_is_refused_with_the_reasons(catalog: Catalog) -> None:
-    with pytest.raises(UsageError, match=r"nothing to start: unsupported on cpu\n  deepseek-v3\.2: sparse MLA"):
+def test_only_unsupported_models_are_an_error_with_the_reasons(catalog: Catalog) -> None:
+    with pytest.raises(
+        UsageError, match=r"nothing to run: every model is unsupported on cpu\n  deepseek-v3\.2: sparse MLA"
+    ):
         plan(catalog, ["deepseek-v3.2"], device="cpu")
 
 
@@ -159,11 +161,11 @@ def test_an_unsupported_model_is_not_checked_against_the_engine(write_model: Wri
     assert len(plan(Catalog([]), [str(mine), str(other)], device="cpu")) == 2
 
 
-def test_two_models_with_one_id_are_refused(catalog: Catalog, tmp_path: Path) -> None:
+def test_two_models_with_the_same_id_are_an_error(catalog: Catalog, tmp_path: Path) -> None:
     path = tmp_path / "glm-4.5" / "config.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32}))
-    with pytest.raises(UsageError, match=rf"glm-4\.5 and {path} are both 'glm-4\.5'"):
+    with pytest.raises(UsageError, match=rf"duplicate run name 'glm-4\.5' \(glm-4\.5, {path}\)"):
         plan(catalog, ["glm-4.5", str(path)], device="cpu")
 
 
@@ -175,15 +177,13 @@ def test_a_config_with_nothing_to_shrink_is_planned(catalog: Catalog, tmp_path: 
 
 
 @pytest.mark.parametrize("change", ['use = "text_config"', 'remove = ["architectures"]', "set.architectures = []"])
-def test_a_deviation_that_leaves_no_architecture_is_refused(write_model: WriteModel, change: str) -> None:
+def test_a_deviation_that_removes_the_architecture_is_an_error(write_model: WriteModel, change: str) -> None:
     path = write_model(more=f'[[deviation]]\nreason = "r"\n{change}\n', text_config={"num_hidden_layers": 2})
     with pytest.raises(CatalogError, match="architectures"):
         plan(Catalog([]), [str(path)], device="cpu")
 
 
-def test_the_command_to_run_a_model_of_the_users_catalog_again_finds_it(
-    write_model: WriteModel, tmp_path: Path
-) -> None:
+def test_the_reproduce_command_finds_a_model_of_the_users_catalog(write_model: WriteModel, tmp_path: Path) -> None:
     write_model("mine")
     [case] = plan(Catalog.read([tmp_path]), ["mine"], device="cpu")
     assert str(tmp_path) in case.reproduce({})
@@ -194,7 +194,7 @@ def test_planning_imports_no_torch_and_no_engine(catalog: Catalog) -> None:
     assert not {"torch", "vllm"} & sys.modules.keys()
 
 
-def test_each_way_to_keep_compiled_subgraphs_is_a_case_of_its_own(catalog: Catalog) -> None:
+def test_each_kind_of_aot_artifact_is_a_separate_case(catalog: Catalog) -> None:
     cases = plan(catalog, ["qwen3-32b", "glm-4.5"], device="cpu", aot_artifacts=["separate", "bundled", "separate"])
     assert [case.name for case in cases] == [
         "qwen3-32b+separate",
@@ -205,7 +205,7 @@ def test_each_way_to_keep_compiled_subgraphs_is_a_case_of_its_own(catalog: Catal
     assert [case.aot_artifact for case in plan(catalog, ["glm-4.5"], device="cpu")] == [None]
 
 
-def test_options_that_cannot_be_observed_are_refused_for_either_start(catalog: Catalog) -> None:
+def test_options_that_cannot_be_observed_are_an_error_for_either_start(catalog: Catalog) -> None:
     with pytest.raises(UsageError, match="data_parallel_size=2"):
         plan(catalog, ["glm-4.5"], device="cpu", options={"data_parallel_size": 2})
     with pytest.raises(UsageError, match="data_parallel_size=2"):

@@ -35,14 +35,14 @@ SEVERITY = {
     ],
     ids=["recognized", "no finding", "explaining failed", "not explained"],
 )
-def test_a_known_issue_of_the_engine_is_recognized_by_what_explains_the_run(
+def test_a_known_issue_of_the_engine_is_recognized_by_its_finding(
     explanation: Explanation | None, status: Status
 ) -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
     verdict = RunResult.of(case_of(), cold, warm, explanation).verdict
     assert verdict.status is status
     unexplained = explanation is None or explanation.failed
-    assert ("since the run is not explained" in verdict.reasons[-1]) is unexplained
+    assert ("because the run was not explained" in verdict.reasons[-1]) is unexplained
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_the_exit_code_of_one_run(name: str) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SEVERITY, 2)))
-def test_the_worst_of_two_runs_decides_in_either_order(one: str, other: str) -> None:
+def test_the_worse_of_two_runs_determines_the_exit_code(one: str, other: str) -> None:
     worst = max(SEVERITY[one][1], SEVERITY[other][1])
     assert exit_code([SEVERITY[one][0], SEVERITY[other][0]]) is worst
     assert exit_code([SEVERITY[other][0], SEVERITY[one][0]]) is worst
 
 
-def test_an_unsupported_model_that_ran_all_the_same_is_judged_by_what_it_did() -> None:
+def test_an_unsupported_model_that_ran_anyway_is_judged_by_its_records() -> None:
     entry = model_entry(unsupported=[{"reason": "r", "devices": ["cpu"]}])
     assert RunResult.of(case_of(entry), cold_record(), warm_record()).verdict.status is Status.PASSED
 
@@ -96,14 +96,16 @@ OF_A_START: dict[str, Any] = {"environment": {"VLLM_X": "1"}, "isolation": Isola
         (cold_record(**OF_A_START), None, "VLLM_X=1 coldwarm run tiny --device cpu --isolation spawn"),
         (None, warm_record(**OF_A_START), "VLLM_X=1 coldwarm run tiny --device cpu --isolation spawn"),
     ],
-    ids=["forked", "new interpreters", "the cold start's record is gone"],
+    ids=["forked", "new interpreters", "no record of the cold start"],
 )
-def test_it_is_made_again_with_the_environment_and_the_isolation_of_its_start(
+def test_the_reproduce_command_has_the_environment_and_the_isolation_of_the_start(
     cold: StartRecord | None, warm: StartRecord | None, command: str
 ) -> None:
     assert RunResult.of(case_of(model_entry()), cold, warm).reproduce == command
 
 
-def test_what_was_never_started_is_begun_with_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_start_the_reproduce_command_has_the_current_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("VLLM_X", "2")
     assert "VLLM_X=2 " in RunResult.of(case_of(model_entry()), None, None).reproduce

@@ -22,24 +22,24 @@ from tests.support.records import cold_record, model_entry, tiny_config, unfinis
 from tests.support.runs import case_of
 
 
-class Told:
+class RecordedSteps:
     def __init__(self, interrupt_at: str = "") -> None:
         self.steps: list[str] = []
         self._interrupt_at = interrupt_at
 
     def start_began(self, case: Case, kind: StartKind) -> None:
-        self._tell(f"{case.model_id} {kind}")
+        self._record(f"{case.model_id} {kind}")
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
-        self._tell(f"{case.model_id} {kind}: {phase}")
+        self._record(f"{case.model_id} {kind}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
-        self._tell(f"{case.model_id} {record.kind} {record.outcome}")
+        self._record(f"{case.model_id} {record.kind} {record.outcome}")
 
     def run_ended(self, result: RunResult) -> None:
-        self._tell(f"{result.case.model_id}: {result.verdict.status}")
+        self._record(f"{result.case.model_id}: {result.verdict.status}")
 
-    def _tell(self, step: str) -> None:
+    def _record(self, step: str) -> None:
         self.steps.append(step)
         if step == self._interrupt_at:
             raise KeyboardInterrupt
@@ -49,18 +49,18 @@ def case(model_id: str, behaves: str = "healthy", **entry: object) -> Case:
     return case_of(model_entry(id=model_id, **entry), engine="fake", config=tiny_config(behaves=behaves))
 
 
-def runner(folder: Path, told: Told) -> Runner:
-    return Runner(Store.create(folder / "suite", ["a", "b", "c"]), told, time_limit=30)
+def runner(folder: Path, observer: RecordedSteps) -> Runner:
+    return Runner(Store.create(folder / "suite", ["a", "b", "c"]), observer, time_limit=30)
 
 
 @pytest.mark.usefixtures("fake_engine")
-def test_a_crash_ends_its_own_run_only(tmp_path: Path) -> None:
-    told = Told()
-    runs = runner(tmp_path, told)
+def test_a_crash_ends_only_its_own_run(tmp_path: Path) -> None:
+    observer = RecordedSteps()
+    runs = runner(tmp_path, observer)
     runs.run([case("a", "raises"), case("b"), case("c", unsupported=[{"reason": "r", "devices": ["cpu"]}])])
     assert [result.verdict.status for result in runs.results] == [Status.ERROR, Status.PASSED, Status.UNSUPPORTED]
     phases = ["import", "compile", "exit"]
-    assert told.steps == [
+    assert observer.steps == [
         "a cold",
         *(f"a cold: {phase}" for phase in phases),
         "a cold crashed",
@@ -82,8 +82,8 @@ def test_a_crash_ends_its_own_run_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
-def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
-    runs = runner(tmp_path, Told(interrupt_at="b warm"))
+def test_finished_runs_remain_after_an_interrupt(tmp_path: Path) -> None:
+    runs = runner(tmp_path, RecordedSteps(interrupt_at="b warm"))
     with pytest.raises(KeyboardInterrupt):
         runs.run([case("a"), case("b"), case("c")])
     assert [result.case.model_id for result in runs.results] == ["a"]
@@ -97,7 +97,7 @@ def test_what_is_finished_stays_after_an_interrupt(tmp_path: Path) -> None:
 def test_an_interrupted_start_leaves_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_LEAKS", str(tmp_path / "seen.json"))
     monkeypatch.setenv("HF_TOKEN", "hunter2-0a1b2c")
-    runs = runner(tmp_path, Told(interrupt_at="a cold: exit"))
+    runs = runner(tmp_path, RecordedSteps(interrupt_at="a cold: exit"))
     with pytest.raises(KeyboardInterrupt):
         runs.run([case("a")])
     for name in ("cold.log", "cold.trace/trace.log"):
@@ -107,7 +107,7 @@ def test_an_interrupted_start_leaves_no_secret(tmp_path: Path, monkeypatch: pyte
 
 
 class Shared(NewProcesses):
-    """What makes processes for several suites."""
+    """A process factory that several suites share."""
 
     closed = False
 
@@ -116,11 +116,11 @@ class Shared(NewProcesses):
 
 
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
-def test_what_makes_processes_for_several_suites_is_closed_only_where_one_is_ended(tmp_path: Path) -> None:
+def test_a_shared_process_factory_is_closed_only_if_a_suite_is_aborted(tmp_path: Path) -> None:
     shared = Shared()
     for name, interrupt_at in (("first", ""), ("second", "b warm")):
-        told = Told(interrupt_at=interrupt_at)
-        runs = Runner(Store.create(tmp_path / name, ["a", "b"]), told, time_limit=30, isolation=shared)
+        observer = RecordedSteps(interrupt_at=interrupt_at)
+        runs = Runner(Store.create(tmp_path / name, ["a", "b"]), observer, time_limit=30, isolation=shared)
         if interrupt_at:
             with pytest.raises(KeyboardInterrupt):
                 runs.run([case("a"), case("b")])
@@ -131,7 +131,7 @@ def test_what_makes_processes_for_several_suites_is_closed_only_where_one_is_end
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has every start leave a record without being made; the cold one of the model ``bad`` crashes."""
+    """Replace every start by a fixed record; the cold start of the model ``bad`` crashes."""
 
     class Recorded:
         def __init__(self, case: Case, *_: object, **__: object) -> None:
@@ -154,14 +154,14 @@ def test_a_run_that_was_stopped_between_its_starts_has_no_result(
         raise StoppedError
 
     monkeypatch.setattr("coldwarm.suite.runner.Starter.warm", stopped)
-    runs = Runner(Store.create(tmp_path / "suite", ["a"]), Told(), time_limit=30)
+    runs = Runner(Store.create(tmp_path / "suite", ["a"]), RecordedSteps(), time_limit=30)
     runs.run([case("a")])
     assert runs.results == []
 
 
 @pytest.mark.usefixtures("recorded")
-def test_every_run_that_was_made_is_explained_and_its_explanation_kept(tmp_path: Path) -> None:
-    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad", "c"]), Told(), time_limit=30)
+def test_every_executed_run_is_explained_and_its_explanation_stored(tmp_path: Path) -> None:
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad", "c"]), RecordedSteps(), time_limit=30)
     runs.run([case("a"), case("bad"), case("c", unsupported=[{"reason": "r", "devices": ["cpu"]}])])
     healthy, crashed, unsupported = (result.explanation for result in runs.results)
     assert healthy is not None and crashed is not None
@@ -179,23 +179,23 @@ def test_every_run_that_was_made_is_explained_and_its_explanation_kept(tmp_path:
 
 @pytest.mark.usefixtures("recorded")
 def test_a_run_is_explained_from_its_records_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
-        asked.append((folder, cold, warm))
+        calls.append((folder, cold, warm))
         return Explanation(notes=[folder.name])
 
     monkeypatch.setattr("coldwarm.suite.runner.explain", explain)
-    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad"]), Told(), time_limit=30)
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "bad"]), RecordedSteps(), time_limit=30)
     runs.run([case("a"), case("bad")])
     suite = tmp_path / "suite"
-    assert asked == [(suite / "a", cold_record(), warm_record()), (suite / "bad", unfinished_record(), None)]
+    assert calls == [(suite / "a", cold_record(), warm_record()), (suite / "bad", unfinished_record(), None)]
     assert [run.explanation for run in read_runs(suite)] == [Explanation(notes=[model]) for model in ("a", "bad")]
 
 
 @pytest.mark.usefixtures("recorded")
 def test_a_run_that_was_interrupted_has_no_explanation(tmp_path: Path) -> None:
-    runs = runner(tmp_path, Told(interrupt_at="a warm"))
+    runs = runner(tmp_path, RecordedSteps(interrupt_at="a warm"))
     with pytest.raises(KeyboardInterrupt):
         runs.run([case("a")])
     [run] = read_runs(tmp_path / "suite")
@@ -203,35 +203,33 @@ def test_a_run_that_was_interrupted_has_no_explanation(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_run_that_cannot_be_explained_leaves_the_others_theirs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_explanation_does_not_affect_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def explain(folder: Path, *_: object) -> Explanation:
-        raise RuntimeError("a trace of another layout")
+        raise RuntimeError("an unknown trace layout")
 
     monkeypatch.setattr("coldwarm.suite.runner.explain", explain)
-    runs = runner(tmp_path, Told())
+    runs = runner(tmp_path, RecordedSteps())
     runs.run([case("a"), case("b")])
     assert [result.verdict.status for result in runs.results] == [Status.PASSED, Status.PASSED]
     for result in runs.results:
         assert result.explanation == Explanation(
-            notes=["could not be explained: RuntimeError: a trace of another layout"], failed=True
+            notes=["could not explain this run: RuntimeError: an unknown trace layout"], failed=True
         )
 
 
 @pytest.mark.usefixtures("fake_engine")
-def test_runs_side_by_side_are_told_in_the_order_of_their_cases_and_say_how_many(
+def test_parallel_runs_are_reported_in_the_order_of_their_cases_with_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = Barrier(2, timeout=30)
 
-    class Meeting(Told):
+    class Meeting(RecordedSteps):
         def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
 
         def start_began(self, case: Case, kind: StartKind) -> None: ...
 
     def meet(folder: Path, *_: object) -> Explanation:
-        # Neither run is explained before both were started.
+        # Explain neither run before both are started.
         both.wait()
         return Explanation()
 
@@ -245,15 +243,15 @@ def test_runs_side_by_side_are_told_in_the_order_of_their_cases_and_say_how_many
     assert [run.cold and run.cold.side_by_side for run in read_runs(tmp_path / "suite")] == [2, 2]
 
 
-@pytest.mark.usefixtures("fake_engine")
+@pytest.mark.usefixtures("fake_engine", "instant_launch")
 @pytest.mark.parametrize(("jobs", "models", "share"), [(1, 2, None), (8, 1, None), (2, 2, "4"), (8, 2, "4")])
-def test_a_start_has_its_share_of_the_cores_and_is_run_again_with_it(
+def test_a_start_has_its_share_of_the_cores_and_is_reproduced_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, models: int, share: str | None
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("coldwarm.suite.runner.cores", lambda: 8)
     cases = [case(name) for name in ("a", "b")[:models]]
-    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), Told(), time_limit=30, jobs=jobs)
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), RecordedSteps(), time_limit=30, jobs=jobs)
     runs.run(cases)
     for result in runs.results:
         assert result.cold is not None
@@ -263,14 +261,14 @@ def test_a_start_has_its_share_of_the_cores_and_is_run_again_with_it(
 
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
 @pytest.mark.parametrize(("jobs", "share"), [(1, "4"), (2, "2")])
-def test_in_a_worker_of_xdist_a_start_has_a_share_of_that_workers_cores(
+def test_in_an_xdist_worker_a_start_has_a_share_of_the_workers_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, share: str
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv(capacity.XDIST_WORKERS, "2")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(capacity, "_cgroup", lambda _: "")
-    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), Told(), time_limit=30, jobs=jobs)
+    runs = Runner(Store.create(tmp_path / "suite", ["a", "b"]), RecordedSteps(), time_limit=30, jobs=jobs)
     runs.run([case("a"), case("b")])
     shares = [result.cold.environment["OMP_NUM_THREADS"] for result in runs.results if result.cold is not None]
     assert shares == [share] * 2
@@ -281,7 +279,7 @@ def test_an_interrupt_ends_the_starts_of_other_runs(tmp_path: Path, monkeypatch:
     ready = tmp_path / "sleeper"
     monkeypatch.setenv("FAKE_SLEEPER", str(ready))
 
-    class Interrupting(Told):
+    class Interrupting(RecordedSteps):
         def start_began(self, case: Case, kind: StartKind) -> None: ...
 
         def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.graphs.subgraphs import CompiledModel, SubgraphCollector
 from coldwarm.trace.reader import read_trace
 from tests.support.traces import trace_text
@@ -206,7 +207,7 @@ def collect(folder: Path, **files: str) -> list[CompiledModel]:
     for name, text in files.items():
         (folder / f"dedicated_log_torch_trace_{name}.log").write_text(text, encoding="utf-8")
     collector = SubgraphCollector()
-    read_trace(folder, collector)
+    read_trace(folder, collector, vocabulary=TRACE)
     return collector.models
 
 

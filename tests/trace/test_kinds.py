@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.trace.kinds import (
     CacheEvent,
     FrameCompiled,
@@ -39,7 +40,7 @@ def parse(metadata: dict[str, Any], payload: object = None) -> TypedRecord | Non
     """Parse a record; a payload that is no bytes is written as JSON."""
     content = payload if isinstance(payload, bytes) else b"" if payload is None else json.dumps(payload).encode()
     record = TraceRecord(metadata, content)
-    parser = parser_of(record.kind())
+    parser = TRACE.parsers.get(record.kind()) or parser_of(record.kind())
     assert parser is not None
     return parser(record, PLACE)
 

@@ -6,6 +6,7 @@ import pytest
 
 from coldwarm.trace.kinds import GraphDump, SpanEdge, TypedRecord
 from coldwarm.trace.reader import Tally, TraceFile, read_trace, trace_files
+from coldwarm.trace.vocabulary import PYTORCH_ONLY
 from tests.support.traces import digested, span_event, trace_text
 
 FOREIGN = ({"str": ["a.py", 0]}, None)
@@ -30,7 +31,7 @@ def test_a_folder_without_traces_has_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(trace_text(GRAPH))
     for folder in (tmp_path, tmp_path / "absent"):
         assert trace_files(folder) == []
-        assert read_trace(folder) == Tally()
+        assert read_trace(folder, vocabulary=PYTORCH_ONLY) == Tally()
 
 
 def test_files_come_by_rank_then_by_name(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
     text = trace_text(FOREIGN, GRAPH, FOREIGN, changed, version, span_event("dynamo", "B"), ({"rank": 0}, None))
     (tmp_path / "trace.log").write_text(text + "garbage\n\n")
     noted = Noted()
-    tally = read_trace(tmp_path, noted)
+    tally = read_trace(tmp_path, noted, vocabulary=PYTORCH_ONLY)
     assert [type(record) for _, record in noted.taken] == [GraphDump, SpanEdge]
     assert (tally.files, tally.records) == (1, 7)
     assert tally.passed_over == {"str": 2, "chromium_event": 1, "artifact:torch_version": 1, "nothing": 1}
@@ -76,7 +77,7 @@ def test_every_consumer_is_handed_every_record_file_by_file(tmp_path: Path) -> N
         text = trace_text(span_event(f"of rank {rank}", "B"), GRAPH) + "garbage\n"
         (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text)
     one, other = Noted(), Noted()
-    tally = read_trace(tmp_path, one, other)
+    tally = read_trace(tmp_path, one, other, vocabulary=PYTORCH_ONLY)
     assert [file.rank for file in one.files] == [0, 1]
     assert [(rank, type(record)) for rank, record in one.taken] == [
         (0, SpanEdge),
@@ -101,12 +102,12 @@ def test_records_are_read_one_at_a_time(tmp_path: Path) -> None:
 
 def test_a_trace_can_be_tallied_without_a_consumer(tmp_path: Path) -> None:
     (tmp_path / "trace.log").write_text(trace_text(FOREIGN, GRAPH))
-    tally = read_trace(tmp_path)
+    tally = read_trace(tmp_path, vocabulary=PYTORCH_ONLY)
     assert (tally.files, tally.records, dict(tally.passed_over)) == (1, 2, {"str": 1})
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00\n" * 3])
 def test_a_file_without_records_is_a_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "trace.log").write_bytes(content)
-    tally = read_trace(tmp_path, Noted())
+    tally = read_trace(tmp_path, Noted(), vocabulary=PYTORCH_ONLY)
     assert (tally.files, tally.records, tally.garbled.count) == (1, 0, content.count(b"\n"))

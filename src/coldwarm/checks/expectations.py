@@ -1,4 +1,4 @@
-"""The exact counters that the catalog expects, on top of the invariants."""
+"""Checks the exact counters that the catalog expects, in addition to the invariants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from coldwarm.checks.invariants import Starts
 from coldwarm.core.checks import Check
-from coldwarm.core.conditions import Circumstances
+from coldwarm.core.conditions import RunContext
 from coldwarm.core.depth import Depth
 from coldwarm.core.model_entry import Expectation, ModelEntry
 from coldwarm.core.record import StartKind
@@ -14,36 +14,36 @@ from coldwarm.engines.counters import unknown_counter
 from coldwarm.observe import torch_counters as torch_source
 
 
-def check_expectations(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[Check]:
+def check_expectations(starts: Starts, entry: ModelEntry, context: RunContext) -> list[Check]:
     """Check every counter of every expectation that applies (`applicable`).
 
-    A warm start with settings that the cold one has not is not compared: the counters were measured without them.
+    A warm start that has other settings than the cold one is not compared: the counters were measured without them.
     """
     checks = []
-    for expectation in applicable(entry, circumstances):
+    for expectation in applicable(entry, context):
         for kind, expected in (
             (StartKind.COLD, expectation.cold),
             (StartKind.WARM, {} if starts.warm_changes else expectation.warm),
         ):
             counters = starts.counters.get(kind, {})
-            told = [name for name in expected if is_told(name, starts.cold.depth, counters)]
-            checks += [_check(kind, name, expected[name], counters) for name in told]
+            reported = [name for name in expected if is_reported_at(name, starts.cold.depth, counters)]
+            checks += [_check(kind, name, expected[name], counters) for name in reported]
     return checks
 
 
-def applicable(entry: ModelEntry, circumstances: Circumstances) -> list[Expectation]:
+def applicable(entry: ModelEntry, context: RunContext) -> list[Expectation]:
     """Return the expectations that were measured on this platform and with these settings."""
-    return [expectation for expectation in entry.expect if expectation.when.hold(circumstances)]
+    return [expectation for expectation in entry.expect if expectation.when.matches(context)]
 
 
-def unchecked_expectations(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[str]:
-    """Say which expectations for this platform were not checked because of the run's settings; a note for each."""
-    applied = applicable(entry, circumstances)
+def unchecked_expectations(starts: Starts, entry: ModelEntry, context: RunContext) -> list[str]:
+    """Return a note for each expectation for this platform that the run's settings left unchecked."""
+    applied = applicable(entry, context)
     if not applied:
         return [
-            _note("expectations", row, row.when.other_settings(circumstances))
+            _note("expectations", row, row.when.other_settings(context))
             for row in entry.expect
-            if row.when.hold_on_platform(circumstances)
+            if row.when.matches_platform(context)
         ]
     warm = [row for row in applied if row.warm and starts.warm_changes]
     return [f"{_note('expectations of the warm start', row, starts.warm_changes)} in the warm start" for row in warm]
@@ -52,27 +52,26 @@ def unchecked_expectations(starts: Starts, entry: ModelEntry, circumstances: Cir
 def _note(what: str, row: Expectation, differences: list[str]) -> str:
     when = row.when
     platform = ", ".join(filter(None, [when.device, when.compilation, when.aot_artifact]))
-    return f"{what}{f' for {platform}' if platform else ''} were not checked: measured {', '.join(differences)}"
+    return (
+        f"{what}{f' for {platform}' if platform else ''} were not checked: they were measured {', '.join(differences)}"
+    )
 
 
-def is_told(name: str, depth: Depth, counters: Mapping[str, int]) -> bool:
-    """Whether starts of this depth tell of a counter: a trace of few; without kernels, not of PyTorch's own.
+def is_reported_at(name: str, depth: Depth, counters: Mapping[str, int]) -> bool:
+    """Return whether a counter is meaningful at this depth.
 
-    What a kernel would have compiled within itself (a decorated function in a custom operation) counts there too.
+    At depth trace few counters are. Without kernels, PyTorch's own are not: they also count what a kernel compiles when
+    it runs, for example a decorated function in a custom operation.
     """
-    match depth:
-        case Depth.TRACE:
-            return name in counters
-        case Depth.COUNT:
-            return not name.startswith(torch_source.PREFIX)
-        case Depth.FULL:
-            return True
+    if not depth.level.has_artifacts:
+        return name in counters
+    return depth.level.has_kernels or not name.startswith(torch_source.PREFIX)
 
 
 def _check(kind: StartKind, name: str, expected: int, counters: Mapping[str, int]) -> Check:
     seen = counters.get(name)
     if seen is None:
-        words = unknown_counter(name, counters)
+        message = unknown_counter(name, counters)
     else:
-        words = f"{kind}: {name} expected {expected}, got {seen}"
-    return Check(id=f"expected:{kind}:{name}", holds=seen == expected, words=words)
+        message = f"{kind}: {name} expected {expected}, got {seen}"
+    return Check(id=f"expected:{kind}:{name}", holds=seen == expected, words=message)

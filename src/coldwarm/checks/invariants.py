@@ -1,4 +1,4 @@
-"""The six invariants: what is true of every healthy cold and warm start, of known and new models alike."""
+"""The six invariants, which hold for every healthy cold and warm start of any model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
-from coldwarm.core.checks import Check, InvariantId
-from coldwarm.core.depth import Depth
+from coldwarm.core.checks import Check
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
-from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
+from coldwarm.core.record import EngineFacts, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats
-from coldwarm.engines.base import load_statistics
+from coldwarm.engines.base import load_vocabulary
+
+_ONE_FOR_EACH = "one for each part of the model and each configuration of its layers"
 
 
 class Starts:
-    """The finished starts of a run, and the entry that they are judged by.
+    """The finished starts of a run, and the catalog entry of their model.
 
     Args:
         cold: The cold start.
-        warm: The warm start; None at the depth that has none.
+        warm: The warm start; None at a depth without one.
         entry: The model's entry.
+        rank: Use only what this rank recorded; None: use the records as they are.
     """
 
     def __init__(
@@ -39,17 +42,17 @@ class Starts:
             self.cold = cold
         self.cold_facts = _facts(cold)
         self.warm_changes = warm_changes(cold, warm)
-        """Settings that the warm start has and the cold one has not, as ``without NAME=VALUE``."""
+        """Settings that only the warm start has, each as ``without NAME=VALUE``."""
         self.counters = {StartKind.COLD: self.cold_facts.counters}
-        """Of each start: what was counted, by flat name."""
-        if cold.depth is Depth.TRACE:
-            self.counters = {StartKind.COLD: load_statistics(cold.engine).counters_of_trace(cold)}
+        """The counters of each start, by flat name."""
+        if not cold.depth.level.has_artifacts:
+            self.counters = {StartKind.COLD: load_vocabulary(cold.engine).counters_of_trace(cold)}
         elif warm is not None:
             self.warm, self.warm_facts = warm, _facts(warm)
             self.counters[StartKind.WARM] = self.warm_facts.counters
 
     def ranks(self) -> dict[StartKind, list[int]]:
-        """The ranks of each start, in order."""
+        """Return the ranks of each start, in order."""
         return {
             record.kind: [rank for process in _facts(record).processes if (rank := process.rank) is not None] or [0]
             for record in self._records
@@ -57,16 +60,16 @@ class Starts:
         }
 
     def of_rank(self, rank: int) -> Starts:
-        """The same starts with what one rank counted; a rank that a start does not have counted nothing."""
+        """Return the same starts with the counters of one rank; all are zero if a start does not have that rank."""
         return Starts(*self._records, self.entry, rank=rank)
 
     def layer_kinds(self) -> tuple[int, str]:
-        """How many kinds of layers the model has, and who says so."""
+        """Return the number of layer kinds of the model, and where it comes from."""
         if self.entry.layer_kinds is not None:
             return len(self.entry.layer_kinds), "catalog: " + ", ".join(self.entry.layer_kinds)
         kinds = self.cold_facts.layer_kinds
-        told = ", ".join(f"{kind.layers} {kind.layer_class}" for kind in kinds)
-        return len(kinds), f"derived from the classes and parameter shapes of its layers: {told or 'none found'}"
+        listed = ", ".join(f"{kind.layers} {kind.layer_class}" for kind in kinds)
+        return len(kinds), f"derived from the classes and parameter shapes of its layers: {listed or 'none found'}"
 
 
 def _facts(record: StartRecord) -> EngineFacts:
@@ -75,8 +78,8 @@ def _facts(record: StartRecord) -> EngineFacts:
 
 
 def _stats(record: StartRecord, rank: int | None) -> CompileStats:
-    """The statistics of a rank; of the first one for None, and none of anything for a rank that the start lacks."""
-    found = load_statistics(record.engine).compile_stats(record)
+    """Return the statistics of a rank (None: of the first one); all are zero if the start does not have that rank."""
+    found = load_vocabulary(record.engine).compile_stats(record)
     first = next(iter(found.values()))
     if rank is None or rank in found:
         return first if rank is None else found[rank]
@@ -85,7 +88,7 @@ def _stats(record: StartRecord, rank: int | None) -> CompileStats:
 
 
 def _of_rank(record: StartRecord, rank: int) -> StartRecord:
-    """A record with the counters, layers, messages and graphs of one of several ranks as those of the whole start."""
+    """Return a copy of a record that has only the process, messages and graphs of one rank."""
     work = record.compiler_work
     if work is not None:
         work = work.model_copy(update={"graphs": [graph for graph in work.graphs if graph.rank == rank]})
@@ -94,25 +97,26 @@ def _of_rank(record: StartRecord, rank: int) -> StartRecord:
 
 
 def check_invariants(starts: Starts) -> list[Check]:
-    """Check those that the depth of the starts can tell of, for each rank: all six, in their order, at depth full."""
-    checks = _INVARIANTS[starts.cold.depth]
+    """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all six in order."""
+    invariants = starts.cold.depth.level.checked
     ranks = starts.ranks()
     if ranks[StartKind.COLD] == [0] and ranks.get(StartKind.WARM, [0]) == [0]:
-        return [check(starts) for check in checks]
+        return [_INVARIANTS[invariant](starts) for invariant in invariants]
     everywhere = sorted({rank for of_start in ranks.values() for rank in of_start})
     by_rank = {rank: starts.of_rank(rank) for rank in everywhere}
     found = []
-    for check in checks:
-        if check is _same_output:  # the ranks generate together
+    for invariant in invariants:
+        check = _INVARIANTS[invariant]
+        if invariant is InvariantId.SAME_OUTPUT:  # the ranks generate together
             found.append(check(starts))
             continue
-        having = ranks[StartKind.COLD] if check in _OF_COLD else everywhere
+        having = ranks[StartKind.COLD] if invariant in _OF_COLD else everywhere
         found.append(_of_ranks({rank: check(by_rank[rank]) for rank in having}))
     return found
 
 
 def _of_ranks(checks: Mapping[int, Check]) -> Check:
-    """One check of what was checked for each rank: it passes only if it passes for all of them."""
+    """Combine the checks of all ranks into one, which passes only if all of them pass."""
     failed = {rank: check for rank, check in checks.items() if not check.holds}
     shown = failed or checks
     same: dict[str, list[int]] = {}
@@ -133,28 +137,32 @@ def _ranks(numbers: Sequence[int]) -> str:
     return f"rank {listed}" if len(numbers) == 1 else f"ranks {listed}"
 
 
+def _compiles(starts: Starts) -> Check:
+    return _cold_compiles(starts) if starts.cold.depth.level.has_artifacts else _something_unique(starts)
+
+
 def _something_unique(starts: Starts) -> Check:
     unique, subgraphs = starts.cold_stats.unique or 0, starts.cold_stats.subgraphs
-    words = f"cold, something is to be compiled: {_plural(subgraphs, 'subgraph')}, {unique} of them unique (at least 1)"
+    message = f"cold start found {_plural(subgraphs, 'subgraph')}, {unique} of them unique (expected at least 1)"
     return Check(
         id=InvariantId.COMPILES,
         holds=unique >= 1 and starts.cold.caches_as_left,
-        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+        words=message if starts.cold.caches_as_left else message + "; its caches were not empty when it began",
     )
 
 
 def _cold_compiles(starts: Starts) -> Check:
     saved, loaded = starts.cold_stats.saved, starts.cold_stats.loaded
-    words = f"cold, something is compiled: {_artifacts(saved)} saved (at least 1), {loaded} loaded (0)"
+    message = f"cold start saved {_artifacts(saved)} (expected at least 1) and loaded {loaded} (expected 0)"
     if saved < 1:
-        words = (
-            f"cold, nothing was compiled that coldwarm could see saved: {saved} artifacts saved (at least 1); "
-            "such a start proves nothing"
+        message = (
+            f"cold start saved {_artifacts(saved)} that coldwarm could see (expected at least 1), "
+            "so caching cannot be verified"
         )
     return Check(
         id=InvariantId.COMPILES,
         holds=saved >= 1 and loaded == 0 and starts.cold.caches_as_left,
-        words=words if starts.cold.caches_as_left else words + "; the caches were not empty at the start",
+        words=message if starts.cold.caches_as_left else message + "; its caches were not empty when it began",
     )
 
 
@@ -169,9 +177,8 @@ def _only_unique(starts: Starts) -> Check:
         return Check(
             id=InvariantId.ONLY_UNIQUE,
             holds=True,
-            words="cold, only the unique is compiled: not checked, since the trace does not tell which compiled model "
-            f"each of {_artifacts(_compiled(starts))} is of (compiled beside the main "
-            f"model: {names})",
+            words=f"the limit for the cold start's {_artifacts(_compiled(starts))} was not checked: the trace does not "
+            f"show which model each belongs to (compiled in addition to the main model: {names})",
             is_checked=False,
         )
     if models and (left := _not_traced(starts, models)):
@@ -181,56 +188,53 @@ def _only_unique(starts: Starts) -> Check:
 
 
 def _only_unique_of_each(starts: Starts, models: Sequence[ModelArtifacts]) -> Check:
-    """Give each compiled model a limit of its own, so that none may use up what another leaves of its."""
+    """Check each compiled model against its own limit, so that none can use what another leaves of its limit."""
     saved = _compiled(starts)
     limits = [_limit(starts, model) for model in models]
     compiled = sum(model.artifacts for model in models)
     over = sum(
         max(0, model.artifacts - limit) for model, (limit, _) in zip(models, limits, strict=True) if limit is not None
     )
-    # If fewer were saved than the trace tells of, some were the same to the byte, and nobody knows in which model.
+    # If fewer were saved than the trace shows, some were identical to the byte, and it is unknown in which model.
     over = max(0, over - max(0, compiled - saved))
     known = [limit for limit, _ in limits if limit is not None]
     if len(known) == len(models):
         over = max(over, saved - sum(known))
-    told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
     parts = [
-        told,
-        *(f"{model.name}: {model.artifacts}, {words}" for model, (_, words) in zip(models, limits, strict=True)),
+        _cold_start_compiled(starts),
+        *(f"{model.name}: {model.artifacts}, {limit}" for model, (_, limit) in zip(models, limits, strict=True)),
     ]
     left = _not_traced(starts, models)
     return Check(
         id=InvariantId.ONLY_UNIQUE,
         holds=not over,
-        words="cold, only the unique is compiled: " + "; ".join(parts + ([left] if left else [])),
+        words="; ".join(parts + ([left] if left else [])),
         is_checked=over > 0 or (len(known) == len(models) and not left),
         artifacts_over_limit=over,
     )
 
 
 def _limit(starts: Starts, model: ModelArtifacts) -> tuple[int | None, str]:
-    """How many artifacts one of several compiled models may have, None if that is not known; and what the limit is."""
+    """Return how many artifacts one of several compiled models may have (None: unknown), and a description of it."""
     named = starts.entry.layer_kinds if model.is_main else None
     if named is not None:
         limit = (len(named) + 2) * model.ranges
         for_ranges = f", for each of {model.ranges} compile ranges" if model.ranges > 1 else ""
-        return limit, f"at most {limit} ({_kinds(len(named))} + 2{for_ranges}; catalog: {', '.join(named)})"
+        return limit, f"expected at most {limit} ({_kinds(len(named))} + 2{for_ranges}; catalog: {', '.join(named)})"
     if model.allowed is not None:
-        return model.allowed, (
-            f"at most {model.allowed}, one for each part of the model and each configuration of its layers"
-        )
-    if model.runs_layers_again:
-        return None, "not checked, since it runs its layers several times in one forward pass"
-    return None, "not checked, since no layers of it were found in what the engine compiles"
+        return model.allowed, f"expected at most {model.allowed} ({_ONE_FOR_EACH})"
+    if model.reruns_layers:
+        return None, "not checked, because it runs its layers several times in one forward pass"
+    return None, "not checked, because none of its layers were found in what the engine compiles"
 
 
 def _not_traced(starts: Starts, models: Sequence[ModelArtifacts]) -> str:
-    """Say which compiled models a trace leaves out: it ends with the first model; empty where there are none."""
+    """Describe which compiled models are missing at depth trace, which ends with the first; empty if none are."""
     known = [starts.cold_facts.main_model, *(model.name for model in starts.cold_facts.further_models)]
     left = [name for name in known if name and name not in {model.name for model in models}]
-    if starts.cold.depth is not Depth.TRACE or not left:
+    if starts.cold.depth.level.has_artifacts or not left:
         return ""
-    return f"{', '.join(left)}: not checked, since a start of depth trace ends with the first compiled model"
+    return f"{', '.join(left)}: not checked, because --depth trace ends with the first compiled model"
 
 
 def _only_unique_of_main(starts: Starts) -> Check:
@@ -240,26 +244,24 @@ def _only_unique_of_main(starts: Starts) -> Check:
     ranges = starts.cold_stats.compile_ranges
     limit = (kinds + 2) * ranges
     known = kinds > 0
-    words = "cold, only the unique is compiled: "
+    message = _cold_start_compiled(starts)
     allowed = allowed_artifacts(work.graphs, starts.cold_facts.layer_configurations) if work else None
     if starts.entry.layer_kinds is None and allowed is not None:
         limit, known = allowed, True
-        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
-        words += f"{told}, at most {limit}, one for each part of the model and each configuration of its layers"
+        message += f" (expected at most {limit}: {_ONE_FOR_EACH})"
     elif starts.entry.layer_kinds is None and work and work.graphs and known:
         known = False
-        words += (
-            "not checked, since the model runs its layers several times in one forward pass, so that their subgraphs "
-            f"may differ ({_artifacts(saved)} saved)"
+        message += (
+            " (limit not checked, because the model runs its layers several times in one forward pass, so their "
+            "subgraphs may differ)"
         )
     elif known:
-        told = f"{saved} unique" if starts.cold.depth is Depth.TRACE else f"{_artifacts(saved)} saved"
         for_ranges = f", for each of {ranges} compile ranges" if ranges > 1 else ""
-        words += f"{told}, at most {limit} ({_kinds(kinds)} + 2{for_ranges}; {source})"
+        message += f" (expected at most {limit}: {_kinds(kinds)} + 2{for_ranges}; {source})"
     else:
-        words += f"not checked, since no layers were found in what the engine compiles ({_artifacts(saved)} saved)"
+        message += " (limit not checked, because no layers were found in what the engine compiles)"
     over = max(0, saved - limit) if known else 0
-    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=words, is_checked=known, artifacts_over_limit=over)
+    return Check(id=InvariantId.ONLY_UNIQUE, holds=not over, words=message, is_checked=known, artifacts_over_limit=over)
 
 
 def _saves_nothing(starts: Starts) -> Check:
@@ -267,20 +269,20 @@ def _saves_nothing(starts: Starts) -> Check:
     return Check(
         id=InvariantId.SAVES_NOTHING,
         holds=saved == 0,
-        words=f"warm, nothing is saved: {_artifacts(saved)} saved (0)",
+        words=f"warm start saved {_artifacts(saved)} (expected 0)",
     )
 
 
 def _loads_all(starts: Starts) -> Check:
     saved, loaded = starts.cold_stats.saved, starts.warm_stats.loaded
-    words = f"warm, what the cold start saved is loaded: {loaded} loaded of {saved} saved"
+    message = f"warm start loaded {loaded} of {_artifacts(saved)} saved by the cold start"
     if not starts.warm.caches_as_left:
-        words += "; the caches were not those that the cold start left"
-    messages = _load_failures(starts.warm.messages)
+        message += "; its caches were not those that the cold start left"
+    messages = load_vocabulary(starts.warm.engine).load_messages(starts.warm.messages)
     return Check(
         id=InvariantId.LOADS_ALL,
         holds=saved > 0 and loaded == saved and starts.warm.caches_as_left and not messages,
-        words=words + ("; the engine could not load what it had saved" if messages else ""),
+        words=message + ("; the engine failed to load a saved artifact" if messages else ""),
         evidence=[f"{message.logger} {message.level}: {message.text}" for message in messages],
     )
 
@@ -291,16 +293,16 @@ def _no_compiler(starts: Starts) -> Check:
         return Check(
             id=InvariantId.NO_COMPILER,
             holds=False,
-            words=f"warm, the compiler does not run: {_misses(misses)} (0); "
-            "no trace was written, so that code generation cannot be ruled out",
+            words=f"warm start had {_misses(misses)} (expected 0); "
+            "no trace was written, so code generation cannot be ruled out",
         )
     lines = starts.warm_stats.unreadable_lines
-    unread = f"; {_plural(lines, 'line')} of it could not be read" if lines else ""
+    unread = f"; {_plural(lines, 'line')} of the trace could not be read" if lines else ""
     return Check(
         id=InvariantId.NO_COMPILER,
         holds=misses == 0 and generations == 0 and not unread,
-        words=f"warm, the compiler does not run: {_misses(misses)} (0), "
-        f"{_plural(generations, 'code generation')} in the trace (0){unread}",
+        words=f"warm start had {_misses(misses)} (expected 0) "
+        f"and {_plural(generations, 'code generation')} in the trace (expected 0){unread}",
     )
 
 
@@ -310,35 +312,31 @@ def _same_output(starts: Starts) -> Check:
     return Check(
         id=InvariantId.SAME_OUTPUT,
         holds=problem is None,
-        words=f"warm, the model computes what it computed cold: "
-        f"{problem or f'{tokens} tokens and their log-probabilities agree'}",
+        words=f"cold and warm outputs: {problem or f'{tokens} tokens and their log-probabilities agree'}",
     )
 
 
-_OF_ARTIFACTS: tuple[Callable[[Starts], Check], ...] = (
-    _cold_compiles,
-    _only_unique,
-    _saves_nothing,
-    _loads_all,
-    _no_compiler,
-)
-_OF_COLD = (_something_unique, _cold_compiles, _only_unique)
-_INVARIANTS: dict[Depth, tuple[Callable[[Starts], Check], ...]] = {
-    Depth.TRACE: (_something_unique, _only_unique),
-    Depth.COUNT: _OF_ARTIFACTS,
-    Depth.FULL: (*_OF_ARTIFACTS, _same_output),
+_INVARIANTS: dict[InvariantId, Callable[[Starts], Check]] = {
+    InvariantId.COMPILES: _compiles,
+    InvariantId.ONLY_UNIQUE: _only_unique,
+    InvariantId.SAVES_NOTHING: _saves_nothing,
+    InvariantId.LOADS_ALL: _loads_all,
+    InvariantId.NO_COMPILER: _no_compiler,
+    InvariantId.SAME_OUTPUT: _same_output,
 }
-
-
-def _load_failures(messages: list[Message]) -> list[Message]:
-    # vllm/compilation/decorators.py, `_try_load_aot_compiled_fn`.
-    return [message for message in messages if "load failure" in message.text]
+_OF_COLD = (InvariantId.COMPILES, InvariantId.ONLY_UNIQUE)
 
 
 def _compiled(starts: Starts) -> int:
-    """How many artifacts the cold start saved; at depth trace, how many it would have: one for each unique subgraph."""
+    """Return how many artifacts the cold start saved; at depth trace, its unique subgraphs, each of which makes one."""
     stats = starts.cold_stats
-    return (stats.unique or 0) if starts.cold.depth is Depth.TRACE else stats.saved
+    return stats.saved if starts.cold.depth.level.has_artifacts else stats.unique or 0
+
+
+def _cold_start_compiled(starts: Starts) -> str:
+    if starts.cold.depth.level.has_artifacts:
+        return f"cold start saved {_artifacts(_compiled(starts))}"
+    return f"cold start found {_plural(_compiled(starts), 'unique subgraph')}"
 
 
 def _artifacts(n: int) -> str:
@@ -346,7 +344,7 @@ def _artifacts(n: int) -> str:
 
 
 def _kinds(n: int) -> str:
-    return _plural(n, "kind") + " of layers"
+    return _plural(n, "layer kind")
 
 
 def _misses(n: int) -> str:

@@ -1,20 +1,20 @@
-"""Known issues: failures that are tracked elsewhere, accepted only as long as they look as described."""
+"""Accepts known issues: failures that are tracked elsewhere, as long as they match their description."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel
 
-from coldwarm.checks.expectations import is_told
+from coldwarm.checks.expectations import is_reported_at
 from coldwarm.checks.invariants import Starts
-from coldwarm.core.cache_files import written_again
+from coldwarm.core.cache_files import rewritten_files
 from coldwarm.core.checks import Check
-from coldwarm.core.conditions import Circumstances
+from coldwarm.core.conditions import RunContext
 from coldwarm.core.model_entry import KnownIssue, ModelEntry
 from coldwarm.core.record import StartKind
 
 
 class IssueSeen(BaseModel):
-    """A known issue whose conditions hold, and what the run showed of it."""
+    """A known issue that applies to the run, and whether it occurred."""
 
     id: str
     title: str
@@ -22,20 +22,18 @@ class IssueSeen(BaseModel):
     shows: bool
     words: str
     stated_in: str = "the catalog"
-    """Where the issue is stated, to be taken out there once it no longer shows."""
+    """Where the issue is declared, and is to be removed once it no longer occurs."""
 
 
-def accept_known_issues(
-    checks: list[Check], starts: Starts, entry: ModelEntry, circumstances: Circumstances
-) -> list[IssueSeen]:
-    """Mark the failures among `checks` that known issues accept, and tell which issues show.
+def accept_known_issues(checks: list[Check], starts: Starts, entry: ModelEntry, context: RunContext) -> list[IssueSeen]:
+    """Mark the failures among `checks` that known issues accept, and return the issues seen.
 
-    An issue accepts the failures of the invariants that it names: all of them together, and only with the counters
-    and the files written anew that it describes.
+    An issue accepts the failures of the invariants that it names, but only if all of them fail and the counters and
+    rewritten files match its description.
     """
     seen = []
     for issue in entry.known_issue:
-        if not issue.when.hold(circumstances) or (_is_of_warm(issue) and starts.warm_changes):
+        if not issue.when.matches(context) or (_is_of_warm(issue) and starts.warm_changes):
             continue
         named = [check for check in checks if check.id in issue.breaks]
         if len(named) < len(issue.breaks) or not _may_show(issue, starts):
@@ -45,61 +43,63 @@ def accept_known_issues(
         if not broken and issue.intermittent:
             continue
         if not broken:
-            words = f"no longer shows: {_told(named)}"
+            message = f"no longer occurs: {_joined(named)}"
         elif others:
-            words = f"fails in another way than known: {'; '.join(others)}"
+            message = f"does not match the known issue: {'; '.join(others)}"
         else:
             for check in broken:
                 check.accepted_by = issue.id
-            words = _told(broken)
-        seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=bool(broken), words=words))
+            message = _joined(broken)
+        seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=bool(broken), words=message))
     return seen
 
 
-def unchecked_issues(starts: Starts, entry: ModelEntry, circumstances: Circumstances) -> list[str]:
-    """Say which known issues of this platform were not looked for because of the run's settings; a note for each."""
+def unchecked_issues(starts: Starts, entry: ModelEntry, context: RunContext) -> list[str]:
+    """Return a note for each known issue of this platform that does not apply because of the run's settings."""
     notes = []
     for issue in entry.known_issue:
-        if not issue.when.hold_on_platform(circumstances):
+        if not issue.when.matches_platform(context):
             continue
-        if differences := issue.when.other_settings(circumstances):
-            notes.append(f"known issue {issue.id} was not looked for: measured {', '.join(differences)}")
+        if differences := issue.when.other_settings(context):
+            notes.append(f"known issue {issue.id} was not considered: it was measured {', '.join(differences)}")
         elif _is_of_warm(issue) and starts.warm_changes:
             changes = ", ".join(starts.warm_changes)
-            notes.append(f"known issue {issue.id} was not looked for: measured {changes} in the warm start")
+            notes.append(f"known issue {issue.id} was not considered: it was measured {changes} in the warm start")
     return notes
 
 
 def _is_of_warm(issue: KnownIssue) -> bool:
-    """Whether the issue shows in the warm start."""
+    """Return whether the issue occurs in the warm start."""
     of_warm = any(invariant.startswith("warm-") for invariant in issue.breaks)
     return of_warm or bool(issue.warm) or issue.rewrites is not None
 
 
 def _may_show(issue: KnownIssue, starts: Starts) -> bool:
-    """Whether starts of this depth can show the issue: not where they tell of none of the counters that describe it."""
+    """Return whether the issue can be seen at this depth; it cannot if none of its counters is meaningful there."""
     described = ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
-    told = [
-        is_told(name, starts.cold.depth, starts.counters.get(kind, {})) for kind, names in described for name in names
+    reported = [
+        is_reported_at(name, starts.cold.depth, starts.counters.get(kind, {}))
+        for kind, names in described
+        for name in names
     ]
-    return any(told) or not told
+    return any(reported) or not reported
 
 
-def _told(checks: list[Check]) -> str:
+def _joined(checks: list[Check]) -> str:
     return "; ".join(check.words for check in checks)
 
 
 def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:
     unlike = [
-        f"{kind} {name} is {counters.get(name)}, known is {known}"
+        f"{kind} {name} is {counters.get(name)} instead of {known}"
         for kind, described in ((StartKind.COLD, issue.cold), (StartKind.WARM, issue.warm))
         for counters in (starts.counters.get(kind, {}),)
         for name, known in described.items()
-        if is_told(name, starts.cold.depth, counters) and counters.get(name) != known
+        if is_reported_at(name, starts.cold.depth, counters) and counters.get(name) != known
     ]
     if issue.rewrites is not None and not (
         StartKind.WARM in starts.counters
-        and written_again(starts.cold.files_written, starts.warm.files_written, issue.rewrites)
+        and rewritten_files(starts.cold.files_written, starts.warm.files_written, issue.rewrites)
     ):
-        unlike.append(f"the warm start wrote no {issue.rewrites} anew")
+        unlike.append(f"the warm start rewrote no {issue.rewrites} file")
     return unlike

@@ -6,15 +6,15 @@ import math
 
 from coldwarm.core.record import EngineFacts
 
-# Natural logarithms. On a CPU two starts with the same artifacts agree to the last bit; a GPU may add up in another
-# order, which for bfloat16 logits of about unit size shows in the third digit.
+# Natural logarithms. On a CPU, two starts with the same artifacts agree to the last bit. A GPU may add in a different
+# order, which changes the third digit of bfloat16 logits near 1.
 _TOLERANCE = 0.02
 
 
 def difference(cold: EngineFacts, warm: EngineFacts) -> str | None:
-    """Say how the outputs of two starts differ; None where they agree.
+    """Describe how the outputs of two starts differ; None if they agree.
 
-    Token ids must be equal; log-probabilities equal within 0.02. Outputs that hold no number prove nothing.
+    Token ids must be equal, and log-probabilities within 0.02. Outputs without numbers do not agree.
     """
     if cold.prompt_token_ids != warm.prompt_token_ids:
         return "the two starts had different prompts"
@@ -34,25 +34,25 @@ def difference(cold: EngineFacts, warm: EngineFacts) -> str | None:
 
 def _difference_of_step(cold: dict[int, float | None], warm: dict[int, float | None]) -> str | None:
     if not cold or not warm:
-        return "no log-probabilities were recorded, which proves nothing"
+        return "no log-probabilities were recorded, so outputs cannot be compared"
     for logprobs in (cold, warm):
         for token_id, value in logprobs.items():
             if value is None or math.isnan(value):
-                return f"the log-probability of {token_id} is not a number, which proves nothing"
+                return f"the log-probability of {token_id} is not a number, so outputs cannot be compared"
     for token_id in sorted(cold.keys() | warm.keys()):
-        # Each start tells its likeliest tokens only: what one leaves out is at most as likely as its least likely.
+        # Each start reports only its likeliest tokens; any other is at most as likely as the least likely of these.
         cold_value = cold.get(token_id, _least(cold))
         warm_value = warm.get(token_id, _least(warm))
         assert cold_value is not None and warm_value is not None
-        apart = abs(cold_value - warm_value)
+        gap = abs(cold_value - warm_value)
         if token_id not in cold:
-            apart = warm_value - cold_value
+            gap = warm_value - cold_value
         elif token_id not in warm:
-            apart = cold_value - warm_value
-        if apart > _TOLERANCE:
+            gap = cold_value - warm_value
+        if gap > _TOLERANCE:
             return (
-                f"the log-probability of {token_id} is {_told(cold, token_id)} cold, {_told(warm, token_id)} warm "
-                f"(more than {_TOLERANCE} apart)"
+                f"the log-probability of {token_id} is {_logprob(cold, token_id)} cold, {_logprob(warm, token_id)} "
+                f"warm (a difference of more than {_TOLERANCE})"
             )
     return None
 
@@ -61,6 +61,6 @@ def _least(logprobs: dict[int, float | None]) -> float:
     return min(value for value in logprobs.values() if value is not None)
 
 
-def _told(logprobs: dict[int, float | None], token_id: int) -> str:
+def _logprob(logprobs: dict[int, float | None], token_id: int) -> str:
     value = logprobs.get(token_id)
     return f"at most {_least(logprobs):.5f}" if value is None else f"{value:.5f}"

@@ -1,4 +1,4 @@
-"""How many artifacts a model may have: one for each part of it and each configuration of its layers."""
+"""Limits how many artifacts a model may have: one for each part of it and each configuration of its layers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def allowed_artifacts(graphs: Sequence[CompiledGraph], configurations: Mapping[s
     """Return how many artifacts the `graphs` of a cold start may have.
 
     Subgraphs of the same part of the model must share an artifact if their layers have the same configuration. If
-    subgraphs of different configurations share one, the difference does not matter, and they count as one.
+    subgraphs of different configurations share an artifact, these configurations count as one.
 
     Args:
-        graphs: What was compiled; of several ranks, the first one decides.
+        graphs: The compiled graphs; of several ranks, only the first counts.
         configurations: The number of each layer's configuration, by path.
 
     Returns:
-        None if that cannot be known: nothing was recorded, no layers were found and some part of the model has several
-        artifacts, or the model runs its layers several times in one forward pass, so that the same layers have several
+        None if it is unknown: nothing was recorded; no layers were found and some part of the model has several
+        artifacts; or the model runs its layers several times in one forward pass, so the same layers have several
         subgraphs.
     """
-    if not graphs or any(runs_layers_again(graph) for graph in graphs):
+    if not graphs or any(reruns_layers(graph) for graph in graphs):
         return None
     if not configurations and any(_has_part_with_several(graph) for graph in graphs):
         return None
@@ -42,20 +42,21 @@ class ModelArtifacts:
     name: str
     is_main: bool
     artifacts: int
-    """How many it has: one for each group of subgraphs that share one, in each compile range."""
+    """How many artifacts it has: one for each group of subgraphs that share one, in each compile range."""
     ranges: int
-    """For how many ranges of numbers of tokens it was compiled."""
+    """For how many compile ranges (of token counts) it was compiled."""
     allowed: int | None
-    """How many it may have by its own layers (`allowed_artifacts`); None: that cannot be known."""
-    runs_layers_again: bool
+    """How many artifacts its layers allow (`allowed_artifacts`); None: unknown."""
+    reruns_layers: bool
     """Whether it runs its layers several times in one forward pass."""
 
 
 def artifacts_by_model(graphs: Sequence[CompiledGraph], facts: EngineFacts) -> list[ModelArtifacts]:
-    """Return the artifacts of each compiled model, in the order of compilation; of several ranks, the first decides.
+    """Return the artifacts of each compiled model, in the order of compilation; of several ranks, only
+    the first counts.
 
-    The layers of a model are those that were recorded for its name. If the trace tells no names, the first model is
-    taken for the main one, and the layers of the others are not known.
+    The layers of a model are those that were recorded under its name. If the trace has no names, the first model is
+    taken for the main one, and the layers of the others are unknown.
     """
     first = min((graph.rank for graph in graphs), default=0)
     by_number: dict[int, list[CompiledGraph]] = {}
@@ -71,12 +72,12 @@ def artifacts_by_model(graphs: Sequence[CompiledGraph], facts: EngineFacts) -> l
         found.append(
             ModelArtifacts(
                 name=name or f"model {number + 1}",
-                # Of several with the main model's name, such as the encoder and the decoder of one model, the first.
+                # If several have the main model's name, such as the encoder and decoder of one model, the first is it.
                 is_main=is_of_main and not any(model.is_main for model in found),
                 artifacts=sum(len(graph.groups) for graph in own),
                 ranges=len(own),
                 allowed=allowed_artifacts(own, layers),
-                runs_layers_again=any(runs_layers_again(graph) for graph in own),
+                reruns_layers=any(reruns_layers(graph) for graph in own),
             )
         )
     return found
@@ -86,8 +87,8 @@ def _has_part_with_several(graph: CompiledGraph) -> bool:
     return len({group.part for group in graph.groups}) < len(graph.groups)
 
 
-def runs_layers_again(graph: CompiledGraph) -> bool:
-    """Whether several subgraphs of one part of the model take the parameters of the same layers."""
+def reruns_layers(graph: CompiledGraph) -> bool:
+    """Return whether several subgraphs of one part of the model take the parameters of the same layers."""
     seen: set[tuple[int, tuple[str, ...]]] = set()
     for group in graph.groups:
         for layers in group.layers:
@@ -106,7 +107,7 @@ def _allowed(graph: CompiledGraph, configurations: Mapping[str, int]) -> int:
 
 
 def _distinct(groups: Sequence[SubgraphGroup], configurations: Mapping[str, int]) -> int:
-    """How many groups remain once those with a configuration in common are merged."""
+    """Return how many groups remain after those with a common configuration are merged."""
     merged: list[set[_Configuration]] = []
     for group in groups:
         own: set[_Configuration] = {tuple(configurations.get(path) for path in layers) for layers in group.layers}

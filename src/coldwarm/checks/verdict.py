@@ -1,4 +1,4 @@
-"""The verdict on one run: a pure function of its start records, what explains them, and the catalog entry."""
+"""Judges one run: a pure function of its start records, its findings, and the catalog entry."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from coldwarm.checks.expectations import applicable, check_expectations, uncheck
 from coldwarm.checks.invariants import Starts, check_invariants
 from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_caches
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
-from coldwarm.checks.run_context import circumstances_of as circumstances_of
+from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
 from coldwarm.checks.unobserved import unobserved
-from coldwarm.core.checks import Check, InvariantId
-from coldwarm.core.conditions import Circumstances
-from coldwarm.core.depth import Depth
+from coldwarm.core.checks import Check
+from coldwarm.core.conditions import RunContext
 from coldwarm.core.finding import Finding
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 
 
 class Status(StrEnum):
-    """A run's verdict in a word."""
+    """The status of a run."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -35,13 +35,13 @@ class Status(StrEnum):
 
 
 class Verdict(BaseModel):
-    """What a run means."""
+    """The verdict on a run, with its reasons."""
 
     status: Status
     reasons: list[str] = Field(default_factory=list)
-    """Why it is not `passed`, in words, one a cause."""
+    """Why the status is not `passed`; one message for each cause."""
     notes: list[str] = Field(default_factory=list)
-    """What one should know of it all the same."""
+    """Messages that do not change the status."""
     checks: list[Check] = Field(default_factory=list)
     issues: list[IssueSeen] = Field(default_factory=list)
 
@@ -52,30 +52,31 @@ def judge(
     warm: StartRecord | None,
     findings: Sequence[Finding] | None = None,
 ) -> Verdict:
-    """Judge a run by its records; without any, a run that was not made (unsupported, or stopped before).
+    """Judge a run by its records; without records, the run was not executed.
 
     Args:
         entry: The model's entry.
         cold: The cold start.
-        warm: The warm start; None at the depth that has none.
-        findings: What explains the run, by which known issues of the engine are recognized; None: it is not explained.
+        warm: The warm start; None at a depth without one.
+        findings: The findings that explain the run, which identify known issues of the engine; None: it was not
+            explained.
     """
     for record in (cold, warm):
         if record is not None and record.outcome is not Outcome.FINISHED:
             return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
     if cold is None:
-        return Verdict(status=Status.ERROR, reasons=["the cold start was not made"])
-    if warm is None and cold.depth is not Depth.TRACE:
-        return Verdict(status=Status.ERROR, reasons=["the warm start was not made"])
+        return Verdict(status=Status.ERROR, reasons=["the cold start was not run"])
+    if warm is None and cold.depth.level.has_artifacts:
+        return Verdict(status=Status.ERROR, reasons=["the warm start was not run"])
     if problem := _not_of_one_run(cold, warm) or shared_caches(cold, warm):
         return Verdict(status=Status.ERROR, reasons=[problem])
     starts = Starts(cold, warm, entry)
-    circumstances = circumstances_of(cold)
+    context = context_of(cold)
     checks = check_invariants(starts)
-    issues = accept_known_issues(checks, starts, entry, circumstances)
-    issues += accept_engine_issues(checks, starts, applicable(entry, circumstances), circumstances, findings)
+    issues = accept_known_issues(checks, starts, entry, context)
+    issues += accept_engine_issues(checks, starts, applicable(entry, context), context, findings)
     checks = [cold_is_cold(check, cold) for check in checks]
-    expectations = check_expectations(starts, entry, circumstances)
+    expectations = check_expectations(starts, entry, context)
     checks += expectations
     broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
@@ -84,9 +85,9 @@ def judge(
         status, reasons = Status.FAILED, [check.words for check in broken]
         reasons += [f"{issue.id}: {issue.words}" for issue in issues if issue not in accepted]
     elif fixed:
-        # The expectations were measured with the issue, so that they may break with it; they are told all the same.
+        # The expectations were measured with the issue, so they may fail without it. Report them nevertheless.
         status = Status.UNEXPECTEDLY_FIXED
-        reasons = [f"{issue.id}: {issue.words}; take it out of {issue.stated_in} ({issue.link})" for issue in fixed]
+        reasons = [f"{issue.id}: {issue.words}; remove it from {issue.stated_in} ({issue.link})" for issue in fixed]
         reasons += [check.words for check in broken]
     elif accepted:
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
@@ -96,7 +97,7 @@ def judge(
         status=status,
         reasons=reasons,
         notes=[check.words for check in checks if not check.is_checked]
-        + _notes(starts, circumstances, expectations)
+        + _notes(starts, context, expectations)
         + ineffective_settings(cold, warm)
         + isolation_notes(cold, warm)
         + unobserved(cold, warm),
@@ -106,7 +107,7 @@ def judge(
 
 
 def unsupported(reason: str) -> Verdict:
-    """The verdict on a model that the device cannot run."""
+    """Return the verdict on a model that the device cannot run."""
     return Verdict(status=Status.UNSUPPORTED, reasons=[reason])
 
 
@@ -118,13 +119,17 @@ def _why_unfinished(record: StartRecord) -> str:
 
 
 def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
-    """Say why these records are not the cold and the warm start of one run; None where they are."""
+    """Describe why these records are not the cold and the warm start of one run; None if they are."""
     if cold.facts is None or (warm is not None and warm.facts is None):
-        return "a record of a finished start lacks what the engine knew of it"
+        return "the record of a finished start has no facts from the engine"
     if warm is None or warm.facts is None:
-        return None if cold.kind is StartKind.COLD else f"the record is not of a cold start, but of a {cold.kind} one"
+        return (
+            None
+            if cold.kind is StartKind.COLD
+            else f"expected the record of a cold start, got that of a {cold.kind} start"
+        )
     if (cold.kind, warm.kind) != (StartKind.COLD, StartKind.WARM):
-        return f"the two records are not a cold and a warm start, but {cold.kind} and {warm.kind}"
+        return f"expected the records of a cold and a warm start, got {cold.kind} and {warm.kind}"
     differing = [
         f"{name} {a} cold, {b} warm"
         for name, a, b in (
@@ -132,25 +137,24 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
             ("device", cold.device, warm.device),
             ("compilation", cold.compilation, warm.compilation),
             ("depth", cold.depth, warm.depth),
-            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", "vllm")),
+            *((key, cold.facts.versions.get(key), warm.facts.versions.get(key)) for key in ("torch", cold.engine)),
         )
         if a != b
     ]
-    return f"the two records are not of one run: {', '.join(differing)}" if differing else None
+    return f"the two records are not from the same run: {', '.join(differing)}" if differing else None
 
 
-def _notes(starts: Starts, circumstances: Circumstances, expectations: list[Check]) -> list[str]:
-    notes = unchecked_expectations(starts, starts.entry, circumstances)
+def _notes(starts: Starts, context: RunContext, expectations: list[Check]) -> list[str]:
+    notes = unchecked_expectations(starts, starts.entry, context)
     if not expectations and not notes:
-        versions = ", ".join(f"{name} {circumstances.versions.get(name, '?')}" for name in ("torch", "vllm"))
+        versions = ", ".join(f"{name} {context.versions.get(name, '?')}" for name in ("torch", starts.cold.engine))
         notes.append(
-            f"no expectation for {circumstances.device}, {circumstances.compilation}, {versions}: "
-            "judged by the invariants alone"
+            f"no expectation for {context.device}, {context.compilation}, {versions}: only the invariants were checked"
         )
-    notes += unchecked_issues(starts, starts.entry, circumstances)
+    notes += unchecked_issues(starts, starts.entry, context)
     if len(of_cold := starts.ranks()[StartKind.COLD]) > 1:
-        notes.append(f"{len(of_cold)} ranks, each checked; counts in the table are those of rank {of_cold[0]}")
+        notes.append(f"all {len(of_cold)} ranks were checked; the table shows the counts of rank {of_cold[0]}")
     if starts.entry.layer_kinds is None:
         kinds, source = starts.layer_kinds()
-        notes.append(f"{kinds} kind{'' if kinds == 1 else 's'} of layers, {source}")
+        notes.append(f"{kinds} layer kind{'' if kinds == 1 else 's'}, {source}")
     return notes

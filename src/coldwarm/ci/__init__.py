@@ -1,1 +1,1 @@
-"""Steps of CI pipelines that run the suite: what they have in common, and how each system writes them down."""
+"""Generates steps of CI pipelines that run the suite, for each supported CI system."""

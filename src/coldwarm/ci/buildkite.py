@@ -1,4 +1,4 @@
-"""A Buildkite pipeline: https://buildkite.com/docs/pipelines/configure/step-types/command-step."""
+"""Generates a Buildkite pipeline: https://buildkite.com/docs/pipelines/configure/step-types/command-step."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _step(step: Step) -> dict[str, Any]:
     return {
         **content,
         "command": "\n".join(
-            # However the suite ends, its table stands on the build's page. Without variables, which Buildkite would
-            # put in when the pipeline is uploaded.
+            # Show the table on the build's page, however the suite ends. The script has no variables, because Buildkite
+            # would substitute them when the pipeline is uploaded.
             [*step.setup, f"trap 'test ! -s {SUMMARY} || {annotate}' EXIT", step.command(), ""]
         ),
         "artifact_paths": list(ARTIFACTS),

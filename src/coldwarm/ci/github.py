@@ -1,4 +1,4 @@
-"""A workflow of GitHub Actions: https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax."""
+"""Generates a GitHub Actions workflow: https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from coldwarm.ci.step import ARTIFACTS, SUMMARY, Step
 from coldwarm.ci.yaml_text import yaml_text
 
-# One workflow for all devices: GitHub's own `paths` filter would hold for every job of it.
+# All devices share one workflow, and GitHub's own `paths` filter would apply to all of its jobs.
 _CHANGES = "changes"
 
 
@@ -30,7 +30,7 @@ def workflow(steps: Sequence[Step]) -> str:
 
 
 def _changes_job(steps: Sequence[Step]) -> dict[str, Any]:
-    """A job that tells, for each of `steps`, whether a file changed that it depends on."""
+    """Return a job that outputs, for each of `steps`, whether one of its files changed."""
     lines = []
     for step in steps:
         globs = shlex.join(f":(glob){path}" for path in step.paths)
@@ -47,7 +47,7 @@ def _changes_job(steps: Sequence[Step]) -> dict[str, Any]:
             {"uses": "actions/checkout@v4", "with": {"fetch-depth": 0}},
             {
                 "id": "diff",
-                "name": "What the pull request changes; all, when started by hand",
+                "name": "Find the steps whose files changed (all if started manually)",
                 "env": {"BASE": "${{ github.event.pull_request.base.sha }}"},
                 "run": "\n".join([*lines, ""]),
             },
@@ -70,12 +70,12 @@ def _job(step: Step) -> dict[str, Any]:
             *([{"name": "Set up", "run": "\n".join([*step.setup, ""])}] if step.setup else []),
             {"name": "Start every model cold, then warm", "run": step.command()},
             {
-                "name": "The table, on the run's page",
+                "name": "Add the results to the job summary",
                 "if": "always()",
                 "run": f'test ! -s {SUMMARY} || cat {SUMMARY} >> "$GITHUB_STEP_SUMMARY"',
             },
             {
-                "name": "Keep records and reports",
+                "name": "Upload records and reports",
                 "if": "always()",
                 "uses": "actions/upload-artifact@v4",
                 "with": {

@@ -1,4 +1,4 @@
-"""One step of a pipeline: the catalog on one device."""
+"""One step of a pipeline: runs the catalog on one device."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ SUMMARY = f"{OUTPUT}/summary.md"
 ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", SUMMARY)
 """Records, logs and reports; traces are left out for their size."""
 
-# What decides in vLLM's repository what is compiled, how, and under which key; all that starts a model reads these.
-COMPILATION_PATHS = (
-    "vllm/compilation/**",
-    "vllm/config/**",
-    "vllm/envs.py",
-    "vllm/env_override.py",
-    "vllm/model_executor/**",
-    "vllm/platforms/**",
-    "vllm/v1/worker/**",
-    "vllm/v1/attention/**",
-    "requirements/**",
-)
-
 
 @dataclass(frozen=True)
 class Step:
@@ -33,32 +20,32 @@ class Step:
 
     device: str
     label: str
-    """What kind of machine it needs, in the words of the CI system's agents: ``h100``."""
+    """The kind of machine, as the CI system's agents call it: ``h100``."""
     queue: str
     minutes: int
-    """After which the CI system ends it."""
+    """The time limit after which the CI system aborts the step."""
     paths: tuple[str, ...]
-    """Globs of source files; the step runs where one of them changed. Empty: on every pull request."""
+    """Globs of source files; the step runs if one of them changed. Empty: it runs on every pull request."""
     setup: tuple[str, ...]
-    """Shell commands that come first."""
+    """Shell commands to execute first."""
     jobs: int | None = None
-    """Models side by side; None: as many as help on the machine that the step runs on."""
+    """The number of parallel runs; None: chosen on the machine that executes the step."""
     depth: Depth = Depth.FULL
     aot_artifacts: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """The name by which others refer to the step."""
+        """The id of the step."""
         return f"coldwarm-{self.device}"
 
     @property
     def title(self) -> str:
-        """What people read."""
+        """The displayed name of the step."""
         return f"coldwarm: cold and warm starts ({self.label})"
 
     def command(self) -> str:
-        """The command that runs the suite and writes every report."""
+        """Return the command that runs the suite and writes the reports."""
         words = ["coldwarm", "run", "--device", self.device]
         words += ["--depth", self.depth] if self.depth is not Depth.FULL else []
         words += ["--jobs", str(self.jobs)] if self.jobs is not None else []

@@ -1,4 +1,4 @@
-"""How long a step may take, from how long its runs took when they were recorded."""
+"""Derives the time limit of a step from recorded run times."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.longest_first import seconds_in_all
+from coldwarm.suite.longest_first import total_seconds
 
-# Installing an engine, and fetching what is cached nowhere.
+# To install an engine and download what is not cached.
 _SETUP_MINUTES = 10
 # A machine may be slower than the one on which the runs were recorded.
 _SLACK = 2.0
@@ -25,27 +25,28 @@ def recorded_seconds(
     records: Sequence[Path] = (),
     depth: Depth = Depth.FULL,
 ) -> list[float]:
-    """Seconds that the runs of a step took, cold and warm together, one number a run.
+    """Return the seconds that each run of a step took, cold and warm together.
 
     Args:
-        models: The models of the step; those that `device` cannot run are left out.
+        models: The models of the step; unsupported ones are skipped.
         device: ``cpu`` or ``cuda``.
-        aot_artifacts: As given to `coldwarm run`; empty: one run a model.
-        records: Folders of suites; they win over what the catalog tells. Newest last.
-        depth: How far the step's starts go. What the catalog tells is of depth full, and so enough for any.
+        aot_artifacts: As passed to `coldwarm run`; empty: one run for each model.
+        records: Folders of suites, newest last; their times override those of the catalog.
+        depth: The depth of the step's starts. Times of the catalog are for depth full, and sufficient for the others.
 
-    A model of which nothing is recorded is taken to be as slow as the slowest; empty where nothing is recorded at all.
+    A model without a recorded time is assumed to take as long as the slowest one. If no times are recorded at all, the
+    result is empty.
 
     Raises:
-        UsageError: One of `records` holds no run that can be read, or none that went as far as the step's.
+        UsageError: One of `records` contains no readable run, or none at this depth.
     """
     from_records: dict[str, float] = {}
     for folder in records:
         runs = [run for run in read_runs(folder) if run.case.depth is depth]
         if not runs:
-            raise UsageError(f"{folder} holds no run at --depth {depth}, so that it tells no time limit of such a step")
+            raise UsageError(f"{folder} contains no run at --depth {depth} to derive the time limit from")
         for run in (run for run in runs if run.case.device == device):
-            if run.cold is not None and (run.warm is not None or depth is Depth.TRACE):
+            if run.cold is not None and (run.warm is not None or not depth.level.has_artifacts):
                 from_records[run.case.name] = run.cold.seconds + (run.warm.seconds if run.warm is not None else 0)
     found: list[float | None] = []
     for model in models:
@@ -59,10 +60,10 @@ def recorded_seconds(
 
 
 def minutes_for(seconds: Sequence[float], jobs: int) -> int:
-    """Whole minutes after which a step of runs that take so long, `jobs` at a time, is to be ended.
+    """Return the time limit, in whole minutes, of a step with runs that take `seconds`, `jobs` at a time.
 
-    Twice what its runs take, longest first, and ten minutes to set up; an hour where nothing is known.
+    It is twice the time of its runs, longest first, plus ten minutes for setup; an hour if no times are known.
     """
     if not seconds:
         return 60
-    return _SETUP_MINUTES + math.ceil(_SLACK * seconds_in_all(seconds, jobs) / 60)
+    return _SETUP_MINUTES + math.ceil(_SLACK * total_seconds(seconds, jobs) / 60)

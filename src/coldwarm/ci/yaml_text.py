@@ -1,4 +1,4 @@
-"""Writes pipelines as YAML that people read: keys in their order, scripts as blocks of lines."""
+"""Writes pipelines as readable YAML: keys in their original order, scripts as blocks."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from typer.core import TyperGroup
 
+from coldwarm.cli.help import PlainHelp
 from coldwarm.core.errors import ColdwarmError
 from coldwarm.core.exit_codes import ExitCode
 
@@ -24,7 +25,7 @@ _OF_THE_MACHINE = {
 }
 
 
-class Commands(TyperGroup):
+class Commands(PlainHelp, TyperGroup):
     """The commands; exceptions that click would exit with 1 for end as what they are."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:

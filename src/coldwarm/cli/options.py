@@ -1,10 +1,13 @@
-"""The options that commands share or that take more than a line to declare; their help is what a user learns from."""
+"""The options that commands share or that take more than a line to declare; their help is what a user learns from.
+
+Each begins with a verb. Choices are items of a list, one a line (`coldwarm.cli.help`).
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,69 +37,118 @@ class AotArtifactChoice(StrEnum):
     SEPARATE = "separate"
 
 
-def _assignments(flag: str, help_: str) -> object:
-    return typer.Option(flag, metavar="NAME=VALUE", help=help_ + " Repeatable.")
+WHAT = "What to start"
+HOW = "How to start it"
+HOW_FAR = "How far"
+WARM = "Warm start changes"
+RESOURCES = "Resources"
+RESULTS = "Results"
+
+
+def depth_option(group: str) -> Any:
+    """Declare --depth."""
+    return typer.Option(
+        metavar="LEVEL",
+        rich_help_panel=group,
+        help="Choose how much of a start is real.\n"
+        "- trace: Trace and split the graph, and compute cache keys, in a cold start only. Compile nothing.\n"
+        "- count: Save and load artifacts, but without kernels in them.\n"
+        "- full: Do everything. Only here do times, kernels and outputs mean anything.",
+    )
+
+
+def aot_artifact_option(group: str) -> Any:
+    """Declare --aot-artifact."""
+    return typer.Option(
+        "--aot-artifact",
+        metavar="LAYOUT",
+        rich_help_panel=group,
+        help="Choose how vLLM stores compiled subgraphs. Give it twice to run each model with both.\n"
+        "- bundled: In one artifact with the AOT-compiled function (VLLM_USE_MEGA_AOT_ARTIFACT=1).\n"
+        "- separate: Each as an artifact of its own (VLLM_USE_MEGA_AOT_ARTIFACT=0).",
+        show_default="as vLLM is configured",
+    )
+
+
+def catalog_option(group: str | None = None) -> Any:
+    """Declare --catalog."""
+    return typer.Option(
+        "--catalog",
+        metavar="DIR",
+        rich_help_panel=group,
+        help="Add a folder of your own model TOML files to the catalog. Repeatable.",
+    )
+
+
+def _assignments(flag: str, group: str, help_: str) -> Any:
+    return typer.Option(flag, metavar="NAME=VALUE", rich_help_panel=group, help=f"{help_} Repeatable.")
 
 
 ModelsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[MODEL]...",
-        help="Ids from `coldwarm list`, or paths to a config.json or to a model's TOML file. "
-        "Nothing: the whole catalog.",
-        show_default=False,
+        rich_help_panel=WHAT,
+        help="Start these models: ids from 'coldwarm list', or paths of a config.json or of a model's TOML file.",
+        show_default="the whole catalog",
     ),
 ]
-EngineOption = Annotated[str, typer.Option(help="What starts the models.")]
+RunCatalogOption = Annotated[list[Path] | None, catalog_option(WHAT)]
+EngineOption = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=HOW, help="Use this engine.")]
 DeviceOption = Annotated[
     DeviceChoice | None,
-    typer.Option(help="What to start on.", show_default="what the installed engine was built for"),
+    typer.Option(
+        metavar="cpu|cuda",
+        rich_help_panel=HOW,
+        help="Start models on this device.",
+        show_default="the one that the engine was built for",
+    ),
 ]
 CompilationOption = Annotated[
     CompilationChoice,
     typer.Option(
-        help="piecewise: compiled in pieces, split at attention, as vLLM does on a GPU; "
-        "shipped: vLLM exactly as it comes (on a CPU: the whole graph at once)."
+        metavar="MODE",
+        rich_help_panel=HOW,
+        help="Choose how vLLM compiles.\n"
+        "- piecewise: Split the graph at attention operations, as vLLM does on a GPU.\n"
+        "- shipped: Leave vLLM's default; on a CPU, that compiles the whole graph at once.",
     ),
 ]
-AotArtifactOption = Annotated[
-    list[AotArtifactChoice] | None,
+AotArtifactOption = Annotated[list[AotArtifactChoice] | None, aot_artifact_option(HOW)]
+IsolationOption = Annotated[
+    IsolationKind,
     typer.Option(
-        "--aot-artifact",
-        help="Whether compiled subgraphs are bundled in one artifact with the whole AOT-compiled function, or kept "
-        "as separate artifacts (vLLM: VLLM_USE_MEGA_AOT_ARTIFACT 1 or 0); both, given twice, are runs of their own.",
-        show_default="as the engine has it",
+        metavar="KIND",
+        rich_help_panel=HOW,
+        help="Choose how processes are created. Counts and verdicts do not depend on it.\n"
+        "- fork: Import the engine once, and fork each start from that process.\n"
+        "- spawn: Run each start in a new interpreter, as in production.",
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
     _assignments(
         "--set",
-        "An option of the engine for both starts; dotted names, JSON values: "
-        "--set compilation_config.compile_sizes=[1].",
+        HOW,
+        "Set an option of the engine for both starts. NAME may have dots; VALUE is JSON, or else text. For example: "
+        "compilation_config.compile_sizes=[1].",
     ),
 ]
+DepthOption = Annotated[Depth, depth_option(HOW_FAR)]
 WarmSetOption = Annotated[
     list[str] | None,
-    _assignments("--warm-set", "An option of the engine for the warm start alone: does it throw the cache away?"),
+    _assignments(
+        "--warm-set",
+        WARM,
+        "Set an option of the engine for the warm start only, to see whether it invalidates the cache.",
+    ),
 ]
 WarmEnvOption = Annotated[
     list[str] | None,
-    _assignments("--warm-env", "An environment variable for the warm start alone: does it throw the cache away?"),
-]
-DepthOption = Annotated[
-    Depth,
-    typer.Option(
-        help="How far starts go. trace: Dynamo, splitting and cache keys, cold only, nothing is compiled. count: "
-        "artifacts are saved and loaded for real, but hold no kernels. full: everything; the only one whose times, "
-        "kernels and outputs mean anything."
-    ),
-]
-IsolationOption = Annotated[
-    IsolationKind,
-    typer.Option(
-        help="fork: the engine is imported once, and each start is a process forked from there. spawn: each start is "
-        "a new interpreter that does everything itself, as in production. Counts and verdicts are the same."
+    _assignments(
+        "--warm-env",
+        WARM,
+        "Set an environment variable for the warm start only, to see whether it invalidates the cache.",
     ),
 ]
 JobsOption = Annotated[
@@ -105,37 +157,42 @@ JobsOption = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Models that are run side by side; 1 for times that no other start disturbs. Counts and verdicts stay "
-        "the same.",
-        show_default="as many as fit, but no more than end the suite sooner",
+        metavar="N",
+        rich_help_panel=RESOURCES,
+        help="Run N models in parallel. Use 1 for undisturbed timings. Counts and verdicts do not depend on it.",
+        show_default="chosen by cores and memory",
     ),
 ]
-TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds that one start may take before it is killed.")]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        rich_help_panel=RESOURCES,
+        help="Kill a start that takes longer, with all of its processes.",
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where records, logs and traces are kept, each as soon as it exists.",
+        rich_help_panel=RESULTS,
+        help="Store records, logs and traces in this folder, each as soon as it exists.",
         show_default="coldwarm-runs/<time>",
     ),
 ]
-CatalogOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--catalog",
-        metavar="DIR",
-        help="A folder of your own model TOML files, beside the packaged catalog; repeatable.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object on stdout.")]
 ReportOption = Annotated[
     list[str] | None,
     typer.Option(
         "--report",
         metavar="FORMAT=FILE",
-        help=f"Write a report. FORMAT is {', '.join(formats())}; FILE `-` is stdout, instead of the table. Repeatable.",
+        rich_help_panel=RESULTS,
+        help=f"Write a report. FORMAT is one of {', '.join(formats())}. If FILE is -, print it instead of the table. "
+        "Repeatable.",
     ),
 ]
+CatalogOption = Annotated[list[Path] | None, catalog_option()]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
 # Older flags for one format each; pipelines use them.
 OldJsonOption = Annotated[bool, typer.Option("--json", hidden=True)]
 JunitOption = Annotated[Path | None, typer.Option("--junit", hidden=True)]

@@ -1,26 +1,81 @@
-"""How far a start goes: what it does for real, and so what it can prove."""
+"""The depth of a start: which steps are real, and therefore what can be checked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+
+from coldwarm.core.invariant_ids import InvariantId
 
 
 class Depth(StrEnum):
-    """How far a start goes."""
+    """How much of a start is executed."""
 
     TRACE = "trace"
-    """Dynamo, splitting, cache keys: cold only; nothing is compiled, saved, loaded or computed."""
+    """Dynamo, graph splitting and cache keys, only cold; nothing is compiled, saved, loaded or computed."""
     COUNT = "count"
-    """Artifacts are saved and loaded for real, with real keys, but hold no kernels: they compute zeros."""
+    """Artifacts are saved and loaded under their real keys, but contain no kernels: they compute zeros."""
     FULL = "full"
-    """Everything as in production; on a CPU, beside other starts, with kernels for its share of the cores."""
+    """As in production. On a CPU, kernels are compiled for the cores assigned to the start."""
+
+    @property
+    def level(self) -> Level:
+        """What a start of this depth does, and what its verdict covers."""
+        return LEVELS[self]
 
 
-DOES_NOT_PROVE: dict[Depth, str] = {
-    Depth.TRACE: "that anything is compiled, saved or loaded, what the model computes, how long a start takes, or "
-    "anything of a second model that the engine compiles (a drafter, an encoder)",
-    Depth.COUNT: "that the engine's passes work, that kernels can be generated and compiled, that nothing is compiled "
-    "within a kernel or while generating, what the model computes, or how long a start takes",
-    Depth.FULL: "",
+@dataclass(frozen=True)
+class Level:
+    """What a start of one depth does, and what its verdict covers."""
+
+    replaced: str
+    """What of the engine and the compiler is replaced; empty: nothing."""
+    observed: str
+    """What is recorded that means something."""
+    has_artifacts: bool
+    """Whether artifacts are saved, and loaded by a warm start; without them, there is no warm start."""
+    has_kernels: bool
+    """Whether kernels are generated, compiled and run, so that outputs, timings and PyTorch's own counters are real."""
+    checked: tuple[InvariantId, ...]
+    """The invariants that are checked."""
+    not_checked: str
+    """What a verdict does not cover; empty: nothing."""
+
+
+_OF_ARTIFACTS = (
+    InvariantId.COMPILES,
+    InvariantId.ONLY_UNIQUE,
+    InvariantId.SAVES_NOTHING,
+    InvariantId.LOADS_ALL,
+    InvariantId.NO_COMPILER,
+)
+
+LEVELS = {
+    Depth.TRACE: Level(
+        replaced="the engine stops before the first subgraph is compiled; weights are not initialized",
+        observed="the trace, cache keys, the number of subgraphs and of unique ones",
+        has_artifacts=False,
+        has_kernels=False,
+        checked=(InvariantId.COMPILES, InvariantId.ONLY_UNIQUE),
+        not_checked="compilation, saving and loading of artifacts, outputs, timings, or a second model that the engine "
+        "compiles (a drafter, an encoder)",
+    ),
+    Depth.COUNT: Level(
+        replaced="Inductor generates code without kernels, which returns zeros; the engine's compiler passes are left "
+        "out; weights are zeros",
+        observed="the trace, cache keys, the engine's counters, cached files",
+        has_artifacts=True,
+        has_kernels=False,
+        checked=_OF_ARTIFACTS,
+        not_checked="the engine's compiler passes, generation and compilation of kernels, compilation inside a kernel "
+        "or while tokens are generated, outputs, or timings",
+    ),
+    Depth.FULL: Level(
+        replaced="",
+        observed="the trace, cache keys, all counters, cached files, outputs, times, memory",
+        has_artifacts=True,
+        has_kernels=True,
+        checked=(*_OF_ARTIFACTS, InvariantId.SAME_OUTPUT),
+        not_checked="",
+    ),
 }
-"""What a verdict at each depth says nothing of."""

@@ -1,4 +1,4 @@
-"""The record of one start: all that a verdict or an explanation may want to know, as plain data."""
+"""The record of one start: the data for verdicts and explanations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 2
 
 
 class StartKind(StrEnum):
-    """Which of a run's two starts."""
+    """The kind of a start."""
 
     COLD = "cold"
     WARM = "warm"
@@ -48,9 +48,9 @@ class Failure(BaseModel):
     """Why a start did not finish."""
 
     what: str
-    """In one line."""
+    """A message of one line."""
     phase: str | None = None
-    """What the start was doing."""
+    """The phase in which it failed."""
     exception: str | None = None
     """The exception's type."""
     traceback: str | None = None
@@ -61,22 +61,22 @@ class Failure(BaseModel):
 
 
 class LayerKind(BaseModel):
-    """Layers of one class with parameters of the same names, shapes and types."""
+    """Layers of one class whose parameters have the same names, shapes and types."""
 
     layer_class: str
     layers: int
     parameters: int
-    """Parameter tensors in one such layer."""
+    """The number of parameter tensors in one such layer."""
 
 
 class ModelLayers(BaseModel):
-    """The layers of a model that the engine compiles beside the main one: a drafter, an encoder."""
+    """The layers of a further model that the engine compiles: a drafter, an encoder."""
 
     name: str
-    """What the engine calls it; `CompiledGraph.name` of its graphs."""
+    """The engine's name for it, as in `CompiledGraph.name`."""
     layer_kinds: list[LayerKind] = Field(default_factory=list)
     layer_configurations: dict[str, int] = Field(default_factory=dict)
-    """As `ProcessReport.layer_configurations`; empty: no layers were found."""
+    """See `ProcessReport.layer_configurations`; empty: no layers were found."""
 
 
 class GeneratedToken(BaseModel):
@@ -84,53 +84,53 @@ class GeneratedToken(BaseModel):
 
     token_id: int
     logprobs: dict[int, float | None]
-    """Natural logarithms by token id, the likeliest and the generated one; None: not a number."""
+    """Natural logarithms by token id, of the likeliest tokens and the generated one; None: not a number."""
 
 
 class ProcessReport(BaseModel):
-    """What the probes of one process saw. A probe that failed leaves its fields as they are, and is named."""
+    """Observations from within one process of a start."""
 
     pid: int | None = None
     """None: not recorded."""
     parent_pid: int | None = None
     """The process that created it; None: not recorded."""
     role: str = "worker"
-    """What the engine has the process do: ``worker`` runs the model."""
+    """The role of the process in the engine: a ``worker`` runs the model."""
     rank: int | None = None
-    """Its number among all processes that run the model together, from 0; None: it does not run the model."""
+    """Its rank among the processes that run the model, from 0; None: it does not run the model."""
     counters: dict[str, int] = Field(default_factory=dict)
-    """How far each counter rose during the start, by flat name."""
+    """The increase of each counter during the start, by flat name."""
     layer_kinds: list[LayerKind] = Field(default_factory=list)
-    """Derived from the layers of the rank's part of the model: of the main one if several models are compiled."""
+    """Derived from the layers of the main model, of the rank's part of it."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
-    """For each layer, by its path as graphs spell it (``modules_layers_modules_3``), the number of its configuration:
-    the same for layers that differ in nothing but their weights; empty: not recorded, or no layers were found."""
+    """The number of each layer's configuration, by the layer's path as in graphs (``modules_layers_modules_3``). Layers
+    that differ only in their weights have the same number. Empty: not recorded, or no layers were found."""
     main_model: str | None = None
-    """What the engine calls the main model among those that it compiles (vLLM: ``backbone``); None: not recorded."""
+    """The engine's name for the main model (vLLM: ``backbone``); None: not recorded."""
     further_models: list[ModelLayers] = Field(default_factory=list)
-    """The other models that the engine compiles, by name; empty: none, or not recorded."""
+    """Further models that the engine compiles, by name; empty: none, or not recorded."""
     messages: list[Message] = Field(default_factory=list)
     """Warnings and errors of the engine and the compiler."""
     outside: OutsideUse = Field(default_factory=OutsideUse)
-    """What the process read and wrote outside of the start's own folders."""
+    """Files outside of the start's own folders that the process read or wrote."""
     missing_bytecode: MissingBytecode | None = None
-    """What Python compiled from source since the process, or the one that it was forked from, was observed; None: not
-    recorded."""
+    """Modules without cached bytecode that were imported since the probe was installed, in the process or in the one
+    from which it was forked; None: not recorded."""
     keys_digest: str | None = None
-    """Identifies all components of the cache keys that the process computed; None: it computed none, or not
+    """Identifies the components of all cache keys that the process computed; None: it computed none, or not
     recorded."""
     cache_keys: CacheKeys | None = None
-    """These components, in what the process writes; a record leaves them out, and the first rank's are in a file."""
+    """These components, as the process reports them. None in a stored record: those of the first rank have a file."""
     peak_memory_bytes: int | None = None
     """Peak resident memory."""
     peak_device_memory_bytes: int | None = None
-    """The most that PyTorch reserved on the GPU; None on a CPU."""
+    """Peak GPU memory reserved by PyTorch; None on a CPU."""
     failed_probes: dict[str, str] = Field(default_factory=dict)
-    """The probes that could not observe, or not all, by name, each with its error."""
+    """The errors of probes that failed, by the probe's name: what they report is missing or incomplete."""
 
 
 def in_order(reports: Iterable[ProcessReport]) -> list[ProcessReport]:
-    """Return the reports with each process after the one that created it, and the ranks in their order."""
+    """Return the reports with each process after the one that created it, and ranks in order."""
     found = list(reports)
     parents = {report.pid: report.parent_pid for report in found if report.pid is not None}
 
@@ -146,27 +146,27 @@ def in_order(reports: Iterable[ProcessReport]) -> list[ProcessReport]:
 
 
 class EngineFacts(BaseModel):
-    """What the engine knows of a start that finished.
+    """The engine's data on a finished start, written by the worker.
 
-    What was seen in single processes is in `StartRecord.processes`. The properties of that kind here are shorthands
-    for the first rank's, or of the whole start where their documentation says so.
+    Observations from within processes are in `StartRecord.processes`. The properties are shorthands for those of the
+    first rank, unless their documentation says otherwise.
     """
 
     versions: dict[str, str]
-    """By distribution name; ``python`` too."""
+    """Versions by distribution name, and of ``python``."""
     hardware: dict[str, str]
     aot_artifact: str | None = None
-    """``bundled`` or ``separate``, as the engine had it; None: not recorded."""
+    """``bundled`` or ``separate``, as used by the engine; None: not recorded."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)
-    """From the same prompt a second time, to tell an engine that does not repeat itself; empty: not recorded."""
+    """Generated from the same prompt a second time, to detect nondeterminism; empty: not recorded."""
     ineffective_options: dict[str, str] = Field(default_factory=dict)
-    """The user's options that have no effect, by dotted name, with the value that the engine used, as JSON."""
+    """The user's options without effect, by dotted name, with the value that the engine used, as JSON."""
     _reports: list[ProcessReport] = PrivateAttr(default_factory=list)
 
     def of_processes(self, reports: list[ProcessReport]) -> EngineFacts:
-        """Return the same facts of a start with these processes."""
+        """Return a copy of the facts for a start with these processes."""
         facts = self.model_copy()
         facts._reports = reports
         return facts
@@ -204,7 +204,7 @@ class EngineFacts(BaseModel):
 
     @property
     def peak_device_memory_bytes(self) -> int | None:
-        """The most that PyTorch reserved on a GPU: the largest of all ranks'; None on a CPU."""
+        """Peak GPU memory reserved by PyTorch; None on a CPU. With several ranks, the largest."""
         return max((report.peak_device_memory_bytes or 0 for report in self.processes), default=0) or None
 
     @property
@@ -222,60 +222,58 @@ class StartRecord(BaseModel):
     seconds: float
     """Wall time of the whole process."""
     side_by_side: int = 1
-    """The most starts that ran at one time while this one did, itself among them; its times are under their load."""
+    """The most starts, including this one, that ran in parallel with it, which affects its timings."""
     depth: Depth = Depth.FULL
     isolation: IsolationKind = IsolationKind.SPAWN
     phases: list[Phase] = Field(default_factory=list)
-    """Where the wall time went: they add up to it."""
+    """The phases, which add up to the wall time."""
     steps: list[Step] = Field(default_factory=list)
-    """What the engine announced, in order."""
+    """The steps that the engine announced, in order."""
     engine: str
     device: str
     compilation: str
     environment: dict[str, str]
-    """The variables that change compilation, as the start saw them: the user's, and those that gave it its share of the
-    machine beside other starts."""
+    """The start's variables that affect compilation: the user's, and those that assign cores to parallel starts."""
     overridden: list[str]
     """The user's variables, and options by their dotted names, that coldwarm replaced to isolate the start."""
     unknown_cache_variables: list[str] = Field(default_factory=list)
-    """The user's variables that look as if they named a cache, and that coldwarm does not know: the start has them."""
+    """The user's variables that look like paths of caches unknown to coldwarm; the start used them."""
     caches_before: dict[str, CacheContent]
     caches_after: dict[str, CacheContent]
     caches_as_left: bool
-    """Whether the start began with exactly the files due to it: none when cold, those that cold left when warm."""
+    """Whether the start began with exactly the expected files: none if cold, those of the cold start if warm."""
     caches_changed: list[FileChange] = Field(default_factory=list)
-    """How they differed from those due, where they did."""
+    """How the files differed from the expected ones."""
     files_written: list[str] = Field(default_factory=list)
-    """Files in the caches that the start made or changed, by path below the caches' folder; the first 5000."""
+    """Files in the caches that the start created or changed, by path relative to the caches' folder; the first 5000."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The user's options of the engine."""
     processes: list[ProcessReport] = Field(default_factory=list)
-    """What was seen in each process of the start that was observed, in the order of `in_order`: the only place for it.
-    A process that was killed before it reported is missing."""
+    """The report of each observed process, in the order of `in_order`: the only place for what was observed within
+    processes. A process that was killed before it reported is missing."""
     facts: EngineFacts | None = None
-    """None where the start did not finish."""
+    """None if the start did not finish."""
     compiler_work: CompilerWork | None = None
-    """None where the start did not finish."""
+    """None if the start did not finish."""
     changed_outside: list[str] = Field(default_factory=list)
-    """Files in the folders where the user's own starts keep caches that changed while the start ran, whoever changed
-    them: its child processes are not watched, others may use the same folders. The first 100."""
+    """Files in the user's own caches that changed while the start ran; the first 100. The cause is unknown: child
+    processes of the start are not observed, and other processes may use the same folders."""
     not_compared: list[str] = Field(default_factory=list)
-    """Of these folders, those that hold too many files to tell."""
+    """Folders of the user's own caches with too many files to check for changes."""
     shared_caches_changed: list[str] = Field(default_factory=list)
-    """Files in the caches of the process that the start was forked from that are not as they were before the first
-    fork: what forked starts write there, they share. The first 100."""
+    """Files that changed, since the first fork, in the caches of the process from which the start was forked. Forked
+    starts share these caches. The first 100."""
     failure: Failure | None = None
 
     def model_post_init(self, context: Any) -> None:
-        """Have `facts` speak of these processes."""
+        """Relate `facts` to the processes."""
         self._relate()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; `facts` of the copy speaks of the copy's processes.
+        """Copy the record, and relate the `facts` of the copy to the processes of the copy.
 
         Raises:
-            TypeError: `update` names something else than a stored field, for example a property; pydantic would
-                ignore that.
+            TypeError: `update` names something that is not a field, such as a property, which pydantic would ignore.
         """
         if unknown := (update or {}).keys() - type(self).model_fields.keys():
             raise TypeError(f"not fields of a StartRecord: {', '.join(sorted(unknown))}")
@@ -289,7 +287,7 @@ class StartRecord(BaseModel):
 
     @property
     def messages(self) -> list[Message]:
-        """What all processes logged, each message once."""
+        """The messages of all processes, without duplicates."""
         found: list[Message] = []
         for process in self.processes:
             found += [message for message in process.messages if message not in found]
@@ -297,7 +295,7 @@ class StartRecord(BaseModel):
 
     @property
     def outside(self) -> OutsideUse:
-        """What all processes read and wrote outside of the start's own folders."""
+        """Files outside of the start's own folders that any process read or wrote."""
         return combined(process.outside for process in self.processes)
 
     @property
@@ -307,7 +305,7 @@ class StartRecord(BaseModel):
 
     @property
     def missing_bytecode(self) -> MissingBytecode | None:
-        """What Python compiled from source in the first process, which the others wait for; None: not recorded."""
+        """`ProcessReport.missing_bytecode` of the first process, which creates the others; None: not recorded."""
         return self.processes[0].missing_bytecode if self.processes else None
 
     @field_serializer("environment")

@@ -1,14 +1,14 @@
-"""Which cache layer had what a start asked for, and which did not."""
+"""Which cache layers had what a start asked for, and which did not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from pydantic import BaseModel
 
 from coldwarm.core.record import StartRecord
-from coldwarm.engines.vllm.statistics import LOADED, SAVED
+from coldwarm.core.stats import LayerCounts
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.trace.kinds import CacheEvent, KernelsLoaded, PiecewiseCompileStart, TypedRecord
 from coldwarm.trace.reader import TraceFile
 from coldwarm.trace.unique import answers
@@ -17,27 +17,10 @@ _NATIVE_LIBRARY = re.compile(r"\.main\.so$")
 _TRITON_KERNEL = re.compile(r"\.(cubin|hsaco)$")
 # So many written files are recorded at most (coldwarm/launch/start.py).
 _FILES_RECORDED = 5000
-_INDUCTOR_COMPILES = "vllm.num_inductor_compiles"
-
-DISABLES_CACHE = "VLLM_DISABLE_COMPILE_CACHE"
-"""The variable that switches vLLM's own caches off (vllm/envs.py); PyTorch's stay on."""
-
-
-class LayerCounts(BaseModel):
-    """What one layer said in one start; None: not counted."""
-
-    hits: int | None = 0
-    misses: int | None = 0
-    """What it did not have, so that it was compiled, or taken from a layer below."""
-    bypasses: int = 0
-    """How often it was not asked, since no key could be made."""
-    saved: int | None = None
-    is_off: bool = False
-    """Whether the user switched it off: it was not asked for the `misses`."""
 
 
 class CacheLayer(BaseModel):
-    """One layer, cold beside warm."""
+    """One layer, in the cold and the warm start."""
 
     name: str
     cold: LayerCounts | None
@@ -48,8 +31,8 @@ class CacheLayer(BaseModel):
 class TraceCounter:
     """Counts what only the trace shows of the layers, as a consumer of it.
 
-    These are the kernels of the modules that Inductor loads, whether built in this start or before, of all ranks;
-    and the artifacts that vLLM did not have, so that it asked the compiler's cache for them.
+    These are the kernels of the modules that Inductor loads, built in this start or before, of all ranks; and the
+    artifacts that the engine did not have, so that it asked the compiler's cache for them.
     """
 
     def __init__(self) -> None:
@@ -63,7 +46,7 @@ class TraceCounter:
 
     @property
     def artifacts(self) -> int:
-        """How many artifacts vLLM did not have: one for each key, and one for each subgraph without a key."""
+        """How many artifacts the engine did not have: one for each key, and one for each subgraph without a key."""
         return len(self._keys) + self._bypasses
 
     def begin(self, file: TraceFile) -> None:
@@ -99,27 +82,12 @@ def cache_layers(
     ]
 
 
-def is_cache_off(record: StartRecord) -> bool:
-    """Whether the start had vLLM's own caches switched off."""
-    return record.environment.get(DISABLES_CACHE, "0") not in ("", "0")
-
-
 def _counts(record: StartRecord | None, trace: TraceCounter) -> dict[str, LayerCounts] | None:
     if record is None or record.facts is None:
         return None
-    counters = record.facts.counters
-    counter = counters.get
-    is_off = is_cache_off(record)
+    counter = record.facts.counters.get
     return {
-        "vLLM, whole function": LayerCounts(
-            hits=counter("vllm.num_aot_artifacts_loaded"),
-            misses=counter("vllm.num_aot_compiles"),
-            saved=counter("vllm.num_aot_artifacts_saved"),
-            is_off=is_off,
-        ),
-        "vLLM, artifacts": LayerCounts(
-            hits=counter(LOADED), misses=_artifacts_missed(counters, trace), saved=counter(SAVED), is_off=is_off
-        ),
+        **load_vocabulary(record.engine).cache_layers(record, trace.artifacts),
         "AOTAutograd": LayerCounts(
             hits=counter("torch.aot_autograd.autograd_cache_hit"),
             misses=counter("torch.aot_autograd.autograd_cache_miss"),
@@ -134,19 +102,6 @@ def _counts(record: StartRecord | None, trace: TraceCounter) -> dict[str, LayerC
         "Triton kernels": _kernels(record, _TRITON_KERNEL, trace.triton if trace.has_trace else None),
         "C++ kernels": _kernels(record, _NATIVE_LIBRARY, trace.native if trace.has_trace else None),
     }
-
-
-def _artifacts_missed(counters: Mapping[str, int], trace: TraceCounter) -> int | None:
-    """How many artifacts vLLM did not have.
-
-    No counter of vLLM's has it (vllm/compilation/counter.py): what was not found is saved only if the cache is on, and
-    ``num_inductor_compiles`` counts the subgraphs that share an artifact, too. The trace shows which keys the
-    compiler's cache was asked for.
-    """
-    saved, loaded, compiles = counters.get(SAVED), counters.get(LOADED), counters.get(_INDUCTOR_COMPILES)
-    if trace.artifacts or saved:
-        return max(trace.artifacts, saved or 0)
-    return 0 if loaded or compiles == 0 else None
 
 
 def _kernels(record: StartRecord, pattern: re.Pattern[str], loaded: int | None) -> LayerCounts:

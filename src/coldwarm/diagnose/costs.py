@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.frame_caches import Frame
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.measure.busy_time import Stage
-
-_COMPILING = frozenset(stage for stage in Stage if stage is not Stage.LOAD)
 
 
 def seconds_compiling(record: StartRecord) -> float | None:
     """The time of all phases in which a compiler worked; None where the record does not tell them apart."""
-    seconds = [phase.seconds for phase in record.phases if phase.name in _COMPILING]
+    compiling = {*Stage, *load_vocabulary(record.engine).trace.stages.values()} - {Stage.LOAD}
+    seconds = [phase.seconds for phase in record.phases if phase.name in compiling]
     return sum(seconds) if seconds else None
 
 

@@ -12,28 +12,18 @@ from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.options import flatten
 from coldwarm.core.record import Failure, Outcome, StartRecord
 from coldwarm.core.run_folder import log_name, record_name
+from coldwarm.engines.base import load_vocabulary
+from coldwarm.engines.vocabulary import Vocabulary
 from coldwarm.measure.busy_time import Stage
 
 _MOST_SETTINGS = 12
 
-# Functions that load what an earlier start saved, and how the file that they read is named (vLLM 0.26 to 0.33, torch
-# 2.11 to 2.14).
-_FUNCTION, _INDEX, _ARTIFACT = r"/model$", r"/vllm_compile_cache\.py$", r"/artifact_compile_range_[^/]*"
+# Functions of PyTorch (2.11 to 2.14) that load what an earlier start saved, with a pattern of the path that they read;
+# None if a function that calls them decides. Those of the engine are in its vocabulary.
 _LOADING: dict[tuple[str, str], str | None] = {
-    ("vllm/compilation/decorators.py", "_try_load_aot_compiled_fn"): _FUNCTION,
-    ("vllm/compilation/decorators.py", "_verify_source_unchanged"): _FUNCTION,
-    ("vllm/compilation/caching.py", "deserialize_compile_artifacts"): _FUNCTION,
-    ("vllm/compilation/caching.py", "deserialize_graph_module"): _FUNCTION,
-    ("vllm/compilation/caching.py", "reconstruct_serializable_fn_from_mega_artifact"): _FUNCTION,
-    ("vllm/compilation/caching.py", "load_all"): _FUNCTION,
-    ("vllm/compilation/caching.py", "_load_entry"): _FUNCTION,
-    ("vllm/compilation/backends.py", "initialize_cache"): _INDEX,
-    ("vllm/compilation/backends.py", "load"): _ARTIFACT,
-    ("vllm/compilation/compiler_interface.py", "load"): _ARTIFACT,
-    ("vllm/compilation/piecewise_backend.py", "load_all_ranges"): _FUNCTION,
-    ("torch/compiler/__init__.py", "load_compiled_function"): _FUNCTION,
-    ("torch/_dynamo/aot_compile.py", "deserialize"): _FUNCTION,
-    ("torch/fx/_graph_pickler.py", "loads"): _FUNCTION,
+    ("torch/compiler/__init__.py", "load_compiled_function"): None,
+    ("torch/_dynamo/aot_compile.py", "deserialize"): None,
+    ("torch/fx/_graph_pickler.py", "loads"): None,
     ("torch/_inductor/standalone_compile.py", "load"): None,
     ("torch/_inductor/standalone_compile.py", "_load_impl"): None,
     ("torch/_inductor/standalone_compile.py", "deserialize"): None,
@@ -45,19 +35,15 @@ _LOADING: dict[tuple[str, str], str | None] = {
     ("torch/_inductor/output_code.py", "after_deserialization"): None,
     ("torch/_inductor/runtime/autotune_cache.py", "read_best"): r"\.best_config$",
 }
-# Functions that compile; what they load in turn, they have just made.
+# Functions that compile; what they load in turn, they have just written.
 _COMPILING = frozenset(
     (
-        ("vllm/compilation/compiler_interface.py", "compile"),
         ("torch/_inductor/compile_fx.py", "codegen_and_compile"),
         ("torch/_inductor/compile_fx.py", "fx_codegen_and_compile"),
         ("torch/_inductor/graph.py", "compile_to_module"),
         ("torch/_inductor/graph.py", "codegen"),
     )
 )
-
-# All that vLLM keeps under one key, below the caches' folder (vllm/compilation/decorators.py, backends.py).
-_KEY_FOLDER = re.compile(r"vllm/torch_compile_cache/(?:torch_aot_compile/)?[^/]+(?=/)")
 
 # As Python writes a traceback, and as `faulthandler` does.
 _FRAME = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?:,? in (?P<function>[^\s]+))?')
@@ -109,9 +95,9 @@ def crash_on_load_findings(
         writer: The start that filled its caches; None: unknown.
         changed: How the factors of their cache keys differ.
     """
-    failure = start.failure
+    failure, engine = start.failure, load_vocabulary(start.engine)
     known = _known(start, writer)
-    if failure is None or (crash := _crash(failure, known)) is None:
+    if failure is None or (crash := _crash(failure, known, engine)) is None:
         return []
     artifact, frame = _artifact(failure, crash, start, known), crash.frame
     what = f"loading {artifact.name} from its cache"
@@ -126,7 +112,7 @@ def crash_on_load_findings(
             what=f"the {start.kind} start {ended} {what}: {failure.what}",
             where=where,
             details=[
-                *(f"the file {change.told()}" for change in start.caches_changed if change.path == artifact.path),
+                *(f"the file {change.describe()}" for change in start.caches_changed if change.path == artifact.path),
                 _written_by(artifact.path, start, writer),
                 *_settings(start, writer, changed),
                 *_rest_of_exception(failure),
@@ -146,20 +132,21 @@ def crash_on_load_findings(
     ]
 
 
-def _crash(failure: Failure, known: list[str]) -> _Crash | None:
+def _crash(failure: Failure, known: list[str], engine: Vocabulary) -> _Crash | None:
     """Find where a start failed inside what it had loaded; None: it failed elsewhere."""
+    loading, compiling = {**_LOADING, **engine.loading}, _COMPILING | engine.compiling
     for frames in _sections(_text(failure)):
         for number, frame in enumerate(frames):
-            if frame.among(_LOADING) is not None:
-                # PyTorch does not say which file of vLLM's it reads; its caller does.
-                callers = (each.among(_LOADING) for each in frames[number:])
-                patterns = (_LOADING[function] for function in callers if function is not None)
+            if frame.among(loading) is not None:
+                # PyTorch does not know which file of the engine's it reads; its caller does.
+                callers = (each.among(loading) for each in frames[number:])
+                patterns = (loading[function] for function in callers if function is not None)
                 return _Crash(frame, next((pattern for pattern in patterns if pattern is not None), None))
-            if frame.among(_COMPILING) is not None:
+            if frame.among(compiling) is not None:
                 break
             if _below_caches(frame.file, known) is not None:
                 return _Crash(frame, is_run=True)
-    return _Crash(None, _FUNCTION) if failure.traceback is None and failure.phase == Stage.LOAD else None
+    return _Crash(None, engine.function_file) if failure.traceback is None and failure.phase == Stage.LOAD else None
 
 
 def _text(failure: Failure) -> str:
@@ -205,7 +192,7 @@ def _artifact(failure: Failure, crash: _Crash, start: StartRecord, known: list[s
         for paths in (damaged, known if crash.pattern is not None else [])
     ]
     found = named[-1:] or of_its_name[0] or of_its_name[1]
-    folders = {_folder(path) for path in found}
+    folders = {_folder(path, load_vocabulary(start.engine)) for path in found}
     folder = folders.pop() if len(folders) == 1 else None
     if len(found) == 1:
         return _Artifact(found[0], found[0], folder)
@@ -214,9 +201,9 @@ def _artifact(failure: Failure, crash: _Crash, start: StartRecord, known: list[s
     )
 
 
-def _folder(path: str) -> str:
-    """What to delete: all that vLLM keeps under one key, else the file's own folder."""
-    found = _KEY_FOLDER.match(path)
+def _folder(path: str, engine: Vocabulary) -> str:
+    """What to delete: all that the engine cached under one key, else the file's own folder."""
+    found = engine.key_folder.match(path)
     return found[0] if found else str(PurePosixPath(path).parent)
 
 
@@ -225,7 +212,7 @@ def _written_by(path: str | None, start: StartRecord, writer: StartRecord | None
         return "no start that coldwarm made wrote it"
     facts = writer.facts
     versions = facts.versions if facts is not None else {}
-    named = [f"{name} {versions[name]}" for name in ("vllm", "torch", "python") if name in versions]
+    named = [f"{name} {versions[name]}" for name in (start.engine, "torch", "python") if name in versions]
     hardware = facts.hardware if facts is not None else {}
     device = next(
         (hardware[name] for name in (("gpu",) if writer.device == "cuda" else ("cpu",)) if name in hardware), None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from coldwarm.core.cache_files import FileChange
 from coldwarm.core.finding import Evidence, Finding, FindingKind
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import record_name
-from coldwarm.diagnose.load_failures import LoadFailure
 
 _ADVICE = {
     "missing": "look for what removes files from the cache between the starts, or for what is not copied with it",
@@ -29,7 +29,8 @@ def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoti
     return Finding(
         kind=FindingKind.CACHE_DAMAGED,
         start=StartKind.WARM,
-        what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
+        what=f"a file of the cache {change.describe()}: {change.path}"
+        + _consequence(failure, is_unnoticed=is_unnoticed),
         evidence=[
             Evidence(file=record_name(StartKind.WARM), record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),

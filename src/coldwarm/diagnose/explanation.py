@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.core.cache_keys import CacheKeys
-from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
@@ -19,8 +18,9 @@ from coldwarm.diagnose.frame_caches import FrameCaches
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
-from coldwarm.trace.reader import Tally, read_trace
+from coldwarm.trace.reader import Consumer, Tally, read_trace
 
 
 class Explanation(BaseModel):
@@ -44,10 +44,10 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = read_trace(files.trace(StartKind.COLD), subgraphs, cold_frames, cold_counts)
+        tally = _read(files, cold, subgraphs, cold_frames, cold_counts)
         notes += _unread(StartKind.COLD, tally)
     if warm is not None:
-        tally = read_trace(files.trace(StartKind.WARM), warm_frames, warm_counts)
+        tally = _read(files, warm, warm_frames, warm_counts)
         notes += _unread(StartKind.WARM, tally)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
@@ -69,7 +69,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings += tuned_again_findings(cold, warm)
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
-    if cold is not None and cold.depth is not Depth.FULL:
+    if cold is not None and not cold.depth.level.has_kernels:
         # What was left out would have cost most.
         findings = [without_cost(finding) for finding in findings]
     for record in (cold, warm):
@@ -84,6 +84,10 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         findings=findings,
         notes=notes,
     )
+
+
+def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> Tally:
+    return read_trace(files.trace(record.kind), *consumers, vocabulary=load_vocabulary(record.engine).trace)
 
 
 def _too_long(record: StartRecord, seconds: float) -> str:

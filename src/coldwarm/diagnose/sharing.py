@@ -106,7 +106,7 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
         evidence=[
             Evidence(
                 file=f"{trace_name(StartKind.COLD)}/{member.dump.file}",
-                record=f"line {member.dump.line}: vllm_{_first(one)}",
+                record=f"line {member.dump.line}: {member.dump_name}",
             )
             for one in group[:4]
             for member in one.members[:1]

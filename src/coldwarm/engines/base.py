@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from coldwarm.core.depth import Depth
-    from coldwarm.core.record import EngineFacts, StartRecord
+    from coldwarm.core.record import EngineFacts
     from coldwarm.core.request import StartRequest
-    from coldwarm.core.stats import CompileStats
+    from coldwarm.engines.vocabulary import Vocabulary
     from coldwarm.observe.probes import Observer
     from coldwarm.observe.progress import Progress
 
@@ -55,19 +56,6 @@ class Installation(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions by distribution name, at least of the engine and of torch."""
-
-
-class Statistics(Protocol):
-    """What an engine's counters mean; needs neither the engine nor torch, to judge stored records anywhere."""
-
-    SAVED: str
-    """The counter of the artifacts that a start saved."""
-
-    def compile_stats(self, record: StartRecord) -> dict[int, CompileStats]:
-        """Return the statistics of each rank of a start, by rank, in order; empty if the start did not finish."""
-
-    def counters_of_trace(self, record: StartRecord) -> dict[str, int]:
-        """Return the counters that a start of depth ``trace`` shows, as a whole cold start would have them."""
 
 
 class Worker(Protocol):
@@ -118,10 +106,23 @@ def load_worker(engine: str) -> Worker:
     return cast(Worker, _load(engine, "worker").create())
 
 
-def load_statistics(engine: str) -> Statistics:
-    """Return what the counters of `engine` mean; one that coldwarm does not know is taken to count as vLLM does."""
-    module = _MODULES.get(engine, _MODULES["vllm"])
-    return cast(Statistics, importlib.import_module(f"{module}.statistics"))
+def load_vocabulary(engine: str) -> Vocabulary:
+    """Return what the records of `engine` mean; for an engine that coldwarm does not know, those of the default one."""
+    module = _MODULES.get(engine, _MODULES[DEFAULT_ENGINE])
+    return cast("Vocabulary", importlib.import_module(f"{module}.vocabulary").VOCABULARY)
+
+
+def vocabularies() -> list[Vocabulary]:
+    """Return those of all engines that coldwarm has a package for."""
+    return [load_vocabulary(engine) for engine in names()]
+
+
+def read_counters() -> dict[str, int]:
+    """Return the counters of all engines that this process has imported, by flat name."""
+    counters: dict[str, int] = {}
+    for module in _MODULES.values():
+        counters.update(importlib.import_module(f"{module}.counters").read())
+    return counters
 
 
 def _load(engine: str, half: str) -> Any:

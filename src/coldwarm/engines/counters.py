@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from coldwarm.core.errors import nearest
-from coldwarm.engines.vllm import counters as vllm_counters
+from coldwarm.engines.base import read_counters
 from coldwarm.observe import torch_counters
 
 
@@ -15,7 +15,7 @@ def snapshot() -> dict[str, int]:
 
     A source whose program was not imported contributes nothing: it cannot have counted.
     """
-    return {**vllm_counters.read(), **torch_counters.read()}
+    return {**read_counters(), **torch_counters.read()}
 
 
 class UnknownCounterError(AssertionError):

@@ -19,6 +19,7 @@ from coldwarm.trace.kinds import (
 )
 from coldwarm.trace.reader import TraceFile
 from coldwarm.trace.unique import answers, is_unique
+from coldwarm.trace.vocabulary import PYTORCH_ONLY
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Subgraph:
     """From this one's compilation to the next one's."""
     dump: Place | None = None
     """Where the trace has its graph."""
+    dump_name: str = ""
+    """What the trace calls that graph."""
     inputs: list[Value] = field(default_factory=list)
     """What goes into it."""
 
@@ -101,6 +104,7 @@ class SubgraphCollector:
         self._rank = rank
         self.models: list[CompiledModel] = []
         self._follow = False
+        self._names = PYTORCH_ONLY
         self._begins_model = True
         self._name: str | None = None
         self._current: Subgraph | None = None
@@ -114,6 +118,7 @@ class SubgraphCollector:
     def begin(self, file: TraceFile) -> None:
         """Ranks compile the same: one tells."""
         self._follow = file.rank == self._rank
+        self._names = file.vocabulary
         self._begins_model, self._name = True, None
         self._current = None
 
@@ -125,14 +130,14 @@ class SubgraphCollector:
             case PiecewiseCompileStart():
                 self._close(record.place)
                 self._open(record)
-            case SpanEdge(name="vllm_backend"):
+            case SpanEdge(name=name) if name == self._names.backend_span:
                 self._close(record.place)
                 self._begins_model, self._name = True, None
             case ModelCompileStart():
                 self._name = record.name
             case _ if self._current is None or record.place.compile_id != self._current.start.place.compile_id:
                 pass
-            case GraphDump(name=name) if name == f"vllm_{self._current.start.submodule}":
+            case GraphDump(name=name) if name == self._current.dump_name:
                 self._dumps[self._current.start.submodule] = record.place, record.code
             case GraphDump(name="aot_inference_graph"):
                 self._lowered = record.code
@@ -153,7 +158,7 @@ class SubgraphCollector:
             self._compiled.clear()
         self._begins_model = False
         self._compiled.add(which)
-        self._current = Subgraph(start)
+        self._current = Subgraph(start, dump_name=self._names.dump_prefix + start.submodule)
         self._lowered, self._asked, self._offsets = "", None, {}
 
     def _close(self, end: Place) -> None:

@@ -13,9 +13,13 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from coldwarm.engines.base import names as engines
+from coldwarm.engines.base import vocabularies
+
+_OF_ENGINES = [vocabulary.caches for vocabulary in vocabularies()]
+
 ALWAYS = {
-    "VLLM_CACHE_ROOT": "vllm",  # vllm/envs.py: artifacts, AOT-compiled functions, model infos
-    "VLLM_CONFIG_ROOT": "vllm-config",  # vllm/envs.py
+    **{name: folder for engine in _OF_ENGINES for name, folder in engine.always.items()},
     "TORCHINDUCTOR_CACHE_DIR": "inductor",  # torch/_inductor/runtime/cache_dir_utils.py
     "TRITON_CACHE_DIR": "triton",  # triton/knobs.py
     "TRITON_HOME": "triton-home",  # triton/knobs.py
@@ -44,11 +48,7 @@ ALWAYS = {
 """Variables that are set for every start, and the folder below the case's own that each names."""
 
 _WHERE_SET = {
-    # vllm/envs.py
-    "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "flashinfer-autotune",
-    "VLLM_ASSETS_CACHE": "vllm-assets",
-    "VLLM_MEDIA_CACHE": "vllm-media",
-    "VLLM_XLA_CACHE_PATH": "xla",
+    **{name: folder for engine in _OF_ENGINES for name, folder in engine.where_set.items()},
     "OUTLINES_CACHE_DIR": "outlines",  # vllm/v1/structured_output/utils.py
     "FLYDSL_RUNTIME_CACHE_DIR": "flydsl",  # vllm/models/deepseek_v41/amd/mono/runner.py
     "FLYDSL_AUTOTUNE_CACHE_DIR": "flydsl-autotune",  # FlyDSL's python/flydsl/utils/env.py
@@ -137,9 +137,8 @@ _NO_CACHE_OF_A_START = re.compile(
     # Downloads, which an offline start cannot make: FlashInfer's published cubins (flashinfer/jit/env.py), vocabularies
     # (tiktoken/load.py).
     r"|FLASHINFER_CUBIN_DIR|TIKTOKEN_CACHE_DIR|DATA_GYM_CACHE_DIR"
-    # The user's inputs (vllm/envs.py: LoRA adapters, tuned configurations; triton/knobs.py: kernels that replace
-    # compiled ones) and outputs that nothing reads.
-    r"|VLLM_LORA_RESOLVER_CACHE_DIR|VLLM_TUNED_CONFIG_FOLDER|TRITON_OVERRIDE_DIR|TRITON_DUMP_DIR|VLLM_DEBUG_DUMP_PATH"
+    # triton/knobs.py: kernels of the user's that replace compiled ones, and output that nothing reads.
+    r"|TRITON_OVERRIDE_DIR|TRITON_DUMP_DIR"
     r"|COLDWARM_.*",
     re.IGNORECASE,
 )
@@ -168,6 +167,7 @@ def unknown(user: Mapping[str, str]) -> list[str]:
         if value
         and name not in ISOLATED
         and not _NO_CACHE_OF_A_START.fullmatch(name)
+        and not any(name in engine.no_caches for engine in _OF_ENGINES)
         and (_LOOKS_LIKE_A_CACHE.fullmatch(name) or ("CACHE" in name.upper() and _is_folder(value)))
     )
 
@@ -185,13 +185,14 @@ def places(user: Mapping[str, str]) -> list[Path]:
 def is_own(folder: Path) -> bool:
     """Whether `folder` can be one of a cache alone: it holds neither Python, nor what is imported, nor a home."""
     # A package that is installed where it is developed need not lie below `sys.path`.
-    packages = [spec.origin for name in ("coldwarm", "torch", "triton", "vllm") if (spec := find_spec(name))]
+    packages = [spec.origin for name in ("coldwarm", "torch", "triton", *engines()) if (spec := find_spec(name))]
     others = [tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sys.path, *filter(None, packages)]
     return not any(other.is_relative_to(folder) for other in (Path.home(), Path.cwd(), *map(Path, others)))
 
 
 _OF_CACHES_ALONE = (ALWAYS.keys() | _WHERE_SET.keys()) - {
-    *("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "VLLM_CONFIG_ROOT"),
+    *("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
+    *(name for engine in _OF_ENGINES for name in engine.of_more_than_caches),
     *("FLASHINFER_WORKSPACE_BASE", "TRITON_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("TRANSFORMERS_CACHE", "HF_DATASETS_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"),
     "TORCH_HOME",
@@ -201,7 +202,8 @@ _OF_CACHES_ALONE = (ALWAYS.keys() | _WHERE_SET.keys()) - {
 def _defaults(user: Mapping[str, str]) -> Iterator[Path]:
     home = Path(user.get("HOME") or Path.home())
     cache = Path(user.get("XDG_CACHE_HOME") or home / ".cache")
-    for folder in ("vllm", "torch", "torch_extensions", "tvm-ffi", "outlines"):
+    own = (engine.default for engine in _OF_ENGINES)
+    for folder in (*own, "torch", "torch_extensions", "tvm-ffi", "outlines"):
         yield cache / folder
     for folder in (".nv/ComputeCache", ".tilelang", ".deep_gemm", ".deep_ep", ".tensorrt_llm", ".cupy", ".flydsl"):
         yield home / folder

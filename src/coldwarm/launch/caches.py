@@ -12,14 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from coldwarm.core.cache_files import FileState, Manifest
+from coldwarm.engines.base import vocabularies
 from coldwarm.launch.cache_variables import ALWAYS, replacements
 
 CACHE_VARIABLES = frozenset(ALWAYS)
 """The variables that coldwarm sets for a start, whatever the user's environment says."""
 
-# A file by which the ranks of one start find each other (vllm/utils/network_utils.py), and no cache: a start that ends
-# without shutting down leaves it behind.
-_RENDEZVOUS = "vllm_dist_"
+_RENDEZVOUS = tuple(prefix for vocabulary in vocabularies() for prefix in vocabulary.caches.rendezvous)
 
 
 class Caches:

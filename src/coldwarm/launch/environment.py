@@ -10,12 +10,14 @@ from pathlib import Path
 
 from coldwarm.core.secrets import Secrets
 from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
+from coldwarm.engines.base import vocabularies
 from coldwarm.launch.cache_variables import ISOLATED, REMOTE
 from coldwarm.launch.caches import Caches
 
+_ENGINES = "|".join(vocabulary.prefix for vocabulary in vocabularies())
 # Variables that change what is compiled, how, or with which key.
 _CHANGES_COMPILATION = re.compile(
-    r"^((VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
+    rf"^(({_ENGINES}|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER|OMP|KMP|MKL)[A-Z0-9]*_.*"
     r"|CUDA_HOME|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|LD_PRELOAD|PYTHONHASHSEED)$"
 )
 
@@ -42,7 +44,7 @@ def environment_of_start(
         caches: Where every cache goes.
         trace: The folder for PyTorch's structured trace.
         request: The file of the `StartRequest`.
-        compilation: ``piecewise`` or ``shipped``; read by coldwarm's vLLM plugin in the worker.
+        compilation: ``piecewise`` or ``shipped``; read by coldwarm's plugin of the engine in the worker.
         token: Marks every process of the start, so that none is left behind.
         engine_defaults: Variables that the engine needs; the user's own values win over these.
         user: The environment to start from.
@@ -62,9 +64,8 @@ def environment_of_start(
     environment[REQUEST_VARIABLE] = str(request)
     environment["COLDWARM_COMPILATION"] = compilation
     environment[TOKEN_VARIABLE] = token
-    if "VLLM_PLUGINS" in environment:
-        # The user's list would shut out the plugins that keep piecewise compilation on and observe each rank.
-        environment["VLLM_PLUGINS"] += ",coldwarm"
+    for vocabulary in vocabularies():
+        environment.update(vocabulary.keep_plugins(environment))
     return environment
 
 

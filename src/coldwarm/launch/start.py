@@ -28,7 +28,7 @@ from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind, Sta
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, reports_name, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
-from coldwarm.engines.base import load_installation
+from coldwarm.engines.base import load_installation, load_vocabulary
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import cache_variables
 from coldwarm.launch import environment as env
@@ -118,7 +118,7 @@ class Starter:
         if kind is StartKind.COLD:
             self._left_by_cold = after
         files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
-        measured = _Measured.of(files.trace)
+        measured = _Measured.of(files.trace, self._case.engine)
         forked = ended.isolation is IsolationKind.FORK
         return StartRecord(
             kind=kind,
@@ -306,10 +306,10 @@ class _Measured:
     busy: BusyTime
 
     @classmethod
-    def of(cls, trace: Path) -> _Measured:
-        """Read the trace once, for everything that is measured in it."""
+    def of(cls, trace: Path, engine: str) -> _Measured:
+        """Read the trace of a start with `engine` once, for everything that is measured in it."""
         work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
-        tally = read_trace(trace, work, graphs, busy)
+        tally = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
         return cls(work.work(tally, graphs.graphs()), busy)
 
 

@@ -1,8 +1,9 @@
-"""When the compiler was busy, and with what: the spans of a trace, laid over one another."""
+"""When the compiler was busy, and with what: the spans of a trace, overlaid."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,13 +12,15 @@ from coldwarm.trace.reader import TraceFile
 
 
 class Stage(StrEnum):
-    """A stage of compilation. Where several are open at once, the first of these is the one that has the time."""
+    """A stage of compilation. If several are open at the same time, the time counts towards the first of these.
+
+    An engine has stages of its own (`TraceVocabulary.stages`), which come just before Dynamo.
+    """
 
     NATIVE = "C++/Triton compilation"
     LOAD = "cache load"
     CODE = "Inductor code generation"
     AOT = "AOTAutograd"
-    ENGINE = "vLLM's backend"
     DYNAMO = "Dynamo"
 
 
@@ -28,14 +31,15 @@ class Busy:
     begin: float
     """Seconds since the epoch."""
     end: float
-    stage: Stage
+    stage: str
+    """A `Stage`, or one of the engine's own."""
     frame: tuple[object, object] = (None, None)
     """The innermost frame of Dynamo's whose spans were open, and its compilation; (None, None): of none."""
 
 
-# Names of spans in torch 2.11 to 2.13 (`dynamo_timed` in their sources) and in vLLM 0.26 to 0.32. Spans that are
-# named nowhere here lie within ones that are.
-_STAGES: dict[str, Stage] = {
+# Names of spans in torch 2.11 to 2.14 (`dynamo_timed` in their sources). Spans that are not listed lie within ones
+# that are.
+_STAGES: dict[str, str] = {
     "compile_file": Stage.NATIVE,  # torch/_inductor/cpp_builder.py: runs the C++ compiler
     "aoti_precompile_header": Stage.NATIVE,
     "async_compile.wait": Stage.NATIVE,  # torch/_inductor/async_compile.py: for Triton kernels
@@ -57,7 +61,6 @@ _STAGES: dict[str, Stage] = {
     "fx_codegen_and_compile": Stage.CODE,
     "create_aot_dispatcher_function": Stage.AOT,
     "aot_trace_joint_graph": Stage.AOT,
-    "vllm_backend": Stage.ENGINE,  # vllm/compilation/backends.py: splits the graph, compiles and saves each part
     "dynamo": Stage.DYNAMO,
     "fullgraph_capture": Stage.DYNAMO,
     "entire_frame_compile": Stage.DYNAMO,
@@ -69,6 +72,11 @@ _STAGES: dict[str, Stage] = {
 _NO_FRAME = (None, None)
 
 
+def stages_in_order(own: Iterable[str]) -> tuple[str, ...]:
+    """Return all stages, the innermost first, with an engine's `own` ones where they belong."""
+    return (*(stage for stage in Stage if stage is not Stage.DYNAMO), *dict.fromkeys(own), Stage.DYNAMO)
+
+
 class BusyTime:
     """Follows the spans of a start's first rank, as a consumer of the trace.
 
@@ -77,10 +85,12 @@ class BusyTime:
 
     def __init__(self) -> None:
         self._stretches: list[Busy] = []
-        self._open: Counter[Stage] = Counter()
+        self._stages = _STAGES
+        self._order: tuple[str, ...] = tuple(Stage)
+        self._open: Counter[str] = Counter()
         self._frames: list[tuple[str, tuple[object, object]]] = []
         """Of the open spans, the outermost first: their names and frames."""
-        self._now: tuple[Stage, tuple[object, object], float] | None = None
+        self._now: tuple[str, tuple[object, object], float] | None = None
         self._latest = 0.0
         self._follow = False
         self._followed: str | None = None
@@ -91,13 +101,16 @@ class BusyTime:
         self._open.clear()
         self._frames.clear()
         self._follow = self._followed is None
+        own = file.vocabulary.stages
+        self._stages = {**_STAGES, **own}
+        self._order = stages_in_order(own.values())
         self._followed = self._followed or file.path.name
 
     def take(self, record: TypedRecord) -> None:
         """Open or close a span."""
-        if not self._follow or not isinstance(record, SpanEdge) or record.name not in _STAGES:
+        if not self._follow or not isinstance(record, SpanEdge) or record.name not in self._stages:
             return
-        stage = _STAGES[record.name]
+        stage = self._stages[record.name]
         # PyTorch logs some spans when they are over: what was told of that time stays.
         now = self._latest = max(self._latest, record.seconds)
         if record.begins:
@@ -106,7 +119,7 @@ class BusyTime:
         elif self._open[stage]:
             self._open[stage] -= 1
             self._end_frame(record.name)
-        top = next((each for each in Stage if self._open[each]), None)
+        top = next((each for each in self._order if self._open[each]), None)
         frame = next((each for _, each in reversed(self._frames) if each != _NO_FRAME), _NO_FRAME)
         if self._now is None or self._now[:2] != (top, frame):
             self._close(now)

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from coldwarm.core.phases import COMPILE, UNACCOUNTED, WARM_UP, Phase, Step
 from coldwarm.measure.busy_time import Busy, Stage
 
+_ENGINES_OWN = ""
+"""Where an engine's own stages come, and phases that are not known here."""
+
 _ORDER = (
     "process start",
     "import",
     "engine setup",
     "weights",
     Stage.DYNAMO,
-    Stage.ENGINE,
+    _ENGINES_OWN,
     Stage.AOT,
     Stage.CODE,
     Stage.NATIVE,
@@ -44,7 +47,7 @@ def split(steps: Sequence[Step], stretches: Sequence[Busy]) -> list[Phase]:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of phases in the order in which a start goes through them, each once; unknown ones last."""
+    """Return names of phases in the order in which a start goes through them, each once."""
     found = [str(name) for name in dict.fromkeys(names)]
     order = [str(name) for name in _ORDER]
-    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    return sorted(found, key=lambda name: order.index(name if name in order else _ENGINES_OWN))

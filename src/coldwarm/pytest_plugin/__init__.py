@@ -1,1 +1,1 @@
-"""The pytest plugin."""
+"""The pytest plugin: the catalog as tests, and fixtures."""

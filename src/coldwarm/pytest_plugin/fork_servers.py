@@ -1,4 +1,4 @@
-"""What all tests of a pytest process fork their starts from, so that the engine is imported once, not once a test."""
+"""Fork servers that all tests of a pytest process share, so that the engine is imported only once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PROCESS = os.getpid()
 
 
 def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> ForkServers | None:
-    """The fork servers of this pytest process, which end with it; new ones where what a test raised has ended them.
+    """Return the fork servers of this pytest process; new ones if there are none, or if an aborted test closed them.
 
-    None in a process of one test's own, which ends without a word to what it has begun.
+    They end with the pytest process. None in a process that was forked for a single test, which could not end them.
 
     Args:
         config: The configuration of this process.
-        logs: Where those that are made now keep what they print.
+        logs: The folder for the logs of new fork servers.
         time_limit: Seconds that importing an engine may take.
     """
     if os.getpid() != _PROCESS:
@@ -38,7 +38,7 @@ def fork_servers_of(config: pytest.Config, logs: Path, time_limit: float) -> For
         config.add_cleanup(ended_with_pytest.close)
         scratch = ended_with_pytest.enter_context(temporary_root())
         servers = ForkServers(scratch, logs, time_limit=time_limit)
-        # Called in the reverse order: first the servers end.
+        # Called in reverse order: the servers are closed first.
         ended_with_pytest.callback(_remove_secrets, logs)
         ended_with_pytest.callback(servers.close)
         config.stash[_SHARED] = servers

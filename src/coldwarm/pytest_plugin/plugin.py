@@ -1,6 +1,6 @@
 """The pytest plugin: the suite as tests (`pytest --coldwarm`), and fixtures for a vLLM developer's own tests.
 
-Loaded by every pytest beside which coldwarm is installed, so it imports what it needs only when it is asked for.
+Every pytest of an environment with coldwarm loads it, so it imports everything else only when needed.
 """
 
 from __future__ import annotations
@@ -25,42 +25,53 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add coldwarm's options."""
     group = parser.getgroup("coldwarm", "cold and warm starts of real models")
     group.addoption("--coldwarm", action="store_true", help="Add a test for each model of coldwarm's catalog.")
-    group.addoption("--coldwarm-device", metavar="DEVICE", help="cpu or cuda (default: what vLLM was built for).")
+    group.addoption(
+        "--coldwarm-device", metavar="DEVICE", help="cpu or cuda (default: the device that vLLM was built for)."
+    )
     group.addoption(
         "--coldwarm-aot-artifact",
         metavar="HOW",
         action="append",
         default=[],
         choices=["bundled", "separate"],
-        help="How vLLM keeps compiled subgraphs (VLLM_USE_MEGA_AOT_ARTIFACT 1 or 0); both, given twice.",
+        help="Store compiled subgraphs bundled in one artifact, or separately (VLLM_USE_MEGA_AOT_ARTIFACT=1 or 0). "
+        "Repeat the option to test both.",
     )
     group.addoption(
         "--coldwarm-depth",
         metavar="DEPTH",
         default="full",
         choices=["trace", "count", "full"],
-        help="How far the starts of --coldwarm go, as in `coldwarm run --depth` (default: full).",
+        help="Depth of the starts of --coldwarm, as in `coldwarm run --depth` (default: full).",
     )
     group.addoption(
         "--coldwarm-isolation",
         metavar="HOW",
         default="fork",
         choices=["fork", "spawn"],
-        help="fork: the engine is imported once, and the starts of --coldwarm are forked from there. "
-        "spawn: each is a new interpreter (default: fork).",
+        help="Start method of --coldwarm. fork: import the engine once, and fork all starts from that process. "
+        "spawn: use a new interpreter for each start (default: fork).",
     )
     group.addoption(
-        "--coldwarm-catalog", metavar="DIR", action="append", default=[], help="A folder of your own model TOML files."
+        "--coldwarm-catalog",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="A folder with your own model TOML files.",
     )
     group.addoption(
-        "--coldwarm-timeout", metavar="S", type=float, default=600.0, help="Seconds that one start may take."
+        "--coldwarm-timeout",
+        metavar="S",
+        type=float,
+        default=600.0,
+        help="Time limit of one start, in seconds (default: 600).",
     )
     group.addoption(
         "--coldwarm-output",
         metavar="DIR",
-        help="Where records, logs and traces are kept, a folder for each test. A test that runs again replaces its "
-        "folder; one that pytest did not write is never replaced, and fails the test "
-        "(default: a new folder below coldwarm-runs each time).",
+        help="Folder for records, logs and traces, with a subfolder for each test. A repeated test replaces its "
+        "subfolder; if pytest did not write that subfolder, it is not replaced and the test fails "
+        "(default: a new folder in coldwarm-runs).",
     )
 
 
@@ -68,29 +79,29 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks of the suite's tests."""
     config.addinivalue_line("markers", f"{_MARK}: a cold and a warm start of a model of coldwarm's catalog")
     for device in ("cpu", "cuda"):
-        config.addinivalue_line("markers", f"{_MARK}_{device}: such a test, on this device")
+        config.addinivalue_line("markers", f"{_MARK}_{device}: a coldwarm test on this device")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --coldwarm, add the suite's tests; early, so that -k and -m select among them."""
+    """With --coldwarm, add the suite's tests, early enough for -k and -m to select among them."""
     if not config.getoption("--coldwarm"):
         return
     from coldwarm.pytest_plugin.suite import SuiteCollector
 
     collector = SuiteCollector.from_parent(session, name=_MARK, nodeid=_MARK)
     tests: list[pytest.Item | pytest.Collector] = list(collector.collect())
-    # pytest counts what it collected from such reports.
+    # pytest counts collected tests by these reports.
     config.hook.pytest_collectreport(report=pytest.CollectReport(_MARK, "passed", None, tests))
     items.extend(test for test in tests if isinstance(test, pytest.Item))
 
 
 @pytest.fixture
 def fresh_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Caches:
-    """Empty compile caches of this test's own, and an environment that sends every program to them.
+    """Empty compile caches for this test, and an environment in which every program uses them.
 
-    What the test's own process has imported already may have read the environment before: start the model in a
-    process of its own, or use `cold_start` and `warm_start`, which do.
+    Modules that the test process has already imported may have read the environment before. Start the model in a
+    separate process, or use `cold_start` and `warm_start`, which do so.
     """
     from coldwarm.launch.cache_variables import REMOTE
     from coldwarm.launch.caches import Caches
@@ -105,7 +116,7 @@ def fresh_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Caches:
 
 @pytest.fixture
 def expect() -> Callable[..., Any]:
-    """`coldwarm.expect`: assert by how much a block raises the counters of this process."""
+    """`coldwarm.expect`: assert by how much a block increases the counters of this process."""
     from coldwarm.engines.counters import expect
 
     return expect
@@ -113,10 +124,10 @@ def expect() -> Callable[..., Any]:
 
 @pytest.fixture
 def cold_start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., StartRecord]]:
-    """Start a model cold: ``record = cold_start("glm-4.5")``, in a process and with caches of its own.
+    """Start a model cold: ``record = cold_start("glm-4.5")``, in a separate process with its own caches.
 
-    Takes a catalog id, or a path to a config.json or to a model's TOML file; returns the `StartRecord`. The test
-    fails where the start does not finish.
+    Takes a catalog id, or a path to a config.json or to a model's TOML file, and returns the `StartRecord`. The test
+    fails if the start does not finish.
     """
     starters: dict[str, Starter] = {}
     numbers = count()

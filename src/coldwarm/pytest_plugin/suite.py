@@ -1,4 +1,4 @@
-"""The suite as pytest tests: one test a model; a known issue is an expected failure, strictly."""
+"""The suite as pytest tests: one test for each model; a known issue is a strict expected failure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from coldwarm.core.case import Case
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import ColdwarmError
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import FORK_SERVER_LOGS
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.pytest_plugin.fork_servers import fork_servers_of
 from coldwarm.report.summary import RunSummary
 from coldwarm.store.suite_folder import Store
+from coldwarm.suite.observer import SilentObserver
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
@@ -52,12 +52,12 @@ class SuiteCollector(pytest.Collector):
 
 
 class ModelTest(pytest.Item):
-    """A model's cold and warm start, and the verdict on them."""
+    """Tests the cold and the warm start of one model."""
 
     case: Case
 
     def runtest(self) -> None:
-        """Make the run; skip, expect to fail, or fail, as its verdict says."""
+        """Execute the run; pass, skip, xfail or fail by its verdict."""
         unsupported = self.case.entry.unsupported_on(self.case.device, self.case.compilation)
         if unsupported is not None:
             pytest.skip(f"unsupported on {self.case.device}: {unsupported.reason}")
@@ -73,37 +73,37 @@ class ModelTest(pytest.Item):
     def _run(self) -> list[RunResult]:
         store = self._new_store()
         time_limit = self.config.getoption("--coldwarm-timeout")
-        asked = IsolationKind(self.config.getoption("--coldwarm-isolation"))
-        shared = fork_servers_of(self.config, store.folder, time_limit) if asked is IsolationKind.FORK else None
-        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=shared or asked)
+        requested = IsolationKind(self.config.getoption("--coldwarm-isolation"))
+        shared = fork_servers_of(self.config, store.folder, time_limit) if requested is IsolationKind.FORK else None
+        runner = Runner(store, SilentObserver(), time_limit=time_limit, isolation=shared or requested)
         runner.run([self.case])
-        self._warn_of_new_processes(runner.results, asked, shared)
+        self._warn_about_new_processes(runner.results, requested, shared)
         return runner.results
 
-    def _warn_of_new_processes(
-        self, results: list[RunResult], asked: IsolationKind, shared: ForkServers | None
+    def _warn_about_new_processes(
+        self, results: list[RunResult], requested: IsolationKind, shared: ForkServers | None
     ) -> None:
         for start in (start for result in results for start in (result.cold, result.warm) if start is not None):
-            if start.isolation is not asked:
+            if start.isolation is not requested:
                 log = f"; see {shared.logs}/{FORK_SERVER_LOGS}" if shared is not None else ""
-                told = f"{self.name}: the {start.kind} start was a new process: none could be forked{log}"
-                warnings.warn(pytest.PytestWarning(told), stacklevel=1)
+                message = f"{self.name}: the {start.kind} start could not be forked and ran in a new process{log}"
+                warnings.warn(pytest.PytestWarning(message), stacklevel=1)
 
     def _new_store(self) -> Store:
         output = self.config.getoption("--coldwarm-output")
         if not output:
             return Store.create(None, [self.case.name])
-        # Absolute: fork servers keep what they print there, also when a later test has gone elsewhere.
+        # Absolute, because fork servers continue to log there even if a later test changes the working directory.
         return Store.replace(Path(output).absolute() / self.case.name, [self.case.name])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Tell the verdict in words, without a traceback."""
+        """Show the verdict without a traceback."""
         if isinstance(excinfo.value, UnhealthyError | ColdwarmError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the test comes from: the catalog."""
+        """Return the location of the test: the catalog."""
         return self.path, None, f"coldwarm: {self.name}"
 
 
@@ -116,15 +116,3 @@ class UnhealthyError(Exception):
         lines += [f"  {line}" for line in (*run.evidence(), *run.why, *run.log_tail())]
         lines.append(f"reproduce: {run.reproduce}")
         super().__init__("\n".join(lines))
-
-
-class _Silent:
-    """pytest has a display of its own."""
-
-    def start_began(self, case: Case, kind: StartKind) -> None: ...
-
-    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
-
-    def start_ended(self, case: Case, record: StartRecord) -> None: ...
-
-    def run_ended(self, result: RunResult) -> None: ...

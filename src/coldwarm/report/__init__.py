@@ -1,1 +1,1 @@
-"""Shows results: live while they come in, as a table, as JSON, as JUnit XML."""
+"""Shows results: live progress, tables, explanations, and files in several formats."""

@@ -17,7 +17,7 @@ from coldwarm.core.model_entry import ModelEntry
 def models_as_table(models: list[CatalogModel]) -> Table:
     """Return a table with a row for each of `models`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "architecture", "kinds of layers", *DEVICES):
+    for heading in ("model", "architecture", "layer kinds", *DEVICES):
         table.add_column(heading)
     for model in models:
         entry = model.entry
@@ -28,7 +28,7 @@ def models_as_table(models: list[CatalogModel]) -> Table:
             *(_support(entry, device) for device in DEVICES),
         )
     issues = ", ".join(f"{issue.id} ({issue.when})" for issue in engine_issues())
-    table.caption = Text(f"known issues of the engine, accepted for every model that shows them: {issues}")
+    table.caption = Text(f"known issues of the engine, accepted for every model in which they occur: {issues}")
     table.caption_justify = "left"
     return table
 
@@ -39,7 +39,7 @@ def models_as_json(models: list[CatalogModel]) -> str:
 
 
 def print_model(console: Console, model: CatalogModel) -> None:
-    """Print all that the catalog says of `model`."""
+    """Print the whole catalog entry of `model`."""
     entry = model.entry
 
     def line(text: str = "") -> None:
@@ -51,31 +51,31 @@ def print_model(console: Console, model: CatalogModel) -> None:
     line(f"  source  {entry.source}")
     if entry.source_note:
         line(f"          {entry.source_note}")
-    line(f"  kinds of layers  {', '.join(entry.layer_kinds) if entry.layer_kinds else 'derived when it is started'}")
+    line(f"  layer kinds  {', '.join(entry.layer_kinds) if entry.layer_kinds else 'derived from the started model'}")
     for shrink in entry.shrink:
         line(f"  shrunk {_on(shrink.devices)}: {json.dumps(shrink.overrides)}")
-        line(f"    because: {shrink.reason}")
+        line(f"    reason: {shrink.reason}")
     for deviation in entry.deviation:
         edits = [f"only its {deviation.use}"] if deviation.use else []
         edits += [f"without {key}" for key in deviation.remove]
         edits += [f"{key} = {json.dumps(value)}" for key, value in deviation.set.items()]
         line(f"  deviates {_on(deviation.devices)}: {', '.join(edits)}")
-        line(f"    because: {deviation.reason}")
+        line(f"    reason: {deviation.reason}")
     for unsupported in entry.unsupported:
         line(f"  unsupported {_on(unsupported.devices)}: {unsupported.reason}")
     for expectation in entry.expect:
-        line(f"  expected where {expectation.when} (measured: {expectation.measured})")
+        line(f"  expected if {expectation.when} (measured: {expectation.measured})")
         for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
             for name, count in counters.items():
                 line(f"    {kind} {name} = {count}")
         if expectation.shows:
-            line(f"    with known issue of the engine: {', '.join(expectation.shows)}")
+            line(f"    with the known issue of the engine: {', '.join(expectation.shows)}")
     for issue in entry.known_issue:
-        line(f"  known issue where {issue.when}: {issue.title}")
+        line(f"  known issue if {issue.when}: {issue.title}")
         line(f"    {issue.id}, breaks {', '.join(issue.breaks)}, {issue.link}")
     for each in engine_issues():
-        line(f"  known issue of the engine where {each.when}, for every model that shows it: {each.title}")
-        line(f"    {each.id}, breaks {each.breaks}, {each.link}; stated in {ENGINE_ISSUES}")
+        line(f"  known issue of the engine if {each.when}, for every model in which it occurs: {each.title}")
+        line(f"    {each.id}, breaks {each.breaks}, {each.link}; declared in {ENGINE_ISSUES}")
 
 
 def _on(devices: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The console that everything is printed to: text is shown as it is, whatever a log or a path holds."""
+"""The console for all output; it prints text literally, whatever a log or a path contains."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from rich.console import Console
 
 from coldwarm.core.exit_codes import ExitCode
 
-# Where no terminal says how wide it is, a table is not cut to 80 columns.
-_WIDTH_OF_A_FILE = 200
+# If there is no terminal, tables are not cut to 80 columns.
+_FILE_WIDTH = 200
 
 
 class PlainConsole(Console):
-    """A console that reads no markup, emoji codes or highlights into what it prints."""
+    """A console that does not interpret markup or emoji codes, and does not highlight."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
         if not self.is_terminal:
-            self.width = _WIDTH_OF_A_FILE
+            self.width = _FILE_WIDTH
 
     def on_broken_pipe(self) -> NoReturn:
-        """A reader that has seen enough (`coldwarm list | head -1`) is no error."""
+        """Exit with 0 if the reader closes the pipe early, as in `coldwarm list | head -1`."""
         try:
             super().on_broken_pipe()
         except SystemExit:

@@ -1,4 +1,4 @@
-"""Shows why: where the time went, which subgraphs share an artifact, which caches hit, and the findings."""
+"""Shows an explanation: time by phase, subgraphs that share an artifact, cache hits and misses, findings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.core.record import StartRecord
-from coldwarm.diagnose.cache_layers import LayerCounts
+from coldwarm.core.stats import LayerCounts
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.measure.phases import in_order
@@ -20,7 +20,7 @@ _MOST_SUBMODULES = 4
 
 
 def print_explanation(console: Console, result: RunResult, explanation: Explanation) -> None:
-    """Print all of it for one run."""
+    """Print the explanation of one run."""
     case = result.case
     console.print(
         Text.assemble(
@@ -67,17 +67,17 @@ def _times(cold: StartRecord | None, warm: StartRecord | None) -> Table:
         table.add_row(name, *(f"{each[name]:.1f}" if name in each else "" for each in seconds))
     if table.row_count:
         table.add_row(
-            Text("all", style="bold"), *(f"{record.seconds:.1f}" if record else "" for record in (cold, warm))
+            Text("total", style="bold"), *(f"{record.seconds:.1f}" if record else "" for record in (cold, warm))
         )
     return table
 
 
 def _classes(classes: list[ClassReport]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column("class", no_wrap=True)
+    table.add_column("group", no_wrap=True)
     table.add_column("subgraphs", justify="right")
-    table.add_column("compiled in s", justify="right")
-    table.add_column("which")
+    table.add_column("compile time, s", justify="right")
+    table.add_column("submodules")
     for one in classes:
         shown = ", ".join(one.submodules[:_MOST_SUBMODULES])
         more = len(one.submodules) - _MOST_SUBMODULES

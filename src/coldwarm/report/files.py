@@ -1,4 +1,4 @@
-"""Writes the reports that a user names: whole or not at all, and never leaves one of an earlier run in their place."""
+"""Writes the report files that the user asked for, atomically, and removes those of earlier runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from coldwarm.core.errors import UsageError
 
 
 def check_writable(path: Path) -> None:
-    """Find out now whether a report can be written to `path`, and not after minutes of work; leave nothing there.
+    """Check, before minutes of work, that a report can be written to `path`; create nothing.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: It cannot be written.
     """
     missing = [folder for folder in path.parents if not os.path.lexists(folder)]
     with _as_usage_error(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if _is_replaced(path):
-                unfinished = _beside(path)
+                unfinished = _temporary_path(path)
                 unfinished.touch()
                 unfinished.unlink()
             elif not os.access(path, os.W_OK) or path.is_dir():
@@ -35,7 +35,7 @@ def check_writable(path: Path) -> None:
 
 
 def remove_stale(path: Path) -> None:
-    """Remove the report of an earlier run from `path`; what is no file (a pipe, /dev/stdout) is left as it is.
+    """Remove the report of an earlier run from `path`, unless `path` is not a regular file (a pipe, /dev/stdout).
 
     Raises:
         UsageError: It cannot be removed.
@@ -50,11 +50,11 @@ def remove_stale(path: Path) -> None:
 
 
 def write_report(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` write a report, and put it at `path` when it is whole; folders above are made.
+    """Write a report to `path` atomically; create missing parent folders.
 
     Args:
-        path: Where the report goes. What is no file (a pipe, /dev/stdout) is written directly.
-        write: Writes the report to the file that it is given.
+        path: Where the report goes. If it is not a regular file (a pipe, /dev/stdout), it is written directly.
+        write: Writes the report to the path that it is called with.
 
     Raises:
         UsageError: The file cannot be written.
@@ -64,7 +64,7 @@ def write_report(path: Path, write: Callable[[Path], object]) -> None:
         if not _is_replaced(path):
             write(path)
             return
-        unfinished = _beside(path)
+        unfinished = _temporary_path(path)
         try:
             write(unfinished)
             if path.exists():
@@ -76,12 +76,12 @@ def write_report(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _is_replaced(path: Path) -> bool:
-    """Whether a report at `path` is a new file; not a device or a folder, nor a file in a folder that is read-only."""
+    """Return False if `path` is a device or a folder, or is in a read-only folder; a report then cannot replace it."""
     return not path.exists() or (path.is_file() and os.access(path.resolve().parent, os.W_OK))
 
 
-def _beside(path: Path) -> Path:
-    # Not the report's name with something added: that may be too long.
+def _temporary_path(path: Path) -> Path:
+    # Not derived from the report's name, which could become too long.
     return path.resolve().parent / f".coldwarm-report-{os.getpid()}"
 
 
@@ -89,5 +89,5 @@ def _beside(path: Path) -> Path:
 def _as_usage_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+    except (OSError, RuntimeError) as error:  # RuntimeError: a symbolic link loop
         raise UsageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

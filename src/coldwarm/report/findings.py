@@ -1,4 +1,4 @@
-"""Findings as plain lines of text."""
+"""Formats findings as plain lines of text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def short_lines(findings: Iterable[Finding]) -> list[str]:
-    """Return each finding on the model in a line or two, for where there is no room for more."""
+    """Return each finding on the model in one or two lines."""
     lines = []
     for finding in findings:
-        if finding.kind is FindingKind.IMPORTED_FROM_SOURCE:  # of the machine: a footnote reports it once
+        if finding.kind is FindingKind.IMPORTED_FROM_SOURCE:  # about the machine: a footnote reports it once
             continue
         lines.append(f"why: {finding_in_one_line(finding)}")
         if finding.where:
@@ -24,7 +24,7 @@ def short_lines(findings: Iterable[Finding]) -> list[str]:
 
 
 def finding_in_one_line(finding: Finding) -> str:
-    """Return what was found, and what it costs."""
+    """Return the message of a finding, with its cost."""
     return f"{finding.what}{_cost(finding)}"
 
 
@@ -32,16 +32,16 @@ def finding_lines(finding: Finding) -> list[str]:
     """Return a finding in full."""
     lines = [f"{finding.kind}, {finding.start}: {finding_in_one_line(finding)}"]
     if finding.where:
-        lines.append(f"where: {_where(finding)}")
+        lines.append(f"location: {_where(finding)}")
     lines += finding.details
     lines += [f"evidence: {evidence.file}: {evidence.record}" for evidence in finding.evidence]
     if finding.next:
-        lines.append(f"next: {finding.next}")
+        lines.append(f"possible fix: {finding.next}")
     return [as_one_line(line) for line in lines]
 
 
 def as_one_line(text: str) -> str:
-    """Return `text` without line ends, and without what would move a terminal's cursor or change its colours."""
+    """Return `text` without line breaks, terminal escape sequences and control characters."""
     return _CONTROL.sub("", _ESCAPE.sub("", " ".join(text.splitlines())))
 
 
@@ -51,5 +51,5 @@ def _where(finding: Finding) -> str:
 
 def _cost(finding: Finding) -> str:
     if finding.shares_cost:
-        return " (the same recompilation as above, whose cost is counted there)"
-    return "" if finding.seconds is None else f" ({finding.seconds:.1f} s at each {finding.start} start)"
+        return " (same recompilation as above; its cost is counted there)"
+    return "" if finding.seconds is None else f" ({finding.seconds:.1f} s per {finding.start} start)"

@@ -1,28 +1,30 @@
-"""What there is to say of a suite as a whole, below its table."""
+"""Notes on a suite as a whole, printed below its table."""
 
 from __future__ import annotations
 
-from coldwarm.core.depth import DOES_NOT_PROVE
 from coldwarm.core.finding import FindingKind
 from coldwarm.report.findings import as_one_line, finding_in_one_line
 from coldwarm.suite.result import RunResult
 
 
 def footnotes(results: list[RunResult]) -> list[str]:
-    """Return a line for each: how many starts ran at a time, what the depths do not prove, and what every start of the
-    machine costs, whatever the model."""
+    """Return a line for each note on `results`.
+
+    The notes are the number of parallel starts, what the depth does not check, and startup costs that do not depend on
+    the model.
+    """
     records = [record for result in results for record in (result.cold, result.warm) if record]
     lines = []
     if (most := max((record.side_by_side for record in records), default=1)) > 1:
-        lines.append(f"times are under load: up to {most} starts ran at a time")
+        lines.append(f"timings were measured with up to {most} starts running in parallel")
     for depth in dict.fromkeys(record.depth for record in records):
-        if DOES_NOT_PROVE[depth]:
-            lines.append(f"--depth {depth} does not prove {DOES_NOT_PROVE[depth]}")
-    return lines + _imported_from_source(results)
+        if not_checked := depth.level.not_checked:
+            lines.append(f"--depth {depth} does not check {not_checked}")
+    return lines + _missing_bytecode(results)
 
 
-def _imported_from_source(results: list[RunResult]) -> list[str]:
-    """The finding of the run that it cost most: the others tell the same."""
+def _missing_bytecode(results: list[RunResult]) -> list[str]:
+    """Return the finding of the run in which it cost most; those of other runs say the same."""
     found = [
         finding
         for result in results

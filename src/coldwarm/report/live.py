@@ -1,4 +1,4 @@
-"""What is going on right now: live lines on a terminal, plain lines elsewhere."""
+"""Shows progress: live lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coldwarm.suite.result import RunResult
 
 
 class PlainLines:
-    """A line for each start that begins and ends, and for each phase between."""
+    """Prints a line when a start begins, enters a phase, or ends."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
@@ -27,22 +27,22 @@ class PlainLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to take down."""
+        """Do nothing."""
 
     def start_began(self, case: Case, kind: StartKind) -> None:
-        """Say so."""
+        """Print that the start began."""
         self._line(case, f" {kind}: process start")
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
-        """Say so."""
+        """Print the phase."""
         self._line(case, f" {kind}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
-        """Say how, and how long it took."""
+        """Print the outcome and the time that it took."""
         self._line(case, f" {record.kind}: {_ended(record)}")
 
     def run_ended(self, result: RunResult) -> None:
-        """Say the verdict."""
+        """Print the verdict."""
         self._line(result.case, f": {result.verdict.status}")
 
     def _line(self, case: Case, text: str) -> None:
@@ -51,7 +51,7 @@ class PlainLines:
 
 
 class LiveLines:
-    """A line that moves for each start: which model, which start, which phase, elapsed; what ended stays above."""
+    """Shows a live line for each running start: model, kind, phase, elapsed time. Finished starts stay above."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
@@ -86,19 +86,19 @@ class LiveLines:
             self._progress.update(self._starts[case.name], description=f"{case.name} {kind}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
-        """Leave how it ended above the lines."""
+        """Print the outcome above the live lines."""
         if case.name in self._starts:
             self._progress.remove_task(self._starts.pop(case.name))
         self._progress.console.print(Text(f"{case.name} {record.kind}: {_ended(record)}"))
 
     def run_ended(self, result: RunResult) -> None:
-        """Leave the verdict above the lines."""
+        """Print the verdict above the live lines."""
         self._done += 1
         self._progress.update(self._suite, description=self._count())
         self._progress.console.print(Text(f"{result.case.name}: {result.verdict.status}"))
 
     def _count(self) -> str:
-        return f"{self._done} of {self._total} models done"
+        return f"{self._done} of {self._total} runs done"
 
 
 def live_view(console: Console, total: int) -> PlainLines | LiveLines:

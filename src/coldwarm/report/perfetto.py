@@ -1,4 +1,4 @@
-"""A run's two starts as a trace that Perfetto opens (https://ui.perfetto.dev): steps above, compiler spans below.
+"""Exports a run's two starts as a trace for Perfetto (https://ui.perfetto.dev): steps above, compiler spans below.
 
 The format is Chrome's trace event format (JSON), which Perfetto and chrome://tracing read.
 """
@@ -13,6 +13,7 @@ import orjson
 from coldwarm.core.errors import unreadable_as_usage_error
 from coldwarm.core.record import StartRecord
 from coldwarm.core.run_folder import RunFolder
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.report.files import remove_stale, write_report
 from coldwarm.trace.kinds import SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile, read_trace
@@ -21,7 +22,7 @@ _STEPS_TRACK = 0
 
 
 def write_perfetto(path: Path, folder: Path, records: list[StartRecord]) -> None:
-    """Write `records`, whose traces lie in `folder`, to `path`; every start begins at 0.
+    """Write `records`, with their traces in `folder`, to `path`; every start begins at time 0.
 
     Raises:
         UsageError: The file cannot be written, or a trace cannot be read.
@@ -32,7 +33,7 @@ def write_perfetto(path: Path, folder: Path, records: list[StartRecord]) -> None
         events += _start_events(process, record)
         spans = _Spans(process, record)
         with unreadable_as_usage_error():
-            read_trace(RunFolder(folder).trace(record.kind), spans)
+            read_trace(RunFolder(folder).trace(record.kind), spans, vocabulary=load_vocabulary(record.engine).trace)
         events += spans.events
     content = orjson.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
     write_report(path, lambda file: file.write_bytes(content))
@@ -59,9 +60,9 @@ def _start_events(process: int, record: StartRecord) -> list[dict[str, Any]]:
 
 
 class _Spans:
-    """Turns the edges of spans into events that have a duration, as a consumer of the trace.
+    """A trace consumer that turns begins and ends of spans into events with a duration.
 
-    An end closes the latest open span of its name in its thread; one that was never opened, or never ends, is left out.
+    An end closes the latest open span of its name in its thread. Spans without a begin or an end are left out.
     """
 
     def __init__(self, process: int, record: StartRecord) -> None:
@@ -83,7 +84,7 @@ class _Spans:
             open_.append(record)
         elif open_:
             begin = open_.pop()
-            # The wall clock may have been set back in between, and Perfetto shows no span of negative time.
+            # The clock may have been set back in between, and Perfetto does not show spans of negative duration.
             begins = max(0.0, begin.seconds - self._zero)
             ends = max(begins, record.seconds - self._zero)
             self.events.append(

@@ -1,4 +1,4 @@
-"""Shows one run in full: its checks, where its time went, its caches and versions."""
+"""Shows one run in full: checks, phases, caches, versions, settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coldwarm.report.summary import RunSummary, StartSummary
 
 
 def print_run(console: Console, run: RunSummary) -> None:
-    """Print all that is worth reading of `run`."""
+    """Print `run` in full."""
     for line in _lines(run):
         console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 

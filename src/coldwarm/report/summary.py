@@ -1,4 +1,4 @@
-"""What every report says of a suite, worked out once: the table, files, `coldwarm show` and pytest only lay it out."""
+"""Summarizes a suite once, for all views: the table, report files, `coldwarm show` and pytest only format it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
-from coldwarm.core.depth import Depth
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartRecord
 from coldwarm.core.run_folder import log_name
 from coldwarm.core.secrets import Secrets
-from coldwarm.engines.vllm.statistics import LOADED, SAVED, SUBGRAPHS
+from coldwarm.engines.base import load_vocabulary
+from coldwarm.engines.vocabulary import Vocabulary
 from coldwarm.report.findings import finding_lines, short_lines
 from coldwarm.report.footnotes import footnotes
 from coldwarm.suite.result import RunResult, exit_code
@@ -29,10 +29,10 @@ HEADINGS = (
     "warm\ns",
     "verdict",
 )
-"""The headings of the table, over the cells of each run."""
+"""The headings of the table."""
 
 SHORT_LOG_TAIL = 8
-"""Lines of a log that are shown if there is no room for all that were recorded."""
+"""How many of the recorded log lines are shown in short views."""
 
 _UNHEALTHY = (Status.FAILED, Status.UNEXPECTEDLY_FIXED, Status.ERROR)
 
@@ -55,11 +55,12 @@ class StartSummary:
     kind: str
     outcome: str
     seconds: float
-    starts_at_a_time: int
+    parallel_starts: int
+    """The most starts that ran in parallel with it, including itself."""
     phases: dict[str, float]
     """Seconds by name, in order."""
     details: dict[str, str]
-    """What else is worth showing, by its label: caches, memory, versions, settings."""
+    """Further details by label: caches, memory, versions, settings."""
     messages: list[str]
     """Warnings and errors that the engine or the compiler logged."""
     failure: str | None
@@ -84,14 +85,14 @@ class RunSummary:
     notes: list[str]
     checks: list[CheckSummary]
     why: list[str]
-    """The findings on the model in a line or two each."""
+    """The findings on the model, each in one or two lines."""
     findings: list[list[str]]
     """All findings in full, as lines."""
     starts: list[StartSummary]
     reproduce: str
-    """The shell command that makes the same starts."""
+    """The shell command that repeats the run."""
     result: RunResult
-    """The data that this was made from."""
+    """The data that is summarized here."""
 
     @classmethod
     def of(cls, result: RunResult) -> RunSummary:
@@ -117,26 +118,26 @@ class RunSummary:
 
     @property
     def title(self) -> str:
-        """What was run, and the verdict."""
+        """The run and its verdict, in one line."""
         return f"{self.name} on {self.engine}, {self.device}, {self.compilation}: {self.status}"
 
     @property
     def is_unhealthy(self) -> bool:
-        """Whether somebody has to look at the run."""
+        """Whether the run needs attention."""
         return self.status in _UNHEALTHY
 
     @property
     def seconds(self) -> float:
-        """How long its starts took."""
+        """The total time of its starts."""
         return sum(start.seconds for start in self.starts)
 
     def evidence(self, *, first_lines: bool = False) -> list[str]:
-        """Return the evidence of failed checks, of each piece the first line only if all would be too much."""
+        """Return the evidence of failed checks; with `first_lines`, only the first line of each piece."""
         pieces = [piece for check in self.checks if not check.passed for piece in check.evidence]
         return [f"log: {piece.splitlines()[0] if first_lines else piece}" for piece in pieces]
 
     def log_tail(self, limit: int | None = None) -> list[str]:
-        """Return the last lines of the log of the start that failed, each after the log's name; at most `limit`."""
+        """Return the last lines, at most `limit`, of the failed start's log, each prefixed with the log's name."""
         failed = next((start for start in self.starts if start.failure is not None), None)
         if failed is None:
             return []
@@ -167,12 +168,13 @@ def _mark(check: Check) -> str:
 
 def _cells(result: RunResult) -> list[str]:
     cold, warm = result.cold, result.warm
+    names = load_vocabulary(result.case.engine)
     return [
         result.case.name,
-        _counter(cold, SUBGRAPHS),
+        _counter(cold, names.subgraphs),
         str(cold.compiler_work.subgraphs_unique) if cold and cold.compiler_work else "",
-        _saved_and_loaded(cold),
-        _saved_and_loaded(warm),
+        _saved_and_loaded(cold, names),
+        _saved_and_loaded(warm, names),
         f"{cold.seconds:.1f}" if cold else "",
         f"{warm.seconds:.1f}" if warm else "",
         result.verdict.status,
@@ -183,11 +185,11 @@ def _counter(record: StartRecord | None, name: str) -> str:
     return str(record.facts.counters.get(name, "?")) if record and record.facts else ""
 
 
-def _saved_and_loaded(record: StartRecord | None) -> str:
-    # At a depth that compiles nothing, zeros would say nothing.
-    if record is None or record.facts is None or record.depth is Depth.TRACE:
+def _saved_and_loaded(record: StartRecord | None, names: Vocabulary) -> str:
+    # Nothing is compiled at this depth, so zeros would be meaningless.
+    if record is None or record.facts is None or not record.depth.level.has_artifacts:
         return ""
-    return f"{_counter(record, SAVED)} / {_counter(record, LOADED)}"
+    return f"{_counter(record, names.saved)} / {_counter(record, names.loaded)}"
 
 
 def _start(record: StartRecord) -> StartSummary:
@@ -196,7 +198,7 @@ def _start(record: StartRecord) -> StartSummary:
         kind=record.kind,
         outcome=record.outcome,
         seconds=record.seconds,
-        starts_at_a_time=record.side_by_side,
+        parallel_starts=record.side_by_side,
         phases={phase.name: phase.seconds for phase in record.phases},
         details=dict(_details(record)),
         messages=[f"{message.level} {message.logger}: {message.text}" for message in record.messages],
@@ -212,7 +214,7 @@ def _details(record: StartRecord) -> Iterator[tuple[str, str]]:
     )
     yield "caches", ", ".join(caches) or "empty"
     if record.peak_memory_bytes:
-        yield "memory", f"{record.peak_memory_bytes / 2**30:.1f} GiB at most"
+        yield "memory", f"{record.peak_memory_bytes / 2**30:.1f} GiB peak"
     if record.facts:
         yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(record.facts.versions.items()))
     if record.environment:

@@ -1,4 +1,4 @@
-"""The table that a suite ends with, and below it why a run is not simply healthy."""
+"""Prints the result table of a suite, and below it details of runs that did not simply pass."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _paragraph(run: RunSummary) -> list[Text]:
         return []
     lines = [Text.assemble("\n", (run.name, "bold"), f": {run.status}")]
     lines += [Text(f"  - {reason}") for reason in run.reasons]
-    # A message may hold a whole graph; `coldwarm show` has it all.
+    # A message may contain a whole graph; `coldwarm show` prints it in full.
     lines += [Text(f"    {line}") for line in run.evidence(first_lines=True)]
     lines += [Text(f"  {line}") for line in run.why]
     lines += [Text(f"  note: {note}") for note in run.notes]

@@ -1,1 +1,1 @@
-"""What a run leaves on disk."""
+"""Stores runs on disk and reads them back."""

@@ -1,7 +1,7 @@
-"""The schema versions of everything that is stored, and the migrations from older ones.
+"""Schema versions of all stored data, and migrations from older versions.
 
-Each kind of file has a version of its own. A key or a value may be renamed, or change its meaning, only with a new
-version and a migration from the one before. A new key with a default needs neither.
+Each kind of file has its own version. Renaming a key or value, or changing its meaning, requires a new version and a
+migration from the previous one. Adding a key with a default does not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coldwarm.core.strict_model import STORED
 from coldwarm.diagnose.explanation import Explanation
 
 Data = dict[str, Any]
-"""What a file holds, as JSON."""
+"""The content of a file, as JSON."""
 Migration = Callable[[Data], Data]
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -36,11 +36,11 @@ _FIRST = 1
 
 
 class _NewerError(ValueError):
-    """Data of a version that is not known yet."""
+    """Data of a newer, unknown version."""
 
 
 class SuiteRecord(BaseModel):
-    """What a suite was asked to do."""
+    """The command and the models of a suite."""
 
     coldwarm: str = __version__
     began: datetime
@@ -48,7 +48,7 @@ class SuiteRecord(BaseModel):
     models: list[str]
     """In the order in which they run."""
     written_by: Literal["run", "pytest"] = "run"
-    """``pytest``: a later call of pytest may replace it."""
+    """``pytest``: a later pytest run may replace the suite."""
 
     @field_serializer("command")
     def _command_without_secrets(self, command: list[str]) -> list[str]:
@@ -57,12 +57,12 @@ class SuiteRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Schema(Generic[_Model]):
-    """How one kind of file is read and written.
+    """Reads and writes one kind of file.
 
     Args:
-        model: What the file holds.
+        model: The pydantic model of the content.
         version: The version that is written.
-        migrations: From each older version to the next, by the older one.
+        migrations: Migrations to the next version, by the older version.
     """
 
     model: type[_Model]
@@ -70,29 +70,29 @@ class Schema(Generic[_Model]):
     migrations: Mapping[int, Migration] = field(default_factory=dict)
 
     def to_data(self, content: _Model) -> Data:
-        """Return `content` as it is stored, with its version."""
+        """Return `content` in its stored format, with the version."""
         return {_VERSION: self.version} | content.model_dump(mode="json") | {_VERSION: self.version}
 
     def from_data(self, data: Data) -> _Model:
-        """Return what stored `data` of any known version means.
+        """Return the content of stored `data` of any known version.
 
         Raises:
-            ValueError: It is damaged (`pydantic.ValidationError` is one), or a newer coldwarm wrote it.
+            ValueError: The data is damaged (`pydantic.ValidationError`), or was written by a newer coldwarm.
         """
         if (version := _version_of(data)) > self.version:
             raise _NewerError(
-                f"a newer coldwarm wrote it, with schema version {version}; this coldwarm ({__version__}) reads "
-                f"versions up to {self.version}; upgrade it: pip install --upgrade coldwarm"
+                f"written by a newer coldwarm with schema version {version}; this coldwarm ({__version__}) reads "
+                f"versions up to {self.version}; to upgrade: pip install --upgrade coldwarm"
             )
         for older in range(version, self.version):
             data = {**self.migrations[older](data), _VERSION: older + 1}
         return self.model.model_validate(data, context=STORED)
 
     def read(self, path: Path) -> _Model | None:
-        """Return what `path` holds; None if there is no such file.
+        """Return the content of `path`; None if the file does not exist.
 
         Raises:
-            UsageError: It cannot be read, is damaged, or was written by a newer coldwarm.
+            UsageError: The file cannot be read, is damaged, or was written by a newer coldwarm.
         """
         try:
             data = from_json(path.read_bytes())
@@ -109,19 +109,24 @@ class Schema(Generic[_Model]):
             problem = error.errors()[0]
             where = ".".join(str(part) for part in problem["loc"])
             raise UsageError(f"{path} is damaged: {where}: {problem['msg']}") from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # no JSON; or a migration met what it cannot
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # not JSON, or not migratable
             raise UsageError(f"{path} is damaged: {error}") from error
 
 
 def _version_of(data: Data) -> int:
     version = data.get(_VERSION, _FIRST)
     if not isinstance(version, int) or version < _FIRST:
-        raise ValueError(f"{_VERSION} is {version!r}, not a whole number from {_FIRST} on")
+        raise ValueError(f"{_VERSION} is {version!r}, not an integer of at least {_FIRST}")
     return version
 
 
 def _explanation_from_1(data: Data) -> Data:
-    """Drop costs that version 1 charged to several findings at once; what is not shared it measured as version 2."""
+    """Drop costs that version 1 counted in several findings; those of unshared subgraphs were already correct."""
     findings = [
         {**finding, "seconds": None}
         if finding.get("seconds") is not None and finding["kind"] != FindingKind.NOT_SHARED
@@ -131,8 +136,8 @@ def _explanation_from_1(data: Data) -> Data:
     if findings == data.get("findings", []):
         return data
     note = (
-        "the costs of findings that an older version of coldwarm stored are left out: it charged one cost to several "
-        "findings; run again to measure them"
+        "costs of findings that were stored by an older version of coldwarm are omitted, because it counted the same "
+        "cost in several findings; run again to measure them"
     )
     return {**data, "findings": findings, "notes": [*data.get("notes", []), note]}
 

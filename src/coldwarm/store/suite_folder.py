@@ -1,6 +1,6 @@
 """Stores a suite on disk, each record as soon as it exists, so that a later failure loses nothing.
 
-`coldwarm.core.run_folder` says which files there are and what they are called.
+`coldwarm.core.run_folder` defines the files and their names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StoredRun(BaseModel):
-    """A run read back from its folder."""
+    """A run that was read from its folder."""
 
     folder: Path
     case: Case
@@ -45,15 +45,15 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path | None, models: list[str], *, written_by: Literal["run", "pytest"] = "run") -> Store:
-        """Make the folder of a new suite; ``coldwarm-runs/`` and the time unless given.
+        """Create the folder of a new suite.
 
         Args:
-            folder: Where it is kept.
-            models: Names of its cases, in the order in which they run.
-            written_by: What makes it, so that `replace` knows its own.
+            folder: The folder to create; None: a new one in ``coldwarm-runs/``, named after the current time.
+            models: Names of the cases, in the order in which they run.
+            written_by: Who writes the suite; `replace` only replaces suites that pytest wrote.
 
         Raises:
-            UsageError: The folder holds a suite already, or cannot be made.
+            UsageError: The folder already contains a suite, or cannot be created.
         """
         try:
             store = cls(_new_default_folder() if folder is None else folder)
@@ -64,21 +64,23 @@ class Store:
                 )
                 json.dump(schema.SUITE.to_data(suite), file, indent=2)
         except FileExistsError as error:
-            raise UsageError(f"{error.filename} is there already; --output wants a folder without a suite") from error
+            raise UsageError(
+                f"output directory already contains a suite: {error.filename}; choose another --output"
+            ) from error
         except OSError as error:
             raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
         return store
 
     @classmethod
     def replace(cls, folder: Path, models: list[str]) -> Store:
-        """Make the folder of a new suite of pytest's, in place of one that an earlier call of pytest left there.
+        """Create the folder of a new suite for pytest, replacing one that an earlier pytest run wrote.
 
         Raises:
-            UsageError: The folder holds something else, or cannot be replaced.
+            UsageError: The folder contains something else, or cannot be replaced.
         """
         with unreadable_as_usage_error():
-            holds_something = folder.exists() and any(folder.iterdir())
-        if holds_something:
+            is_not_empty = folder.exists() and any(folder.iterdir())
+        if is_not_empty:
             suite = schema.SUITE.read(SuiteFolder(folder).suite)
             if suite is None or suite.written_by != "pytest":
                 raise UsageError(f"{folder} was not written by pytest; choose another --coldwarm-output, or remove it")
@@ -89,24 +91,24 @@ class Store:
         return cls.create(folder, models, written_by="pytest")
 
     def folder_of(self, case: Case) -> Path:
-        """Where the run of `case` is kept."""
+        """Return the folder of the run of `case`."""
         return self.folder / case.name
 
-    def keep_case(self, case: Case) -> None:
-        """Keep what is about to be started."""
+    def write_case(self, case: Case) -> None:
+        """Store a case before it is started."""
         self.folder_of(case).mkdir(parents=True, exist_ok=True)
         self._write(self._files_of(case).case, schema.CASE, case)
 
-    def keep_start(self, case: Case, record: StartRecord) -> None:
-        """Keep a start that ended, however."""
+    def write_start(self, case: Case, record: StartRecord) -> None:
+        """Store the record of a start that has ended, with any outcome."""
         self._write(self._files_of(case).record(record.kind), schema.RECORD, record)
 
-    def keep_verdict(self, case: Case, verdict: Verdict) -> None:
-        """Keep the verdict on the run of `case`."""
+    def write_verdict(self, case: Case, verdict: Verdict) -> None:
+        """Store the verdict on the run of `case`."""
         self._write(self._files_of(case).verdict, schema.VERDICT, verdict)
 
-    def keep_explanation(self, case: Case, explanation: Explanation) -> None:
-        """Keep why the run of `case` went as it did."""
+    def write_explanation(self, case: Case, explanation: Explanation) -> None:
+        """Store the explanation of the run of `case`."""
         self._write(self._files_of(case).explanation, schema.EXPLANATION, explanation)
 
     def _files_of(self, case: Case) -> RunFolder:
@@ -116,42 +118,42 @@ class Store:
         unfinished = path.with_suffix(".part")
         text = json.dumps(kind.to_data(content), indent=2, ensure_ascii=False)
         try:
-            # What is no UTF-8 (a path, a variable) is kept as question marks rather than not at all.
+            # Store text that is not UTF-8 (a path, a variable) with question marks, rather than fail.
             unfinished.write_bytes(text.encode("utf-8", "replace"))
             unfinished.replace(path)
         except OSError as error:
-            # A write alone does not say to which file.
+            # The error of a write does not name the file.
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_runs(folder: Path) -> list[StoredRun]:
-    """Read all runs of the suite in `folder`, or the one run that `folder` holds.
+    """Read all runs of the suite in `folder`, or the single run in `folder`.
 
     Raises:
-        UsageError: There is none, or a record cannot be read.
+        UsageError: There is no run, or a record cannot be read.
     """
     with unreadable_as_usage_error():
         if RunFolder(folder).case.is_file():
             return [_read_run(folder)]
         suite = schema.SUITE.read(SuiteFolder(folder).suite)
         if suite is None:
-            raise UsageError(f"{folder} holds neither a suite ({SUITE}) nor a run ({CASE})")
+            raise UsageError(f"{folder} contains neither a suite ({SUITE}) nor a run ({CASE})")
         runs = [SuiteFolder(folder).run(model) for model in suite.models]
         return [_read_run(run.path) for run in runs if run.case.is_file()]
 
 
-def never_started(folder: Path) -> list[str]:
-    """The models of the suite in `folder` that it was ended before; empty for a single run."""
+def models_not_started(folder: Path) -> list[str]:
+    """Return the models that the suite in `folder` did not start before it was aborted; empty for a single run."""
     suite = schema.SUITE.read(SuiteFolder(folder).suite)
     with unreadable_as_usage_error():
         return [name for name in suite.models if not SuiteFolder(folder).run(name).case.is_file()] if suite else []
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """Read the verdict that was stored with the run in `folder`; None if it was stopped before.
+    """Read the verdict that was stored with the run in `folder`; None if the run was aborted.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The verdict cannot be read.
     """
     return schema.VERDICT.read(RunFolder(folder).verdict)
 
@@ -179,4 +181,4 @@ def _new_default_folder() -> Path:
         except FileExistsError:
             continue
         return folder
-    raise UsageError(f"{DEFAULT_PARENT} is full of suites of this second")
+    raise UsageError(f"cannot find an unused folder name in {DEFAULT_PARENT}")

@@ -1,1 +1,1 @@
-"""Many runs: planned, made side by side or one after another, and kept on disk as they finish."""
+"""Plans and executes many runs, in parallel or one at a time, and stores them as they finish."""

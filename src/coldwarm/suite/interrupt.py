@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP all end a suite in order: as one KeyboardInterrupt."""
+"""Turns SIGINT (Ctrl-C), SIGTERM and SIGHUP into a single KeyboardInterrupt, so that a suite ends cleanly."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def orderly_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first of these signals, and ignore more of them while that is handled.
+    """Raise KeyboardInterrupt at the first of these signals, and ignore further ones during cleanup.
 
-    A signal that is ignored already (`nohup coldwarm run`) stays ignored.
+    A signal that is already ignored (`nohup coldwarm run`) stays ignored.
     """
-    heard = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    handled = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in heard:
+        for each in handled:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, interrupt) for each in heard}
+    before = {each: signal.signal(each, interrupt) for each in handled}
     try:
         yield
     finally:

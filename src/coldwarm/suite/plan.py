@@ -1,4 +1,4 @@
-"""Decides what a suite runs, and finds everything wrong with it before anything starts."""
+"""Plans the runs of a suite, and reports all errors before anything is started."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.catalog.preparing import prepare
 from coldwarm.core.case import Case, Changes
-from coldwarm.core.conditions import DEVICES, Circumstances
+from coldwarm.core.conditions import DEVICES, RunContext
 from coldwarm.core.depth import Depth
+from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.model_entry import Expectation, KnownIssue
 from coldwarm.core.options import merged
@@ -20,7 +21,7 @@ def plan(
     catalog: Catalog,
     words: Sequence[str],
     *,
-    engine: str = "vllm",
+    engine: str = DEFAULT_ENGINE,
     device: str | None = None,
     compilation: str = "piecewise",
     aot_artifacts: Sequence[str] = (),
@@ -28,21 +29,21 @@ def plan(
     options: dict[str, Any] | None = None,
     warm_changes: Changes | None = None,
 ) -> list[Case]:
-    """Return the cases to run: those that `words` name, or the whole catalog.
+    """Return the cases to run: those named by `words`, or the whole catalog.
 
     Args:
         catalog: The catalog.
         words: Model ids, or paths to a config.json or to a model's TOML file; empty: the whole catalog.
         engine: The engine's name.
         device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
-        compilation: ``piecewise``, or ``shipped`` for the engine exactly as it comes.
-        aot_artifacts: ``bundled``, ``separate``: a case for each; empty: one case, as the engine has it.
+        compilation: ``piecewise``, or ``shipped`` for the engine's default.
+        aot_artifacts: ``bundled``, ``separate``: a case for each; empty: one case with the engine's default.
         depth: How far the starts go.
-        options: Options of the engine, over those that coldwarm sets.
-        warm_changes: What the warm start has otherwise than the cold one.
+        options: Options of the engine, which override those that coldwarm sets.
+        warm_changes: Settings that differ in the warm start.
 
     Raises:
-        UsageError: The engine, the device or a model cannot be had.
+        UsageError: The engine, the device or a model is not available.
         CatalogError: An entry or a config cannot be used.
     """
     installation = load_installation(engine)
@@ -58,28 +59,28 @@ def plan(
     cases = [
         prepared.model_copy(
             update={
-                "aot_artifact": kept,
+                "aot_artifact": aot_artifact,
                 "depth": depth,
                 "options": options or {},
                 "warm_changes": warm_changes or Changes(),
             }
         )
         for prepared in (_prepare(model, by_id, installation, device, compilation) for model, by_id in models)
-        for kept in (dict.fromkeys(aot_artifacts) or (None,))
+        for aot_artifact in (dict.fromkeys(aot_artifacts) or (None,))
     ]
     _check_ids(cases)
     unsupported = [(case.name, case.entry.unsupported_on(device, compilation)) for case in cases]
     if all(why is not None for _, why in unsupported):
         reasons = [f"  {name}: {why.reason}" for name, why in unsupported if why is not None]
-        raise UsageError("\n".join([f"nothing to start: unsupported on {device}", *reasons]))
+        raise UsageError("\n".join([f"nothing to run: every model is unsupported on {device}", *reasons]))
     return cases
 
 
 def _check_depth(depth: Depth, compilation: str, warm_changes: Changes) -> None:
-    if depth is not Depth.FULL and compilation == "shipped":
-        raise UsageError(f"--depth {depth} follows piecewise compilation: --compilation shipped goes with --depth full")
-    if depth is Depth.TRACE and (warm_changes.environment or warm_changes.options):
-        raise UsageError("--depth trace makes no warm start, so that nothing can be changed for it")
+    if not depth.level.has_kernels and compilation == "shipped":
+        raise UsageError(f"--depth {depth} requires piecewise compilation; use --depth full with --compilation shipped")
+    if not depth.level.has_artifacts and (warm_changes.environment or warm_changes.options):
+        raise UsageError("--depth trace has no warm start, so --warm-set and --warm-env cannot be used")
 
 
 def _prepare(model: CatalogModel, by_id: bool, installation: Installation, device: str, compilation: str) -> Case:
@@ -98,14 +99,14 @@ def _check_counter_names(model: CatalogModel, installation: Installation) -> Non
     rows += [(f"expect.{number}", row) for number, row in enumerate(model.entry.expect)]
     rows += [(f"known_issue.{number}", row) for number, row in enumerate(model.entry.known_issue)]
     for key, row in rows:
-        # What other versions count is not known here.
-        here = Circumstances(
+        # The counters of other versions are unknown.
+        context = RunContext(
             device=row.when.device or "",
             compilation=row.when.compilation or "",
             aot_artifact=row.when.aot_artifact,
             versions=installation.versions(),
         )
-        if not row.when.hold_on_platform(here):
+        if not row.when.matches_platform(context):
             continue
         for kind, counters in (("cold", row.cold), ("warm", row.warm)):
             if problem := installation.check_counters(list(counters)):
@@ -116,5 +117,8 @@ def _check_ids(cases: list[Case]) -> None:
     seen: dict[str, str] = {}
     for case in cases:
         if case.name in seen:
-            raise UsageError(f"{seen[case.name]} and {case.argument} are both {case.name!r}; run them apart")
+            raise UsageError(
+                f"duplicate run name {case.name!r} ({seen[case.name]}, {case.argument}); "
+                "run these models in separate commands"
+            )
         seen[case.name] = case.argument

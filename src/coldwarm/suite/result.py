@@ -1,8 +1,9 @@
-"""A run, what came of it, and why."""
+"""A run with its records, its verdict and its explanation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from coldwarm.checks.verdict import Status, Verdict, judge, unsupported
 from coldwarm.core.case import Case
@@ -21,7 +22,7 @@ class RunResult:
     warm: StartRecord | None
     verdict: Verdict
     explanation: Explanation | None = None
-    """None: the run was not executed, or was recorded without one."""
+    """None: the run was not executed, or was stored without an explanation."""
 
     @classmethod
     def of(
@@ -31,7 +32,7 @@ class RunResult:
         warm: StartRecord | None,
         explanation: Explanation | None = None,
     ) -> RunResult:
-        """Judge the records of `case`, and what explains them."""
+        """Judge the records of `case`, using the findings of its explanation."""
         reason = case.entry.unsupported_on(case.device, case.compilation)
         if cold is None and reason is not None:
             return cls(case, None, None, unsupported(reason.reason))
@@ -40,10 +41,58 @@ class RunResult:
 
     @property
     def reproduce(self) -> str:
-        """The shell command that makes the same starts."""
+        """The shell command that repeats the run."""
         if (record := self.cold or self.warm) is None:
             return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run passed, showed a known issue, or is unsupported on its device."""
+        return exit_code([self]) is ExitCode.HEALTHY
+
+
+class UnhealthyRunsError(Exception):
+    """Some runs of a suite failed, crashed or were not started; the message has their reasons."""
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """The runs of a suite and their verdicts."""
+
+    folder: Path
+    """Where the records, logs and traces are stored."""
+    runs: list[RunResult]
+    """In the order of the models."""
+    not_started: list[str] = field(default_factory=list)
+    """Names of the runs that had not been started when the suite was ended."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of ``coldwarm run`` and ``coldwarm judge`` for these runs."""
+        return ExitCode.CRASHED if self.not_started else exit_code(self.runs)
+
+    @property
+    def ok(self) -> bool:
+        """Whether each run passed, showed a known issue, or is unsupported on its device: exit code 0."""
+        return self.exit_code is ExitCode.HEALTHY
+
+    def raise_for_status(self) -> None:
+        """Do nothing if `ok`.
+
+        Raises:
+            UnhealthyRunsError: Otherwise.
+        """
+        if self.ok:
+            return
+        lines = [f"- {name}: not started" for name in self.not_started]
+        for run in self.runs:
+            if not run.ok:
+                lines.append(f"- {run.case.name}: {run.verdict.status}")
+                lines += [f"  {reason}" for reason in run.verdict.reasons]
+        number = len(self.not_started) + sum(not run.ok for run in self.runs)
+        total = len(self.not_started) + len(self.runs)
+        raise UnhealthyRunsError("\n".join([f"{number} of {total} runs are not healthy ({self.folder}):", *lines]))
 
 
 def exit_code(results: list[RunResult]) -> ExitCode:

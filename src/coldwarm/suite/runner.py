@@ -1,4 +1,4 @@
-"""Makes the runs of a suite, as many side by side as it is told to."""
+"""Executes the runs of a suite, several in parallel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event, Lock
 
 from coldwarm.core.case import Case
-from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
@@ -23,35 +22,35 @@ from coldwarm.launch.spawn import Isolation, NewProcesses
 from coldwarm.launch.start import Starter
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.capacity import cores, xdist_workers
+from coldwarm.suite.concurrency import ConcurrencyCounter
 from coldwarm.suite.longest_first import seconds_of
+from coldwarm.suite.observer import ProgressObserver
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.side_by_side import SideBySide
-from coldwarm.suite.watcher import Watcher
 
 
 class Runner:
-    """Runs cases; what is finished stays in `results`, whatever happens to the rest.
+    """Executes cases. Finished runs stay in `results`, even if others fail or the suite is aborted.
 
     Args:
-        store: Where everything is kept as it is finished.
-        watcher: Is told of every step, one at a time.
+        store: Where each record is stored as soon as it exists.
+        observer: Receives progress events; calls are serialized.
         time_limit: Seconds that one start may take.
-        jobs: Runs that are made at one time.
-        isolation: How the processes of starts are made; or what makes them for several suites, closed here only where
-            what is raised ends the starts that are being made.
+        jobs: The number of parallel runs.
+        isolation: The start method, or a process factory shared by several suites, which is closed only if the suite is
+            aborted.
     """
 
     def __init__(
         self,
         store: Store,
-        watcher: Watcher,
+        observer: ProgressObserver,
         *,
         time_limit: float,
         jobs: int = 1,
         isolation: IsolationKind | Isolation = IsolationKind.SPAWN,
     ) -> None:
         self._store = store
-        self._watcher = watcher
+        self._observer = observer
         self._time_limit = time_limit
         self._jobs = jobs
         self._isolation: Isolation = NewProcesses() if isinstance(isolation, IsolationKind) else isolation
@@ -59,8 +58,8 @@ class Runner:
         self._share: int | None = None
         """Cores for each start; None: all."""
         self._stop = Event()
-        self._telling = Lock()
-        self._running = SideBySide()
+        self._notifying = Lock()
+        self._running = ConcurrencyCounter()
         self._finished: dict[int, RunResult] = {}
 
     @property
@@ -71,14 +70,13 @@ class Runner:
     def run(self, cases: list[Case]) -> None:
         """Run all `cases`, the longest first by the times that the catalog knows.
 
-        A start that crashes or hangs ends its own run only.
-
-        Whatever else is raised, Ctrl-C too, ends the starts that are being made before it passes.
+        A start that crashes or hangs ends only its own run. Any other exception, including Ctrl-C, ends all running
+        starts before it is raised.
         """
-        at_one_time = min(self._jobs, sum(1 for case in cases if _runs(case)))
-        # Beside other workers of pytest-xdist, `cores` is a share already.
-        alone = at_one_time <= 1 and xdist_workers() == 1
-        self._share = None if alone else max(1, cores() // max(1, at_one_time))
+        parallel = min(self._jobs, sum(1 for case in cases if _runs(case)))
+        # With other pytest-xdist workers, `cores` is already a share.
+        has_all_cores = parallel <= 1 and xdist_workers() == 1
+        self._share = None if has_all_cores else max(1, cores() // max(1, parallel))
         with (
             temporary_root() as root,
             self._logs_without_secrets(cases),
@@ -86,10 +84,10 @@ class Runner:
             ThreadPoolExecutor(self._jobs) as pool,
         ):
             numbered = sorted(enumerate(cases), key=lambda numbered: seconds_of(numbered[1]), reverse=True)
-            runs = [pool.submit(self._make, number, case, root / case.name) for number, case in numbered]
+            runs = [pool.submit(self._execute, number, case, root / case.name) for number, case in numbered]
             try:
                 for run in as_completed(runs):
-                    # What ended the suite is raised by the run that it came from.
+                    # The exception that ended the suite is raised by the run in which it occurred.
                     with suppress(StoppedError):
                         run.result()
             except BaseException:
@@ -111,19 +109,19 @@ class Runner:
 
     @contextmanager
     def _logs_without_secrets(self, cases: list[Case]) -> Iterator[None]:
-        """Remove secrets from what fork servers printed while they imported the engine."""
+        """Remove secrets that fork servers printed while they imported the engine."""
         try:
             yield
         finally:
             for case in cases:
                 case.secrets().remove_from_files(SuiteFolder(self._store.folder).fork_server_logs())
 
-    def _make(self, number: int, case: Case, scratch: Path) -> None:
+    def _execute(self, number: int, case: Case, scratch: Path) -> None:
         if self._stop.is_set():
             raise StoppedError
         try:
             result = self._run(number, case, scratch)
-            self._tell(self._watcher.run_ended, result)
+            self._notify(self._observer.run_ended, result)
         except BaseException:
             self._stop.set()
             raise
@@ -135,17 +133,17 @@ class Runner:
         except StoppedError:
             raise
         except Exception:
-            # What was measured is reported, also if it could not be stored.
+            # Report the records, even if they could not be stored.
             if records:
                 self._finished[number] = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM))
             raise
         result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
         self._finished[number] = result
-        self._store.keep_verdict(case, result.verdict)
+        self._store.write_verdict(case, result.verdict)
         return result
 
     def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
-        self._store.keep_case(case)
+        self._store.write_case(case)
         cold = warm = None
         if _runs(case):
             folder = self._store.folder_of(case)
@@ -159,34 +157,34 @@ class Runner:
                 stop=self._stop,
             )
             cold = self._start(case, starter, StartKind.COLD, records)
-            if cold.outcome is Outcome.FINISHED and case.depth is not Depth.TRACE:
+            if cold.outcome is Outcome.FINISHED and case.depth.level.has_artifacts:
                 warm = self._start(case, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
         if cold is None:
             return None
         explanation = self._explain(case, cold, warm)
-        self._store.keep_explanation(case, explanation)
+        self._store.write_explanation(case, explanation)
         return explanation
 
     def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
         try:
             return explain(self._store.folder_of(case), cold, warm)
         except Exception as error:
-            # What was measured stands, explained or not; `coldwarm explain` shows the traceback.
-            return Explanation(notes=[f"could not be explained: {type(error).__name__}: {error}"], failed=True)
+            # The records are valid even without an explanation; `coldwarm explain` shows the traceback.
+            return Explanation(notes=[f"could not explain this run: {type(error).__name__}: {error}"], failed=True)
 
     def _start(
         self, case: Case, starter: Starter, kind: StartKind, records: dict[StartKind, StartRecord]
     ) -> StartRecord:
-        self._tell(self._watcher.start_began, case, kind)
+        self._notify(self._observer.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
         secrets = case.secrets()
         running = self._running.begin()
         try:
             # A phase may hold an exception's text.
-            record = start(lambda phase: self._tell(self._watcher.phase_began, case, kind, secrets.text(phase)))
+            record = start(lambda phase: self._notify(self._observer.phase_began, case, kind, secrets.text(phase)))
         except BaseException:
-            # It was interrupted before it removed them itself.
+            # The start was interrupted before it removed them itself.
             folder = RunFolder(self._store.folder_of(case))
             secrets.remove_from_files(folder.logs())
             secrets.remove_from_traces(folder.traces())
@@ -196,12 +194,12 @@ class Runner:
         shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
         record = record.model_copy(update={"side_by_side": side_by_side, **shown})
         records[kind] = record
-        self._store.keep_start(case, record)
-        self._tell(self._watcher.start_ended, case, record)
+        self._store.write_start(case, record)
+        self._notify(self._observer.start_ended, case, record)
         return record
 
-    def _tell(self, step: Callable[..., None], *what: object) -> None:
-        with self._telling:
+    def _notify(self, step: Callable[..., None], *what: object) -> None:
+        with self._notifying:
             step(*what)
 
 

@@ -1,7 +1,8 @@
-"""The kinds of records that coldwarm understands: a type and a small parser for each.
+"""The kinds of records that coldwarm understands: a type for each, and the parsers of those that PyTorch writes.
 
-A parser returns None for a record that is not laid out as its kind is (another version of torch or vLLM); such a
-record is passed over and counted, as one of an unknown kind is.
+The parsers of an engine's own records come with its vocabulary (coldwarm/trace/vocabulary.py). A parser returns None
+for a record with an unexpected layout (a different version of torch or of the engine); such a record is skipped and
+counted, like one of an unknown kind.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ class SpanEdge:
 
 @dataclass(frozen=True, slots=True)
 class ModelCompileStart:
-    """vLLM begins to compile a model (vllm/compilation/backends.py, `VllmBackend._log_compilation_config`)."""
+    """The engine begins to compile a model."""
 
     place: Place
     name: str
-    """vLLM's name for it: ``backbone``, ``eagle_head``, the class of an encoder."""
+    """What the engine calls the model, for example ``backbone`` or ``eagle_head``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PiecewiseCompileStart:
-    """vLLM hands a subgraph to the compiler (vllm/compilation/piecewise_backend.py)."""
+    """The engine passes a subgraph to the compiler."""
 
     place: Place
     index: int
@@ -75,11 +76,11 @@ class PiecewiseCompileStart:
 
 @dataclass(frozen=True, slots=True)
 class GraphDump:
-    """A graph as readable code: vLLM's dump of a subgraph, or what AOTAutograd made of it."""
+    """A graph as readable code: the engine's dump of a subgraph, or AOTAutograd's lowered graph."""
 
     place: Place
     name: str
-    """``vllm_submod_0``, ``vllm_piecewise_split_graph``, ``aot_inference_graph``."""
+    """``aot_inference_graph``, or what the engine calls its dump (`TraceVocabulary.dump_prefix`)."""
     code: str
 
 
@@ -156,30 +157,10 @@ def parser_of(kind: str) -> Parser | None:
 
 
 def _span_edge(record: TraceRecord, place: Place) -> SpanEdge | None:
-    match _json(record):
+    match payload_json(record):
         case {"name": str(name), "ph": "B" | "E" as edge, "ts": int() | float() as microseconds, **rest}:
             facts = rest.get("args")
             return SpanEdge(place, name, edge == "B", microseconds / 1e6, facts if isinstance(facts, dict) else {})
-    return None
-
-
-def _model_compile_start(record: TraceRecord, place: Place) -> ModelCompileStart | None:
-    match _json(record):
-        case {"prefix": str(name)}:
-            return ModelCompileStart(place, name)
-    return None
-
-
-def _piecewise_compile_start(record: TraceRecord, place: Place) -> PiecewiseCompileStart | None:
-    match _json(record):
-        case {
-            "piecewise_index": int(index),
-            "submod_name": str(submodule),
-            "total_piecewise_compiles": int(total),
-            "compile_range_start": int(first),
-            "compile_range_end": int(last),
-        }:
-            return PiecewiseCompileStart(place, index, submodule, total, (first, last))
     return None
 
 
@@ -196,7 +177,7 @@ def _graph_of_kind(record: TraceRecord, place: Place) -> GraphDump:
 
 def _cache_event(record: TraceRecord, place: Place) -> CacheEvent | None:
     found = _CACHE_EVENT.fullmatch(record.kind())
-    content = _json(record)
+    content = payload_json(record)
     if found is None or not isinstance(content, dict):
         return None
     key, components = content.get("key"), content.get("components")
@@ -234,7 +215,8 @@ def _frame_compiled(record: TraceRecord, place: Place) -> FrameCompiled | None:
     )
 
 
-def _json(record: TraceRecord) -> Any:
+def payload_json(record: TraceRecord) -> Any:
+    """Return the record's payload as JSON; None if it is not JSON."""
     try:
         return read_json(record.payload)
     except ValueError:
@@ -243,8 +225,6 @@ def _json(record: TraceRecord) -> Any:
 
 _PARSERS: dict[str, Parser] = {
     "chromium_event": _span_edge,
-    "artifact:vllm_compilation_config": _model_compile_start,
-    "artifact:vllm_piecewise_compile_start": _piecewise_compile_start,
     "graph_dump": _graph_dump,
     "aot_inference_graph": _graph_of_kind,
     "inductor_output_code": _kernels_loaded,

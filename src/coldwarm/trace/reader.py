@@ -11,6 +11,7 @@ from typing import Protocol
 
 from coldwarm.trace.kinds import Place, TypedRecord, parser_of
 from coldwarm.trace.records import GarbledLines, read_records
+from coldwarm.trace.vocabulary import PYTORCH_ONLY, TraceVocabulary
 
 _RANK = re.compile(r"_rank_(\d+)_")
 
@@ -32,14 +33,16 @@ class TraceFile:
 
     path: Path
     rank: int
-    """Of a distributed start; 0 where the file's name tells none."""
+    """Of a distributed start; 0 if the file's name has none."""
+    vocabulary: TraceVocabulary = PYTORCH_ONLY
+    """What the engine's own records in it are called."""
 
     def records(self, tally: Tally) -> Iterator[TypedRecord]:
         """Yield the records that coldwarm understands, in their order."""
         for record in read_records(self.path, tally.garbled):
             tally.records += 1
             kind = record.kind()
-            parse = parser_of(kind)
+            parse = self.vocabulary.parsers.get(kind) or parser_of(kind)
             place = Place(self.path.name, record.line, record.clock, record.thread, record.compile_id())
             typed = None if parse is None else parse(record, place)
             if typed is None:
@@ -48,12 +51,12 @@ class TraceFile:
                 yield typed
 
 
-def trace_files(folder: Path) -> list[TraceFile]:
-    """The trace files in `folder`, by rank; empty where PyTorch wrote none."""
+def trace_files(folder: Path, vocabulary: TraceVocabulary = PYTORCH_ONLY) -> list[TraceFile]:
+    """Return the trace files in `folder`, by rank; empty if PyTorch wrote none."""
     files = []
     for path in folder.glob("*.log"):
         rank = _RANK.search(path.name)
-        files.append(TraceFile(path, int(rank[1]) if rank else 0))
+        files.append(TraceFile(path, int(rank[1]) if rank else 0, vocabulary))
     return sorted(files, key=lambda file: (file.rank, file.path.name))
 
 
@@ -67,10 +70,16 @@ class Consumer(Protocol):
         """The next record."""
 
 
-def read_trace(folder: Path, *consumers: Consumer) -> Tally:
-    """Read all trace files in `folder` once, handing each record to every one of `consumers`."""
+def read_trace(folder: Path, *consumers: Consumer, vocabulary: TraceVocabulary) -> Tally:
+    """Read all trace files in `folder` once, and pass each record to every one of `consumers`.
+
+    Args:
+        folder: A start's trace.
+        consumers: What follows it.
+        vocabulary: That of the engine which wrote it; `PYTORCH_ONLY` if none did.
+    """
     tally = Tally()
-    for file in trace_files(folder):
+    for file in trace_files(folder, vocabulary):
         tally.files += 1
         for consumer in consumers:
             consumer.begin(file)

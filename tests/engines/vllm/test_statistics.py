@@ -5,7 +5,7 @@ import sys
 
 from coldwarm.core.record import ProcessReport, StartRecord
 from coldwarm.core.stats import CompileStats
-from coldwarm.engines.base import load_statistics
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.engines.vllm.statistics import LOADED, MISSES, SAVED, SUBGRAPHS, compile_stats, counters_of_trace
 from tests.support.records import cold_facts, cold_record, compiler_work, unfinished_record
 
@@ -70,12 +70,12 @@ def test_a_trace_shows_what_would_be_saved() -> None:
 
 
 def test_an_engine_that_is_not_known_counts_as_vllm_does() -> None:
-    assert load_statistics("no such engine").SAVED == SAVED
+    assert load_vocabulary("no such engine").saved == SAVED
 
 
 def test_reading_statistics_imports_neither_vllm_nor_torch() -> None:
     code = (
-        "import sys; from coldwarm.engines.base import load_statistics; load_statistics('vllm'); "
+        "import sys; from coldwarm.engines.base import load_vocabulary; load_vocabulary('vllm'); "
         "sys.exit(bool({'torch', 'vllm'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

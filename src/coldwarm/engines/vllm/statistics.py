@@ -1,18 +1,25 @@
-"""Compile statistics of a start with vLLM: what its counters, PyTorch's and the trace say, rank by rank."""
+"""Compile statistics of a start with vLLM, from its counters, PyTorch's and the trace, for each rank."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from coldwarm.core.record import StartRecord
-from coldwarm.core.stats import CompileStats
+from coldwarm.core.stats import CompileStats, LayerCounts
 
 # vllm/compilation/counter.py, `CompilationCounter`
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
 SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+AOT_SAVED = "vllm.num_aot_artifacts_saved"
+AOT_LOADED = "vllm.num_aot_artifacts_loaded"
+AOT_COMPILES = "vllm.num_aot_compiles"
+INDUCTOR_COMPILES = "vllm.num_inductor_compiles"
 # torch/_functorch/_aot_autograd/autograd_cache.py
 MISSES = "torch.aot_autograd.autograd_cache_miss"
+
+# vllm/envs.py: switches vLLM's own caches off; PyTorch's stay on.
+_DISABLES_CACHE = "VLLM_DISABLE_COMPILE_CACHE"
 
 
 def compile_stats(record: StartRecord) -> dict[int, CompileStats]:
@@ -38,6 +45,51 @@ def counters_of_trace(record: StartRecord) -> dict[str, int]:
     assert record.facts is not None, "only finished starts have counters"
     seen = {SUBGRAPHS: record.facts.counters.get(SUBGRAPHS, 0)}
     return seen if record.compiler_work is None else {**seen, SAVED: record.compiler_work.subgraphs_unique}
+
+
+def cache_layers(record: StartRecord, asked: int) -> dict[str, LayerCounts]:
+    """Return the counts of vLLM's own cache layers in a finished start, by name, the outermost first.
+
+    Args:
+        record: The start.
+        asked: How many artifacts the compiler's cache was asked for, by the trace: vLLM did not have these.
+    """
+    assert record.facts is not None, "only finished starts have counters"
+    counters = record.facts.counters
+    is_off = cache_switch(record.environment) is not None
+    return {
+        "vLLM, whole function": LayerCounts(
+            hits=counters.get(AOT_LOADED),
+            misses=counters.get(AOT_COMPILES),
+            saved=counters.get(AOT_SAVED),
+            is_off=is_off,
+        ),
+        "vLLM, artifacts": LayerCounts(
+            hits=counters.get(LOADED),
+            misses=_artifacts_missed(counters, asked),
+            saved=counters.get(SAVED),
+            is_off=is_off,
+        ),
+    }
+
+
+def cache_switch(environment: Mapping[str, str]) -> str | None:
+    """Return the assignment in a recorded `environment` that switches vLLM's own caches off; None if they are on."""
+    value = environment.get(_DISABLES_CACHE, "0")
+    return None if value in ("", "0") else f"{_DISABLES_CACHE}={value}"
+
+
+def _artifacts_missed(counters: Mapping[str, int], asked: int) -> int | None:
+    """Return how many artifacts vLLM did not have; None if that is not known.
+
+    No counter of vLLM's has it (vllm/compilation/counter.py): what was not found is saved only if the cache is on, and
+    ``num_inductor_compiles`` also counts the subgraphs that share an artifact. The trace shows which keys the
+    compiler's cache was asked for.
+    """
+    saved, loaded, compiles = counters.get(SAVED), counters.get(LOADED), counters.get(INDUCTOR_COMPILES)
+    if asked or saved:
+        return max(asked, saved or 0)
+    return 0 if loaded or compiles == 0 else None
 
 
 def _of_rank(record: StartRecord, rank: int, counters: Mapping[str, int], *, is_only: bool) -> CompileStats:

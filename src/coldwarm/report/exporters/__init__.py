@@ -1,6 +1,6 @@
-"""The formats of `--report FORMAT=FILE`: each is a module of this package with ``render(summary) -> str``.
+"""The formats of `--report FORMAT=FILE`. Each is a module of this package with ``render(summary) -> str``.
 
-A new format is a new module; nothing else has to change.
+To add a format, add a module.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def render(format_: str, summary: SuiteSummary) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """A report that the user asked for."""
+    """A report that the user requested."""
 
     format: str
     path: Path | None
     """None: on stdout, instead of the table."""
 
     def check(self) -> None:
-        """Find out whether the report can be written, before minutes are spent on what it reports.
+        """Check, before the suite runs, that the report can be written.
 
         Raises:
-            UsageError: It cannot.
+            UsageError: It cannot be written.
         """
         if self.path is not None:
             check_writable(self.path)
@@ -58,7 +58,7 @@ class Report:
             remove_stale(self.path)
 
     def write(self, summary: SuiteSummary) -> None:
-        """Write the report to its file, whole or not at all.
+        """Write the report to its file, atomically.
 
         Raises:
             UsageError: The file cannot be written.
@@ -70,18 +70,18 @@ class Report:
 
 
 def parse_reports(words: Sequence[str]) -> list[Report]:
-    """Return the reports that were asked for as ``FORMAT=FILE``.
+    """Parse reports that were requested as ``FORMAT=FILE``.
 
     Raises:
-        UsageError: A format is unknown, a file is missing, or two reports go to the same place.
+        UsageError: A format is unknown, a file is missing, or two reports have the same target.
     """
     reports = [_parse(word) for word in words]
     seen: dict[Path | None, str] = {}
     for word, report in zip(words, reports, strict=True):
-        place = None if report.path is None else report.path.absolute()
-        if place in seen:
-            raise UsageError(f"--report {word}: --report {seen[place]} goes to the same place")
-        seen[place] = word
+        target = None if report.path is None else report.path.absolute()
+        if target in seen:
+            raise UsageError(f"--report {word}: same target as --report {seen[target]}")
+        seen[target] = word
     return reports
 
 

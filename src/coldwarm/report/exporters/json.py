@@ -1,4 +1,4 @@
-"""A suite's results as one JSON object."""
+"""Exports a suite's results as one JSON object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coldwarm.store import schema
 
 
 def render(summary: SuiteSummary) -> str:
-    """Return all data on the runs, as it is stored, and the exit code that they lead to."""
+    """Return the data of all runs, in the format in which it is stored, and the resulting exit code."""
     content = {
         "coldwarm": __version__,
         "exit_code": int(summary.exit_code),

@@ -1,4 +1,4 @@
-"""A suite's results as JUnit XML, a test case for each run."""
+"""Exports a suite's results as JUnit XML, with a test case for each run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from coldwarm.checks.verdict import Status
 from coldwarm.report.summary import RunSummary, SuiteSummary
 
-# What XML 1.0 cannot hold, and the colours of a terminal.
+# Characters that XML 1.0 does not allow, and terminal colours.
 _NOT_XML = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

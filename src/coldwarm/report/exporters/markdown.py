@@ -1,4 +1,4 @@
-"""A suite's results as Markdown, as GitHub and Buildkite show it: the table, each failure, and where the time went."""
+"""Exports a suite's results as Markdown for GitHub and Buildkite: the table, each failure, and time by phase."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def _paragraph(run: RunSummary) -> list[str]:
 
 
 def _phases(runs: list[RunSummary]) -> list[str]:
-    """Seconds in each phase of each start, folded away."""
+    """Return the seconds in each phase of each start, in a collapsed section."""
     starts = [(run.name, start) for run in runs for start in run.starts if start.phases]
     if not starts:
         return []
     names = in_order(phase for _, start in starts for phase in start.phases)
     rows = [
-        [name, start.kind, str(start.starts_at_a_time), f"{start.seconds:.1f}"]
+        [name, start.kind, str(start.parallel_starts), f"{start.seconds:.1f}"]
         + [f"{start.phases[phase]:.1f}" if phase in start.phases else "" for phase in names]
         for name, start in starts
     ]
-    table = _table(["model", "start", "starts at a time", "s", *names], rows)
+    table = _table(["model", "start", "parallel starts", "s", *names], rows)
     return ["", "<details><summary>Where the time went, in seconds</summary>", "", *table, "", "</details>"]
 
 
@@ -56,7 +56,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _line(text: str) -> str:
-    """`text` on one line, with nothing that Markdown or HTML would take for markup."""
+    """Return `text` on one line, with Markdown and HTML markup escaped."""
     text = " ".join(text.split())
     for character in "\\`*_{}[]<>|":
         text = text.replace(character, f"\\{character}")
@@ -64,5 +64,5 @@ def _line(text: str) -> str:
 
 
 def _indent(line: str) -> str:
-    """A line that continues the one above is an item below it."""
+    """Return the indentation of an item; a continuation line becomes a nested item."""
     return "  " if line.startswith(" ") else ""

@@ -3,16 +3,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coldwarm.suite.side_by_side import SideBySide
+from coldwarm.suite.concurrency import ConcurrencyCounter
 
 
-def test_a_start_alone_ran_alone() -> None:
-    running = SideBySide()
+def test_a_single_start_is_counted_as_one() -> None:
+    running = ConcurrencyCounter()
     assert [running.end(running.begin()) for _ in range(3)] == [1, 1, 1]
 
 
-def test_the_most_at_one_time_counts_for_all_that_ran_then() -> None:
-    running = SideBySide()
+def test_the_maximum_applies_to_all_starts_that_ran_at_that_time() -> None:
+    running = ConcurrencyCounter()
     early, middle, late = running.begin(), running.begin(), running.begin()
     assert running.end(middle) == 3
     after = running.begin()
@@ -22,8 +22,8 @@ def test_the_most_at_one_time_counts_for_all_that_ran_then() -> None:
     assert running.end(running.begin()) == 1
 
 
-def test_those_that_ended_before_another_began_are_not_forgotten() -> None:
-    running = SideBySide()
+def test_starts_that_ended_earlier_are_included() -> None:
+    running = ConcurrencyCounter()
     first, second, third = (running.begin() for _ in range(3))
     assert (running.end(first), running.end(second)) == (3, 3)
     fourth = running.begin()
@@ -31,8 +31,8 @@ def test_those_that_ended_before_another_began_are_not_forgotten() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=20))
-def test_it_is_what_a_slow_count_tells(begins: list[bool]) -> None:
-    running = SideBySide()
+def test_it_agrees_with_a_naive_implementation(begins: list[bool]) -> None:
+    running = ConcurrencyCounter()
     open_: list[int] = []
     most: dict[int, int] = {}
     for begin in begins:

@@ -12,14 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts
-from coldwarm.diagnose.load_failures import LoadFailure
-from coldwarm.engines.vllm.statistics import LOADED, SAVED
+from coldwarm.engines.vllm.statistics import AOT_COMPILES, AOT_LOADED, AOT_SAVED, INDUCTOR_COMPILES, LOADED, SAVED
 
-AOT_SAVED = "vllm.num_aot_artifacts_saved"
-AOT_LOADED = "vllm.num_aot_artifacts_loaded"
-_AOT_COMPILES = "vllm.num_aot_compiles"
-_HANDED_TO_COMPILER = "vllm.num_inductor_compiles"
 ENTRIES = "vllm.num_cache_entries_updated"
 """Artifacts in vLLM's own index; its adaptor for an older Inductor counts no saved ones (compiler_interface.py)."""
 
@@ -27,8 +23,8 @@ ENTRIES = "vllm.num_cache_entries_updated"
 _COMPILES = (
     "vllm.num_graphs_seen",
     "vllm.num_backend_compilations",
-    _HANDED_TO_COMPILER,
-    _AOT_COMPILES,
+    INDUCTOR_COMPILES,
+    AOT_COMPILES,
     "vllm.stock_torch_compile_count",
 )
 
@@ -59,21 +55,21 @@ class EngineLookups:
     @classmethod
     def of(cls, cold: EngineFacts, warm: EngineFacts, failures: Sequence[LoadFailure]) -> EngineLookups:
         """Read them from the counters of both starts, and from what the engine logged that it could not load."""
-        saved, loaded = count(cold, AOT_SAVED), count(warm, AOT_LOADED)
-        compiled = count(warm, _AOT_COMPILES)
+        saved, loaded = _count(cold, AOT_SAVED), _count(warm, AOT_LOADED)
+        compiled = _count(warm, AOT_COMPILES)
         missed = max(compiled, saved - loaded) > len(failures)
         bundled = warm.aot_artifact == "bundled" and saved + loaded + compiled > 0
-        saved_again = count(warm, SAVED) > 0 or count(warm, ENTRIES) > 0
-        nothing_loaded = count(warm, LOADED) == 0 and count(warm, _HANDED_TO_COMPILER) > 0
-        is_compiled = any(count(cold, name) for name in _COMPILES) or not cold.counters.keys() & set(_COMPILES)
+        saved_again = _count(warm, SAVED) > 0 or _count(warm, ENTRIES) > 0
+        nothing_loaded = _count(warm, LOADED) == 0 and _count(warm, INDUCTOR_COMPILES) > 0
+        is_compiled = any(_count(cold, name) for name in _COMPILES) or not cold.counters.keys() & set(_COMPILES)
         return cls(
-            nothing_saved=is_compiled and not any(count(cold, name) for name in (SAVED, AOT_SAVED, ENTRIES)),
+            nothing_saved=is_compiled and not any(_count(cold, name) for name in (SAVED, AOT_SAVED, ENTRIES)),
             function_missed=missed,
             function_refused=bool(failures),
-            refused_by_source=any(failure.is_by_source() for failure in failures),
+            refused_by_source=any(failure.by_source for failure in failures),
             function_found=not missed and (loaded > 0 or bool(failures)),
             artifacts_missed=not bundled
-            and (saved_again or nothing_loaded or count(warm, LOADED) < count(cold, SAVED)),
+            and (saved_again or nothing_loaded or _count(warm, LOADED) < _count(cold, SAVED)),
             bundled=bundled,
             compiled=saved_again or nothing_loaded or compiled > 0,
         )
@@ -98,6 +94,6 @@ class EngineLookups:
         return self.bundled or group not in _COMPILER
 
 
-def count(facts: EngineFacts, name: str) -> int:
+def _count(facts: EngineFacts, name: str) -> int:
     """Return a counter; 0 if this version does not have it."""
     return facts.counters.get(name, 0)

@@ -1,4 +1,4 @@
-"""How many starts ran at one time, for each of them: a start's times mean little without it."""
+"""Counts, for each start, how many starts ran in parallel with it, which affects its timings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from itertools import count
 from threading import Lock
 
 
-class SideBySide:
-    """Counts the starts that run now; may be used from several threads."""
+class ConcurrencyCounter:
+    """Counts running starts; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._numbers = count()
         self._most: dict[int, int] = {}
-        """Of each start that runs now: the most that ran at one time since it began."""
+        """For each running start: the most that ran in parallel since it began."""
 
     def begin(self) -> int:
-        """Count a start that begins, and return what `end` wants to know it by."""
+        """Count a start that begins, and return its number for `end`."""
         with self._lock:
             number = next(self._numbers)
             self._most[number] = 0
@@ -25,6 +25,6 @@ class SideBySide:
             return number
 
     def end(self, number: int) -> int:
-        """Count a start that ended; returns the most starts that ran at one time since it began, itself among them."""
+        """Count a start that ended, and return the most starts, including it, that ran in parallel since it began."""
         with self._lock:
             return self._most.pop(number)

@@ -6,10 +6,11 @@ import pytest
 
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.finding import Finding, FindingKind
-from coldwarm.diagnose.engine_lookups import EngineLookups
-from coldwarm.diagnose.load_failures import LoadFailure
+from coldwarm.core.load_failure import LoadFailure
 from coldwarm.diagnose.misses import miss_findings
-from tests.support.explanations import SOURCE_CHANGED, STAGES, cache_event, evidences, frame, keys
+from coldwarm.engines.vllm.load_messages import load_failures
+from coldwarm.engines.vllm.lookups import EngineLookups
+from tests.support.explanations import SOURCE_CHANGED, STAGES, cache_event, evidences, frame, keys, load_failure
 from tests.support.records import LOADED, MISSES, SAVED, cold_facts, cold_record, warm_facts, warm_record
 
 AOT_SAVED, AOT_LOADED = "vllm.num_aot_artifacts_saved", "vllm.num_aot_artifacts_loaded"
@@ -21,7 +22,7 @@ ALL_LOADED = {SAVED: 0, LOADED: 3, AOT_LOADED: 1, AOT_COMPILES: 0, INDUCTOR: 0}
 FUNCTION_MISSED = {SAVED: 3, LOADED: 0, AOT_LOADED: 0, AOT_COMPILES: 1, INDUCTOR: 9}
 ARTIFACTS_MISSED = {SAVED: 3, LOADED: 0, AOT_LOADED: 1, AOT_COMPILES: 0, INDUCTOR: 9}
 
-KEY_ERROR, BY_SOURCE = LoadFailure("/c/model", "KeyError"), LoadFailure("/c/model", SOURCE_CHANGED)
+[KEY_ERROR, BY_SOURCE] = load_failures([load_failure("KeyError"), load_failure(SOURCE_CHANGED)])
 
 OF_THE_KEY = {"vllm", "environment", "config.model", "config.additional_config", "model"}
 OF_THE_COMPILER = {"torch", "system", "inductor config", "functorch config"}

@@ -1,0 +1,154 @@
+"""`coldwarm ci`: prints pipelines that run the suite."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coldwarm.cli.options import AotArtifactChoice, DeviceChoice, aot_artifact_option, catalog_option, depth_option
+from coldwarm.core.depth import Depth
+
+_STEPS = "Steps"
+_CPU_STEP = "CPU step"
+_GPU_STEP = "GPU step"
+_JOBS_DEFAULT = "chosen on the machine"
+
+
+class CiSystem(StrEnum):
+    """What runs the pipeline."""
+
+    BUILDKITE = "buildkite"
+    GITHUB = "github"
+
+
+def ci(
+    system: Annotated[
+        CiSystem,
+        typer.Argument(metavar="buildkite|github", help="Print a Buildkite pipeline, or a GitHub Actions workflow."),
+    ],
+    device: Annotated[
+        list[DeviceChoice] | None,
+        typer.Option(
+            metavar="cpu|cuda",
+            rich_help_panel=_STEPS,
+            help="Print a step for this device. Repeatable.",
+            show_default="both",
+        ),
+    ] = None,
+    depth: Annotated[Depth, depth_option(_STEPS)] = Depth.FULL,
+    aot_artifact: Annotated[list[AotArtifactChoice] | None, aot_artifact_option(_STEPS)] = None,
+    catalog: Annotated[list[Path] | None, catalog_option(_STEPS)] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            rich_help_panel=_STEPS,
+            help="Compute time limits from the records of this suite. Repeatable.",
+            show_default="from the times in the catalog",
+        ),
+    ] = None,
+    cpu_queue: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_CPU_STEP,
+            help="Run the step on agents of this queue, or on this runner of GitHub.",
+            show_default="cpu; ubuntu-latest on GitHub",
+        ),
+    ] = None,
+    cpu_jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_CPU_STEP,
+            help="Run N models in parallel, and compute the time limit for N.",
+            show_default=_JOBS_DEFAULT,
+        ),
+    ] = None,
+    cpu_setup: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COMMAND",
+            rich_help_panel=_CPU_STEP,
+            help="Run this shell command first, for example an installation. Repeatable.",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Select agents whose GPU has this label."),
+    ] = "h100",
+    gpu_queue: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Run the step on agents of this queue.")
+    ] = "gpu",
+    gpu_jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_GPU_STEP,
+            help="Run N models in parallel, and compute the time limit for N.",
+            show_default=_JOBS_DEFAULT,
+        ),
+    ] = None,
+    gpu_setup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", rich_help_panel=_GPU_STEP, help="Run this shell command first. Repeatable."),
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            rich_help_panel=_GPU_STEP,
+            help="Run the step only if a file like this changed. Repeatable.",
+            show_default="what decides how vLLM compiles",
+        ),
+    ] = None,
+) -> None:
+    """Print a CI pipeline that runs the catalog.
+
+    The CPU step runs for every pull request, the GPU step if a file changed that compilation depends on. Each shows the
+    table on the page of the build, and uploads records, logs and a JUnit report. Without set-up commands, coldwarm has
+    to be installed next to vLLM on the machines.
+
+    All steps have the same --depth. For counts on each pull request and everything on the GPU, print two pipelines.
+
+    Examples:
+      coldwarm ci buildkite > .buildkite/coldwarm.yml
+      coldwarm ci github --cpu-setup "pip install ." --gpu-setup "pip install ."
+      coldwarm ci github --device cpu --depth count > .github/workflows/counts.yml
+    """
+    from coldwarm.catalog.catalog import Catalog
+    from coldwarm.ci import buildkite, github
+    from coldwarm.ci.step import Step
+    from coldwarm.ci.time_limit import minutes_for, recorded_seconds
+    from coldwarm.core.engine import DEFAULT_ENGINE
+    from coldwarm.engines.base import load_vocabulary
+
+    models = Catalog.read(catalog or []).models()
+    artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
+    steps = []
+    for each in dict.fromkeys(device or list(DeviceChoice)):
+        on_gpu = each is DeviceChoice.CUDA
+        jobs = gpu_jobs if on_gpu else cpu_jobs
+        default_queue = "ubuntu-latest" if system is CiSystem.GITHUB else "cpu"
+        steps.append(
+            Step(
+                device=each,
+                label=gpu if on_gpu else "cpu",
+                queue=gpu_queue if on_gpu else cpu_queue or default_queue,
+                minutes=minutes_for(recorded_seconds(models, each, artifacts, records or [], depth), jobs or 1),
+                paths=tuple(path or load_vocabulary(DEFAULT_ENGINE).compilation_paths) if on_gpu else (),
+                setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
+                jobs=jobs,
+                depth=depth,
+                aot_artifacts=tuple(artifacts),
+                catalogs=tuple(str(folder) for folder in catalog or []),
+            )
+        )
+    print_ = buildkite.pipeline if system is CiSystem.BUILDKITE else github.workflow
+    sys.stdout.write(print_(steps))

@@ -1,0 +1,115 @@
+"""`coldwarm run`: starts models cold, then warm, and judges them."""
+
+from __future__ import annotations
+
+import typer
+
+from coldwarm.cli.options import (
+    AotArtifactOption,
+    CompilationChoice,
+    CompilationOption,
+    DepthOption,
+    DeviceOption,
+    EngineOption,
+    IsolationOption,
+    JobsOption,
+    JunitOption,
+    MarkdownOption,
+    ModelsArgument,
+    OldJsonOption,
+    OutputOption,
+    ReportOption,
+    RunCatalogOption,
+    SetOption,
+    TimeoutOption,
+    WarmEnvOption,
+    WarmSetOption,
+)
+from coldwarm.cli.results import exit_with, requested_reports, write_results
+from coldwarm.core.depth import Depth
+from coldwarm.core.errors import UsageError
+from coldwarm.core.exit_codes import ExitCode
+from coldwarm.core.isolation import IsolationKind
+
+
+def run(
+    models: ModelsArgument = None,
+    engine: EngineOption = "vllm",
+    device: DeviceOption = None,
+    compilation: CompilationOption = CompilationChoice.PIECEWISE,
+    aot_artifact: AotArtifactOption = None,
+    depth: DepthOption = Depth.FULL,
+    isolation: IsolationOption = IsolationKind.FORK,
+    set_: SetOption = None,
+    warm_set: WarmSetOption = None,
+    warm_env: WarmEnvOption = None,
+    jobs: JobsOption = None,
+    timeout: TimeoutOption = 600,
+    output: OutputOption = None,
+    report: ReportOption = None,
+    json: OldJsonOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
+    catalog: RunCatalogOption = None,
+) -> None:
+    """Start models cold, then warm, and judge what they compiled, saved and loaded.
+
+    Examples:
+      coldwarm run                                 # the whole catalog
+      coldwarm run glm-4.5 --report junit=out.xml  # one model, with a report for CI
+      coldwarm run ~/my-model/config.json          # a model that is in no catalog
+      VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5  # with a variable of vLLM
+      coldwarm run glm-4.5 --warm-env VLLM_X=1     # does it invalidate the cache?
+      coldwarm run --depth count                   # only the counts, much faster
+      coldwarm run --isolation spawn --jobs 1      # timings as in production
+    """
+    from coldwarm.core.options import parse_options, parse_variables
+    from coldwarm.report.console import PlainConsole
+    from coldwarm.report.live import live_view
+    from coldwarm.suite.session import Session
+
+    reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
+    session = Session.plan(
+        models or [],
+        catalog=catalog or [],
+        engine=engine,
+        device=device,
+        compilation=compilation,
+        aot_artifacts=aot_artifact or [],
+        depth=depth,
+        isolation=isolation,
+        options=parse_options(set_ or [], flag="--set"),
+        warm_options=parse_options(warm_set or [], flag="--warm-set"),
+        warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
+        jobs=jobs,
+        timeout=timeout,
+    )
+    for each in reports:
+        each.check()
+    session.create_folder(output)
+    for each in reports:
+        each.remove_stale()
+    progress = PlainConsole(stderr=True)
+    interrupted = False
+    broken: Exception | None = None
+    try:
+        with live_view(progress, len(session.cases)) as view:
+            session.run(view)
+    except KeyboardInterrupt:
+        interrupted = True
+    except Exception as error:
+        broken = error
+    # What was measured is reported, also if the suite could not be finished.
+    try:
+        write_results(session.results, reports)
+    except UsageError as error:
+        progress.print(f"coldwarm: {error}", soft_wrap=True)
+        # Exit code 2 would say that nothing was started.
+        broken = broken or typer.Exit(ExitCode.INTERNAL_ERROR)
+    progress.print(f"records: {session.folder}", soft_wrap=True)
+    if interrupted:
+        progress.print(f"interrupted: {len(session.results)} of {len(session.cases)} models finished", soft_wrap=True)
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if broken is not None:
+        raise broken
+    exit_with(session.results)

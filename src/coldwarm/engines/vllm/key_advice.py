@@ -1,0 +1,51 @@
+"""Describes a changed component of vLLM's cache keys, and what the user can do about it."""
+
+from __future__ import annotations
+
+from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.record import StartKind
+
+ORDER = ("vllm", "torch", "system", "environment", "config.additional_config", "source")
+"""Groups of components (`CacheKeys.factors`) that a user can do something about, the most useful first."""
+
+
+def describe(factor: ChangedFactor) -> tuple[str, str]:
+    """Return what changed, and what to try."""
+    match factor.group:
+        case "environment":
+            return (
+                f"the environment variable {factor.name} is part of vLLM's cache key and changed",
+                f"set {factor.name} to the same value wherever the cache is filled and used",
+            )
+        case "source" if factor.cold is None or factor.warm is None:
+            there, missing = (
+                (StartKind.COLD, StartKind.WARM) if factor.warm is None else (StartKind.WARM, StartKind.COLD)
+            )
+            return (
+                f"{factor.name} is part of the {there} start's cache key but not of the {missing} start's",
+                "a defect of vLLM, unless the model took a different path through its code: the cold start hashes all "
+                "files that Dynamo traced, the warm start those that the saved function names "
+                "(vllm/compilation/decorators.py, _verify_source_unchanged)",
+            )
+        case "source":
+            return (
+                f"a source file that the model is compiled from changed, {factor.name}",
+                "refill the cache after every change of the code; a cache is valid only for the sources it was "
+                "compiled from",
+            )
+        case "config.additional_config":
+            return (
+                f"the engine's option additional_config.{factor.name} is part of vLLM's cache key and changed",
+                "remove from additional_config what differs from start to start",
+            )
+        case "vllm" | "torch" | "system":
+            return (
+                f"the cache was filled with a different {factor.group} ({factor.name})",
+                "fill the cache with the same versions and on the same hardware that use it",
+            )
+    return (
+        f"{factor.group}.{factor.name} is part of vLLM's cache key and changed"
+        if factor.group.startswith("config.")
+        else f"{factor.name} of the {factor.group} is part of the cache key and changed",
+        "start with the same setting wherever the cache is filled and used",
+    )

@@ -1,0 +1,61 @@
+"""What the records of starts with vLLM mean (see coldwarm/engines/vocabulary.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coldwarm.engines.vllm import cached_files, key_advice, load_messages, settings, statistics
+from coldwarm.engines.vllm.cache_variables import CACHES
+from coldwarm.engines.vllm.lookups import EngineLookups
+from coldwarm.engines.vllm.trace_records import TRACE
+from coldwarm.engines.vocabulary import Vocabulary
+
+_PLUGINS = "VLLM_PLUGINS"
+
+
+def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
+    # A list of the user's would exclude the plugins that keep piecewise compilation on and observe each rank
+    # (vllm/plugins/__init__.py, `load_plugins_by_group`).
+    return {_PLUGINS: f"{environment[_PLUGINS]},coldwarm"} if _PLUGINS in environment else {}
+
+
+VOCABULARY = Vocabulary(
+    title="vLLM",
+    prefix="VLLM",
+    subgraphs=statistics.SUBGRAPHS,
+    saved=statistics.SAVED,
+    loaded=statistics.LOADED,
+    saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
+    trace=TRACE,
+    caches=CACHES,
+    key_order=key_advice.ORDER,
+    function_file=cached_files.FUNCTION_FILE,
+    loading=cached_files.LOADING,
+    compiling=cached_files.COMPILING,
+    key_folder=cached_files.KEY_FOLDER,
+    load_failure_advice="a defect of vLLM or PyTorch: VLLM_FORCE_AOT_LOAD=1 shows the exception with its traceback; "
+    "report that",
+    more_logs="set VLLM_LOGGING_LEVEL=DEBUG to have vLLM log what it looks for",
+    compilation_paths=(
+        "vllm/compilation/**",
+        "vllm/config/**",
+        "vllm/envs.py",
+        "vllm/env_override.py",
+        "vllm/model_executor/**",
+        "vllm/platforms/**",
+        "vllm/v1/worker/**",
+        "vllm/v1/attention/**",
+        "requirements/**",
+    ),
+    compile_stats=statistics.compile_stats,
+    counters_of_trace=statistics.counters_of_trace,
+    cache_layers=statistics.cache_layers,
+    cache_switch=statistics.cache_switch,
+    load_messages=load_messages.load_messages,
+    load_failures=load_messages.load_failures,
+    lookups=EngineLookups.of,
+    describe_key_change=key_advice.describe,
+    settings_in=settings.settings_in,
+    keyed_in=settings.keyed_in,
+    keep_plugins=_keep_plugins,
+)
