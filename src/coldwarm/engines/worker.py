@@ -23,7 +23,7 @@ from coldwarm.observe.progress import Progress
 
 
 class WorkerResult(BaseModel):
-    """What a worker hands back to the launcher, apart from the report that each observed process writes."""
+    """What a worker hands back to the launcher, in addition to the report of each observed process."""
 
     facts: EngineFacts | None = None
     failure: Failure | None = None

@@ -31,7 +31,7 @@ class Probe(Protocol):
     """Names it in `ProcessReport.failed_probes`."""
 
     def install(self) -> None:
-        """Begin to observe; called once, or again to no effect."""
+        """Begin to observe. A second call has no effect."""
 
     def report(self, report: ProcessReport) -> None:
         """Write what was seen so far into the fields of `report` that are this probe's; may be called repeatedly."""
