@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,11 @@ wild = settings(max_examples=30, deadline=None)
 
 def read(content: bytes) -> tuple[list[TraceRecord], MalformedLines]:
     malformed = MalformedLines()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "trace.log")
-        file.write_bytes(content)
-        return list(read_records(file, malformed)), malformed
+    # In memory: a thousand files on a busy disk take seconds.
+    with os.fdopen(os.memfd_create("trace.log"), "wb") as file:
+        file.write(content)
+        file.flush()
+        return list(read_records(Path(f"/proc/self/fd/{file.fileno()}"), malformed)), malformed
 
 
 def ends() -> list[int]:

@@ -38,15 +38,12 @@ class _CompiledPart:
     """The published config of the model that it is of."""
 
 
-def layers_of(model: nn.Module) -> tuple[ModelLayers | None, list[ModelLayers]]:
+def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
     """Return the layers of the main model and of each further model that vLLM compiles in this process.
 
     vLLM tells compiled models apart by their names (vllm/compilation/backends.py, `VllmBackend.prefix`): an encoder has
     that of its class, others the tag that was set while they were made: ``backbone``, ``eagle_head`` of a drafter.
     Those of one name are described as one.
-
-    Args:
-        model: What vLLM runs; the models that were loaded are known without it.
 
     Returns:
         For the main model None if nothing of what was loaded is compiled.
