@@ -1,4 +1,4 @@
-"""Runs `coldwarm` as a user does: in a process of its own."""
+"""Runs `coldwarm` like a user, in a separate process."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Commands:
     """
 
     NOT_OF_THIS_TERMINAL = ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "VLLM_PLUGINS")
-    """Variables that no command has."""
+    """Variables that are removed from the environment of commands."""
 
     def __init__(self, folder: Path, path: list[Path]) -> None:
         self.folder = folder
         self._path = os.pathsep.join([str(each) for each in path] + os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """The environment of a command, without the colours and widths of this terminal."""
+        """Return the environment of a command, without the colours and the width of this terminal."""
         inherited = {name: value for name, value in os.environ.items() if name not in self.NOT_OF_THIS_TERMINAL}
         return {**inherited, "PYTHONPATH": self._path.rstrip(os.pathsep), **variables}
 
@@ -50,7 +50,7 @@ class Commands:
         )
 
     def run_in_process(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run ``coldwarm`` in this process, which saves the start of another; the engine ``fake`` is known."""
+        """Run ``coldwarm`` in this process, which saves starting another one; the engine ``fake`` is registered."""
         line = self.line(*arguments)
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, chdir(self.folder), redirect_stdout(out), redirect_stderr(err):
@@ -65,7 +65,7 @@ class Commands:
         return subprocess.CompletedProcess(line, status, out.getvalue(), err.getvalue())
 
     def begin(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
-        """Begin a ``coldwarm`` whose progress can be read line by line from stderr."""
+        """Start a ``coldwarm`` whose progress can be read line by line from stderr."""
         return subprocess.Popen(
             self.line(*arguments),
             cwd=self.folder,

@@ -1,4 +1,4 @@
-"""What explanations are made from: cache keys, load failures, what compilers' caches said, and traces on disk."""
+"""Inputs of explanations: cache keys, load failures, cache lookups, and traces on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = [
     Phase(name="C++/Triton compilation", seconds=10.5),
     Phase(name="cache load", seconds=1.0),
 ]
-"""13.5 s of them in a compiler."""
+"""Of these, 13.5 s are compile time."""
 
 BEGAN = 1795435200.0
 """When the records of `tests.support.records` began, in seconds since the epoch."""
@@ -33,7 +33,7 @@ Written = tuple[dict[str, Any], str | None, int]
 
 
 def keys(**groups: dict[str, str]) -> CacheKeys:
-    """Return recorded factors; `groups` are put over those that every start has, dots written as two underscores."""
+    """Return recorded key components; `groups`, with dots as two underscores, override those of every start."""
     factors = {
         "vllm": {"version": "0.32.0"},
         "environment": {"VLLM_USE_V1": "True"},
@@ -55,7 +55,7 @@ def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fi
 
 
 def compiled_again(**fields: Any) -> StartRecord:
-    """Return a warm start that compiled as the cold one did: 3 artifacts saved, 4 misses, none loaded."""
+    """Return a warm start that recompiled everything: 3 artifacts saved, 4 misses, none loaded."""
     counters = {SAVED: 3, LOADED: 0, MISSES: 4, **fields.pop("counters", {})}
     values = {
         "compiler_work": compiler_work(code_generations=4, subgraphs_compiled=9),
@@ -66,13 +66,13 @@ def compiled_again(**fields: Any) -> StartRecord:
 
 
 def load_failure(reason: str, path: str = f"/tmp/c/tiny/caches/{ARTIFACT}", tag: str = "[backbone] ") -> Message:
-    """Return vLLM's warning that it could not load what it had saved."""
+    """Return vLLM's warning that it failed to load a saved artifact."""
     text = f"{tag}Compiling model again due to a load failure from {path}, reason: {reason}"
     return Message(logger="vllm.compilation.decorators", level="WARNING", text=text)
 
 
 def finding(**fields: Any) -> Finding:
-    """Return a finding that says all that one can say."""
+    """Return a finding with all fields set."""
     values: dict[str, Any] = {
         "kind": FindingKind.KEY_CHANGED,
         "start": StartKind.WARM,
@@ -88,7 +88,7 @@ def finding(**fields: Any) -> Finding:
 
 
 def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
-    """Return what vLLM 0.32 on a CPU is found to do with the first MoE layer: one artifact more."""
+    """Return the finding about the first MoE layer with vLLM 0.32 on a CPU: one additional artifact."""
     values: dict[str, Any] = {
         "kind": FindingKind.NOT_SHARED,
         "start": StartKind.COLD,
@@ -102,7 +102,7 @@ def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
 
 
 def location(line: int = 1, compile_id: tuple[object, object] = (1, 0), file: str = "rank_0.log") -> Location:
-    """Return where a record stands."""
+    """Return the location of a record."""
     return Location(file, line, 0.0, 1, compile_id)
 
 
@@ -114,7 +114,7 @@ def cache_event(
     at: Location | None = None,
     **fields: Any,
 ) -> CacheEvent:
-    """Return what a compiler's cache said."""
+    """Return a lookup in a compiler's cache."""
     values: dict[str, Any] = {"components": [], "reason": None}
     return CacheEvent(at or location(), layer, outcome, key, **{**values, **fields})
 
@@ -132,7 +132,7 @@ def frame(
 def span(
     name: str, edge: str, seconds: float, *, thread: int = 1, frame_id: int | None = None, **facts: Any
 ) -> Written:
-    """Return a span's edge, these seconds after the start began; in a frame or, with None, outside of all."""
+    """Return the edge of a span, in seconds after the begin of the start; `frame_id` None: outside of frames."""
     event = {"name": name, "ph": edge, "ts": (BEGAN + seconds) * 1e6, "args": facts, "pid": 0, "tid": 0}
     return _in_frame({"chromium_event": {}}, frame_id), json.dumps(event), thread
 
@@ -140,19 +140,19 @@ def span(
 def asked(
     outcome: str, key: str | None = "k1", *, layer: str = "aotautograd", frame_id: int | None = 1, **content: Any
 ) -> Written:
-    """Return what a compiler's cache said in a frame; outside of all with None."""
+    """Return a lookup in a compiler's cache in a frame, or with None outside of frames."""
     metadata: dict[str, Any] = {"artifact": {"name": f"{layer}_cache_{outcome}", "encoding": "json"}}
     return _in_frame(metadata, frame_id), json.dumps({"key": key, **content}), 1
 
 
 def compiled(function: str, source: str = "sampler.py", line: int = 10, *, frame_id: int | None = 1) -> Written:
-    """Return Dynamo's metrics of a frame that it is done with."""
+    """Return Dynamo's metrics of a finished frame."""
     metrics = {"co_name": function, "co_filename": source, "co_firstlineno": line, "fail_reason": None}
     return _in_frame({"compilation_metrics": metrics}, frame_id), None, 1
 
 
 def piecewise_start(index: int = 0, *, frame_id: int | None = None) -> Written:
-    """Return that vLLM hands a subgraph to the compiler."""
+    """Return the record of vLLM passing a subgraph to the compiler."""
     content = {
         "piecewise_index": index,
         "submod_name": f"submod_{2 * index}",
@@ -181,7 +181,7 @@ def write_trace(folder: Path, *records: Written, name: str = "dedicated_log_torc
 
 
 def write_keys(folder: Path, cold: CacheKeys, warm: CacheKeys) -> None:
-    """Write the keys of both starts where a run keeps them."""
+    """Write the keys of both starts to the run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, recorded in ((StartKind.COLD, cold), (StartKind.WARM, warm)):
         (folder / f"{kind}.keys.json").write_text(recorded.model_dump_json())

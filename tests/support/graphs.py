@@ -22,7 +22,7 @@ LAYERS = "l_self_modules_layers_modules_{}_modules_"
 
 
 def comment(line: int = 7, file: str = "/site/vllm/layer.py", function: str = "forward", code: str = "x = f(x)") -> str:
-    """The comment above the operations that a line of the model's code made."""
+    """Return the comment above the operations of a line of the model's code."""
     return f"# File: {file}:{line} in {function}, code: {code}"
 
 
@@ -35,7 +35,7 @@ def graph_code(
     name: str = "GraphModule",
     nested: str = "",
 ) -> str:
-    """The code of a graph; `expanded`, as AOTAutograd's dumps are, with each input and output on a line of its own."""
+    """Return the code of a graph; `expanded`: each input and output on a separate line, as in AOTAutograd's dumps."""
     arguments = [argument + (f': "{type_}"' if type_ else "") for argument, type_ in inputs.items()]
     if expanded:
         lines = [f"        {each},  # PlainAOTInput(idx={n})" for n, each in enumerate(arguments)]
@@ -51,7 +51,7 @@ def graph_code(
 
 
 def parameter(layer: int, module: str, kind: str = "parameters_weight_") -> str:
-    """The name that Dynamo gives a layer's parameter or buffer."""
+    """Return Dynamo's name for a parameter or buffer of a layer."""
     return f"{LAYERS.format(layer)}{module}_{kind}"
 
 
@@ -63,7 +63,7 @@ def layer_code(
     body: Sequence[str] = (),
     outputs: Sequence[str] = (),
 ) -> str:
-    """The code of the subgraph between two layers' attention; `inputs`, `body` and `outputs` are what it has more."""
+    """Return the code of the subgraph between two layers' attention; `inputs`, `body` and `outputs` are additional."""
     o_proj, qkv = parameter(layer, "o_proj"), parameter(layer + 1, "qkv_proj")
     return graph_code(
         {**HIDDEN, o_proj: "bf16[8, 8]", qkv: "bf16[8, 8]", **(inputs or {})},
@@ -83,14 +83,14 @@ def layer_code(
 
 
 def moe_code(layer: int = 0) -> str:
-    """The code of a subgraph with experts."""
+    """Return the code of a subgraph with experts."""
     experts = {parameter(layer, f"mlp_modules_experts_w{n}", "weight"): "bf16[4, 8, 8]" for n in (13, 2)}
     call = f'moe: "bf16[s72, 8]" = torch.ops.vllm.moe_forward(mul, {", ".join(experts)})'
     return layer_code(layer, inputs=experts, body=["", comment(20, "/site/vllm/moe.py"), call], outputs=["moe"])
 
 
 def first_code() -> str:
-    """The code before the first layer's attention."""
+    """Return the code before the first layer's attention."""
     embedding, qkv = "l_self_modules_embed_tokens_parameters_weight_", parameter(0, "qkv_proj")
     return graph_code(
         {"l_input_ids_": "i32[s72]", "s72": "Sym(s72)", embedding: "bf16[99, 8]", qkv: "bf16[8, 8]"},
@@ -103,7 +103,7 @@ def first_code() -> str:
 
 
 def last_code(layer: int) -> str:
-    """The code after the last layer's attention."""
+    """Return the code after the last layer's attention."""
     o_proj, norm = parameter(layer, "o_proj"), "l_self_modules_norm_parameters_weight_"
     return graph_code(
         {**HIDDEN, o_proj: "bf16[8, 8]", norm: "bf16[8]"},
@@ -121,23 +121,23 @@ class Compiled:
 
     code: str | None
     key: str | None = None
-    """What AOTAutograd's cache was asked for; None: the artifact of an earlier subgraph was taken."""
+    """The key of the lookup in AOTAutograd's cache; None: the artifact of an earlier subgraph was reused."""
     outcome: str = "miss"
-    """What it answered."""
+    """The outcome of the lookup."""
     bypass: str | None = None
     lowered: str | None = None
     runnable: str | None = None
-    """The graph as Inductor writes it to be run again."""
+    """The runnable graph that Inductor writes."""
     seconds: float = 1.0
     compile_range: tuple[int, int] = RANGE
     index: int | None = None
-    """None: its place among those that are compiled."""
+    """None: its position among the compiled subgraphs."""
 
 
 def model_records(
     *subgraphs: Compiled, total: int | None = None, ends: bool = True, clock: float = NOON, name: str | None = None
 ) -> list[tuple[float, dict[str, Any], str | None]]:
-    """What the trace has of a model's compilation, each record with its clock; `name` is vLLM's for the model."""
+    """Return the trace records of a model's compilation, each with its clock; `name` is vLLM's name for the model."""
     total = len(subgraphs) if total is None else total
     records: list[tuple[float, dict[str, Any], str | None]] = [(clock, *span("vllm_backend", "B"))]
     if name is not None:
@@ -164,7 +164,7 @@ def model_records(
 def start_record(
     index: int, total: int, compile_range: tuple[int, int] = RANGE, **ids: int
 ) -> tuple[dict[str, Any], str]:
-    """vLLM's record of a subgraph that it hands to the compiler."""
+    """Return vLLM's record of passing a subgraph to the compiler."""
     content = {
         "piecewise_index": index,
         "submod_name": f"submod_{2 * index}",
@@ -177,23 +177,23 @@ def start_record(
 
 
 def dump_record(name: str, code: str) -> tuple[dict[str, Any], str]:
-    """A dump of a graph."""
+    """Return the dump of a graph."""
     return {"graph_dump": {"name": name}, "has_payload": "0f"}, code
 
 
 def cache_record(outcome: str, layer: str = "aotautograd", **content: str | None) -> tuple[dict[str, Any], str]:
-    """What a cache of the compiler answered."""
+    """Return a lookup in a cache of the compiler."""
     artifact = {"name": f"{layer}_cache_{outcome}", "encoding": "json"}
     return {"artifact": artifact, "has_payload": "0f"}, json.dumps(content)
 
 
 def span(name: str, edge: str) -> tuple[dict[str, Any], str]:
-    """The beginning (``B``) or the end (``E``) of a span."""
+    """Return the begin (``B``) or the end (``E``) of a span."""
     return {"chromium_event": {}, "has_payload": "0f"}, json.dumps({"name": name, "ph": edge, "ts": 1.0})
 
 
 def timed_trace(records: Sequence[tuple[float, dict[str, Any], str | None]]) -> str:
-    """The text of a trace whose records have clocks, in seconds since midnight."""
+    """Return the text of a trace whose records have clocks, in seconds since midnight."""
     text = []
     for clock, metadata, payload in records:
         minutes, seconds = divmod(clock % 86400, 60)
@@ -212,6 +212,6 @@ def collect(folder: Path, **files: str) -> list[CompiledModel]:
 
 
 def collected(folder: Path, *subgraphs: Compiled) -> CompiledModel:
-    """The only model of a trace."""
+    """Return the only model of a trace."""
     [model] = collect(folder, rank_0_a=timed_trace(model_records(*subgraphs)))
     return model

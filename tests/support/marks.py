@@ -1,4 +1,4 @@
-"""Which tests an expression for pytest's option ``-m`` can select."""
+"""Determines which tests an expression for pytest's option ``-m`` can select."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from _pytest.mark.expression import Expression
 
 
 class _UnknownError(Exception):
-    """The expression's value depends on a mark of which nothing is known."""
+    """The value of the expression depends on an unknown mark."""
 
 
 def may_select(expression: str, mark: str) -> bool:

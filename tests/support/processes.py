@@ -1,4 +1,4 @@
-"""Looks at processes from outside."""
+"""Checks for the state of processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 def is_gone(pid: int) -> bool:
-    """Whether no process with this id is alive; one that nobody has waited for yet is dead all the same."""
+    """Return whether no process with this id is alive; a zombie is not."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -16,7 +16,7 @@ def is_gone(pid: int) -> bool:
 
 
 def goes(pid: int, seconds: float = 5) -> bool:
-    """Whether the process ends within these seconds."""
+    """Return whether the process ends within these seconds."""
     until = time.monotonic() + seconds
     while not is_gone(pid) and time.monotonic() < until:
         time.sleep(0.01)

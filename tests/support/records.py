@@ -1,4 +1,4 @@
-"""Records of healthy starts, for tests: every factory takes the fields of what it makes as keyword overrides.
+"""Factories of records of healthy starts; keyword arguments override fields.
 
 Each process of the fake engine imports this module; imports inside the functions halve the time that it takes.
 """
@@ -38,14 +38,14 @@ WARM_COUNTERS = {SAVED: 0, LOADED: 3, MISSES: 0}
 
 
 def generated_tokens(count: int = 8) -> list[GeneratedToken]:
-    """Tokens 100, 101, …, each with three log-probabilities, its own the likeliest."""
+    """Return tokens 100, 101, …, each with three log-probabilities, its own being the largest."""
     return [
         GeneratedToken(token_id=100 + step, logprobs={100 + step: -0.25, 7: -1.5, 8: -2.5}) for step in range(count)
     ]
 
 
 def cold_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> EngineFacts:
-    """Return what the engine knows of a healthy cold start; `counters` are put over its own.
+    """Return the engine's facts on a healthy cold start; `counters` override its own.
 
     Fields of `ProcessReport` are those of its only rank, unless `processes` are given.
     """
@@ -53,12 +53,12 @@ def cold_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> Engi
 
 
 def warm_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> EngineFacts:
-    """Return what the engine knows of a healthy warm start; `counters` are put over its own."""
+    """Return the engine's facts on a healthy warm start; `counters` override its own."""
     return _facts(WARM_COUNTERS, counters, fields)
 
 
 def compiler_work(**fields: Any) -> CompilerWork:
-    """Return what a whole trace shows, in which no code was generated."""
+    """Return the compiler work of a complete trace without code generation."""
     values: dict[str, Any] = {
         "files": 1,
         "records": 40,
@@ -71,7 +71,7 @@ def compiler_work(**fields: Any) -> CompilerWork:
 
 
 def cold_record(*, counters: dict[str, int] | None = None, **fields: Any) -> StartRecord:
-    """Return a healthy cold start: 3 artifacts saved, none loaded; `counters` are put over its own."""
+    """Return a healthy cold start: 3 artifacts saved, none loaded; `counters` override its own."""
     return _record(
         StartKind.COLD,
         {
@@ -113,7 +113,7 @@ def unfinished_record(
 
 
 def model_entry(**fields: Any) -> ModelEntry:
-    """Return a dense model's entry, with no expectations; `fields` may be plain data, as TOML gives it."""
+    """Return a dense model's entry, with no expectations; `fields` may be plain data, as in TOML."""
     from coldwarm.core.model_entry import ModelEntry
 
     values: dict[str, Any] = {
@@ -127,7 +127,7 @@ def model_entry(**fields: Any) -> ModelEntry:
 
 
 def expectation(**fields: Any) -> Expectation:
-    """Return an expectation that healthy records meet, where they ran."""
+    """Return an expectation that healthy records meet."""
     from coldwarm.core.model_entry import Expectation
 
     values: dict[str, Any] = {
@@ -140,7 +140,7 @@ def expectation(**fields: Any) -> Expectation:
 
 
 def known_issue(**fields: Any) -> KnownIssue:
-    """Return a known issue that a cold start with 4 artifacts shows, where one kind of layers allows 3."""
+    """Return a known issue of a cold start with 4 artifacts, where one layer kind allows 3."""
     from coldwarm.core.model_entry import KnownIssue
 
     values: dict[str, Any] = {
@@ -155,14 +155,14 @@ def known_issue(**fields: Any) -> KnownIssue:
 
 
 def tiny_config(**keys: Any) -> dict[str, Any]:
-    """Return a published config that is small enough to be left as it is."""
+    """Return a published config that is already small enough."""
     return {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 64, **keys}
 
 
 def catalog_model(
     entry: ModelEntry | None = None, config: dict[str, Any] | None = None, *, path: Path = Path("models/tiny.toml")
 ) -> CatalogModel:
-    """Return a model of the catalog that is in no file."""
+    """Return a model of the catalog without files."""
     from coldwarm.catalog.catalog import CatalogModel
 
     return CatalogModel(
@@ -195,7 +195,7 @@ def _facts(own: dict[str, int], counters: dict[str, int] | None, fields: dict[st
 
 
 def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> StartRecord:
-    """Return a record; what a process saw is put into the report of the first one, unless `processes` are given."""
+    """Return a record; observations are put into the report of the first process, unless `processes` are given."""
     fields = {**own, **fields}
     seen = {name: fields.pop(name) for name in _OF_PROCESS & fields.keys()}
     facts = fields.get("facts")

@@ -1,4 +1,4 @@
-"""Cases and results of runs that were never made."""
+"""Cases and results of constructed runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.records import (
 
 
 def case_of(entry: ModelEntry | None = None, **fields: Any) -> Case:
-    """Return a case of `entry` on a CPU; `fields` are put over its own."""
+    """Return a case of `entry` on a CPU; `fields` override its own."""
     entry = entry or model_entry()
     values: dict[str, Any] = {
         "entry": entry,
@@ -41,18 +41,18 @@ def result_of(entry: ModelEntry, cold: StartRecord | None, warm: StartRecord | N
 
 
 def passed(model_id: str = "passes") -> RunResult:
-    """A healthy run that meets its expectation."""
+    """Return a healthy run that meets its expectation."""
     return result_of(model_entry(id=model_id, expect=[expectation()]), cold_record(), warm_record())
 
 
 def failed(model_id: str = "fails") -> RunResult:
-    """A run with 4 artifacts where 3 are expected and allowed."""
+    """Return a run with 4 artifacts where 3 are expected and allowed."""
     entry = model_entry(id=model_id, expect=[expectation()])
     return result_of(entry, cold_record(counters={SAVED: 4}), warm_record())
 
 
 def known(model_id: str = "known") -> RunResult:
-    """A run that shows its known issue and nothing else."""
+    """Return a run with only its known issue."""
     entry = model_entry(id=model_id, known_issue=[known_issue()])
     return result_of(
         entry,
@@ -62,16 +62,16 @@ def known(model_id: str = "known") -> RunResult:
 
 
 def fixed(model_id: str = "fixed") -> RunResult:
-    """A healthy run of a model with a known issue."""
+    """Return a healthy run of a model with a known issue."""
     return result_of(model_entry(id=model_id, known_issue=[known_issue()]), cold_record(), warm_record())
 
 
 def unsupported(model_id: str = "unsupported") -> RunResult:
-    """A model that this device cannot run."""
+    """Return the result of a model that this device cannot run."""
     entry = model_entry(id=model_id, unsupported=[{"reason": "no such attention", "devices": ["cpu"]}])
     return result_of(entry, None, None)
 
 
 def crashed(model_id: str = "crashes", **fields: Any) -> RunResult:
-    """A run whose cold start crashed; `fields` are those of its record."""
+    """Return a run whose cold start crashed; `fields` are those of its record."""
     return result_of(model_entry(id=model_id), unfinished_record(**fields), None)

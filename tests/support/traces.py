@@ -20,7 +20,7 @@ PREFIX = "V1123 12:00:00.123456 4242 torch/_logging/structured.py:42]"
 
 
 def trace_text(*records: Record, prefix: str = PREFIX) -> str:
-    """Return the trace of these records, each its metadata and its payload, if it has one."""
+    """Return the trace of these records, each with its metadata and an optional payload."""
     return "".join(_text(prefix, metadata, payload) for metadata, payload in records)
 
 
@@ -36,14 +36,14 @@ def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Rec
 
 
 def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
-    """Return the edge of a span as it is read."""
+    """Return the edge of a span as a typed record."""
     from coldwarm.trace.kinds import Location, SpanEdge
 
     return SpanEdge(Location("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
 
 
 def compiler_work_of(folder: Path) -> CompilerWork:
-    """Return what the trace in `folder` says the compiler did."""
+    """Return the compiler work in the trace in `folder`."""
     from coldwarm.engines.vllm.trace_records import TRACE
     from coldwarm.measure.compile_work import CompilerWorkCounter
     from coldwarm.trace.reader import read_trace
