@@ -1,4 +1,4 @@
-"""Tells of Triton kernels whose launch configuration a warm start chose anew, by timing them again."""
+"""Reports Triton kernels that a warm start re-autotuned, with a different result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import record_name
 
-# torch/_inductor/runtime/autotune_cache.py: what was chosen for one kernel.
+# torch/_inductor/runtime/autotune_cache.py: the configuration chosen for one kernel.
 _CHOICE = "*.best_config"
 
 
-def tuned_again_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
-    """Tell, in one finding, how many choices of the cold start the warm start made again and kept otherwise."""
+def autotuning_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
+    """Report in one finding how many files with the cold start's choices the warm start rewrote."""
     again = written_again(cold.files_written, warm.files_written, _CHOICE)
     if not again:
         return []
@@ -24,9 +24,9 @@ def tuned_again_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
         Finding(
             kind=FindingKind.TUNED_AGAIN,
             start=StartKind.WARM,
-            what=f"Inductor tuned {kernels} again, of {tuned} that the cold start had tuned: another choice may "
-            "add up in another order, so that the outputs of the two starts round otherwise",
+            what=f"Inductor re-autotuned {kernels} of the {tuned} that the cold start had autotuned; a different config can "
+            "change the reduction order, and so the rounding of the outputs",
             evidence=[Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in again],
-            next="artifacts that are bundled keep what was chosen: --aot-artifact bundled",
+            next="use bundled artifacts, which include the chosen configs: --aot-artifact bundled",
         )
     ]

@@ -1,4 +1,4 @@
-"""Explains a start that crashed inside something that it had loaded from a cache: what it was, and who wrote it."""
+"""Explains a start that crashed inside something that it had loaded from a cache: what it is, and who wrote it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _Crash:
     pattern: str | None = None
     """How the file that it reads is named."""
     is_run: bool = False
-    """Whether it failed in the loaded code, after loading it."""
+    """Whether it failed while it ran the loaded code."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class _Artifact:
 def crash_on_load_findings(
     start: StartRecord, writer: StartRecord | None, changed: list[ChangedFactor]
 ) -> list[Finding]:
-    """Explain, in one finding, that `start` failed inside what it had loaded from a cache; empty: it did not.
+    """Explain in one finding that `start` failed inside something that it had loaded from a cache; empty if it did not.
 
     Args:
         start: A start, finished or not.
         writer: The start that filled its caches; None: unknown.
-        changed: How the factors of their cache keys differ.
+        changed: The components of their cache keys that differ.
     """
     failure, engine = start.failure, load_vocabulary(start.engine)
     known = _known(start, writer)
@@ -209,7 +209,7 @@ def _folder(path: str, engine: Vocabulary) -> str:
 
 def _written_by(path: str | None, start: StartRecord, writer: StartRecord | None) -> str:
     if writer is None or (path is not None and path not in writer.files_written and _is_new(path, start)):
-        return "no start that coldwarm made wrote it"
+        return "it was not written by a start of coldwarm's"
     facts = writer.facts
     versions = facts.versions if facts is not None else {}
     named = [f"{name} {versions[name]}" for name in (start.engine, "torch", "python") if name in versions]
@@ -244,9 +244,9 @@ def _settings(start: StartRecord, writer: StartRecord | None, changed: list[Chan
             )
             found.setdefault(name, (factor.cold, factor.warm))
     if not found:
-        return ["it was read with the settings that it was written with"]
+        return ["it was read with the same settings as it was written with"]
     lines = [
-        f"read with another setting: {name} {_or_unset(before)}, now {_or_unset(after)}"
+        f"read with a different setting: {name} {_or_unset(before)}, now {_or_unset(after)}"
         for name, (before, after) in list(found.items())[:_MOST_SETTINGS]
     ]
     more = len(found) - _MOST_SETTINGS

@@ -18,18 +18,18 @@ _ADVICE_ON_CONTENT = (
 
 
 def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> Finding:
-    """Explain one file that is not as the cold start left it, and what came of it.
+    """Explain one file that is not as the cold start left it, and the consequence.
 
     Args:
         change: How the file differs.
         failures: What the engine could not load.
-        is_unnoticed: Whether the warm start went on as if nothing had happened.
+        is_unnoticed: Whether the engine did not notice.
     """
     failure = next((each for each in failures if each.path.endswith(change.path)), failures[0] if failures else None)
     return Finding(
         kind=FindingKind.CACHE_DAMAGED,
         start=StartKind.WARM,
-        what=f"a file of the cache {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
+        what=f"a cached file {change.told()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
         evidence=[
             Evidence(file=record_name(StartKind.WARM), record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),
@@ -41,4 +41,4 @@ def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoti
 def _consequence(failure: LoadFailure | None, *, is_unnoticed: bool) -> str:
     if failure is not None:
         return f"; the engine could not load it: {failure.headline()}"
-    return "; nothing was compiled in its place: the engine did not notice" if is_unnoticed else ""
+    return "; the engine did not notice, and compiled nothing instead" if is_unnoticed else ""

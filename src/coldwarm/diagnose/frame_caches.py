@@ -1,4 +1,4 @@
-"""What the compilers' caches said to each torch.compile beside the engine's own piecewise compilation."""
+"""The answers of the compilers' caches to each torch.compile that is not the engine's own piecewise compilation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Frame:
     """The time of its own spans without loading: Dynamo, AOTAutograd, Inductor; None: the trace does not show it."""
 
     def outcome(self, layer: str) -> CacheEvent | None:
-        """What the cache `layer` said; None: it was not asked, or did not say."""
+        """Return the answer of the cache `layer`; None if it was not asked, or its answer was not traced."""
         return next((event for event in self.events if event.layer == layer), None)
 
     def named(self) -> str:
-        """The function, as it is told."""
+        """Return the function's name and source, for messages."""
         return f"{self.function or 'a function without a name'} ({self.source or 'its source is not in the trace'})"
 
 
@@ -41,7 +41,7 @@ class FrameCaches:
         self._busy = BusyTime()
 
     def begin(self, file: TraceFile) -> None:
-        """Ranks compile the same: one tells."""
+        """Follow the first rank only: all ranks compile the same."""
         self._follow = file.rank == 0
         self._busy.begin(file)
 
@@ -61,7 +61,7 @@ class FrameCaches:
                 frame.function, frame.source = record.function, record.source
 
     def frames(self) -> list[Frame]:
-        """Those for which a cache was asked, in the order in which that happened."""
+        """Return those for which a cache was asked, in that order."""
         seconds = self._seconds()
         return [
             replace(frame, seconds=seconds.get(which))
@@ -70,7 +70,7 @@ class FrameCaches:
         ]
 
     def _seconds(self) -> dict[tuple[str, tuple[object, object]], float]:
-        """The time of each frame's spans, by file and frame."""
+        """Return the seconds of each frame's spans, by file and frame."""
         found: dict[tuple[str, tuple[object, object]], float] = {}
         for stretch in self._busy.stretches():
             if stretch.stage is not Stage.LOAD:
