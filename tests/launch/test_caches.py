@@ -139,22 +139,22 @@ def test_content_counts_files_and_bytes_by_cache(caches: Caches) -> None:
 
 
 @pytest.mark.parametrize(
-    ("due", "found", "how", "told"),
+    ("due", "found", "how", "description"),
     [
-        (FileState(5, "a"), None, "missing", "is gone (5 bytes were left)"),
-        (FileState(5, "a"), FileState(2, "b"), "truncated", "is truncated: 2 bytes of 5"),
-        (FileState(5, "a"), FileState(0, "b"), "truncated", "is truncated: 0 bytes of 5"),
-        (FileState(5, "a"), FileState(5, "b"), "altered", "has other bytes than were written (5 bytes, as before)"),
-        (FileState(5, "a"), FileState(7, "b"), "grown", "has grown: 7 bytes, 5 were left"),
+        (FileState(5, "a"), None, "missing", "is missing (it had 5 bytes)"),
+        (FileState(5, "a"), FileState(2, "b"), "truncated", "is truncated to 2 of 5 bytes"),
+        (FileState(5, "a"), FileState(0, "b"), "truncated", "is truncated to 0 of 5 bytes"),
+        (FileState(5, "a"), FileState(5, "b"), "altered", "has different content (still 5 bytes)"),
+        (FileState(5, "a"), FileState(7, "b"), "grown", "has grown from 5 to 7 bytes"),
         (None, FileState(7, "b"), "new", "is new (7 bytes)"),
         (None, FileState(0, "b"), "new", "is new (0 bytes)"),
     ],
 )
-def test_how_a_file_changed(due: FileState | None, found: FileState | None, how: str, told: str) -> None:
+def test_how_a_file_changed(due: FileState | None, found: FileState | None, how: str, description: str) -> None:
     [change] = changes({"vllm/a": due} if due else {}, {"vllm/a": found} if found else {})
     assert (change.path, change.how) == ("vllm/a", how)
     assert (change.bytes_due, change.bytes_found) == (due.bytes if due else 0, found.bytes if found else 0)
-    assert change.told() == told
+    assert change.describe() == description
 
 
 def test_files_on_disk_that_changed_are_told_in_the_order_of_paths(caches: Caches) -> None:

@@ -34,17 +34,17 @@ class FileChange(BaseModel):
     bytes_due: int
     bytes_found: int
 
-    def told(self) -> str:
-        """In words."""
+    def describe(self) -> str:
+        """Return the change as the predicate of a sentence about the file."""
         match self.how:
             case "missing":
-                return f"is gone ({self.bytes_due} bytes were left)"
+                return f"is missing (it had {self.bytes_due} bytes)"
             case "truncated":
-                return f"is truncated: {self.bytes_found} bytes of {self.bytes_due}"
+                return f"is truncated to {self.bytes_found} of {self.bytes_due} bytes"
             case "altered":
-                return f"has other bytes than were written ({self.bytes_found} bytes, as before)"
+                return f"has different content (still {self.bytes_found} bytes)"
             case "grown":
-                return f"has grown: {self.bytes_found} bytes, {self.bytes_due} were left"
+                return f"has grown from {self.bytes_due} to {self.bytes_found} bytes"
         return f"is new ({self.bytes_found} bytes)"
 
 

@@ -1,4 +1,4 @@
-"""Reports Triton kernels that a warm start re-autotuned, with a different result."""
+"""Reports Triton kernels that the warm start re-autotuned."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _CHOICE = "*.best_config"
 
 
 def autotuning_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
-    """Report in one finding how many files with the cold start's choices the warm start rewrote."""
-    again = written_again(cold.files_written, warm.files_written, _CHOICE)
-    if not again:
+    """Report in one finding how many of the cold start's autotuning results the warm start rewrote."""
+    rewritten = written_again(cold.files_written, warm.files_written, _CHOICE)
+    if not rewritten:
         return []
-    tuned = sum(1 for path in cold.files_written if fnmatchcase(path, _CHOICE))
-    kernels = "1 kernel" if len(again) == 1 else f"{len(again)} kernels"
+    autotuned = sum(1 for path in cold.files_written if fnmatchcase(path, _CHOICE))
     return [
         Finding(
             kind=FindingKind.TUNED_AGAIN,
             start=StartKind.WARM,
-            what=f"Inductor re-autotuned {kernels} of the {tuned} that the cold start had autotuned; a different config can "
-            "change the reduction order, and so the rounding of the outputs",
-            evidence=[Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in again],
+            what=f"Inductor re-autotuned {len(rewritten)} of the {autotuned} kernels that the cold start autotuned; "
+            "a different config can change the reduction order, and so the rounding of the outputs",
+            evidence=[
+                Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in rewritten
+            ],
             next="use bundled artifacts, which include the chosen configs: --aot-artifact bundled",
         )
     ]

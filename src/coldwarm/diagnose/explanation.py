@@ -72,7 +72,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
     if cold is not None and not cold.depth.level.has_kernels:
-        # The time is not that of a whole start.
+        # Without kernels, the measured times are not those of a complete start.
         findings = [without_cost(finding) for finding in findings]
     for record in (cold, warm):
         if record is not None and (seconds := charged(findings, record)) > record.seconds:
@@ -100,7 +100,7 @@ def _too_long(record: StartRecord, seconds: float) -> str:
 
 
 def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRecord | None) -> Finding:
-    """Charge `finding` at most what `findings` leave of its start: compilers import modules, too."""
+    """Charge `finding` at most what `findings` leave of its start, because compilers import modules, too."""
     if finding.seconds is None or record is None:
         return finding
     return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
@@ -119,5 +119,6 @@ def _unread(kind: StartKind, tally: Tally) -> list[str]:
         return [f"{trace_name(kind)} contains no trace"]
     if tally.garbled.count:
         first = f"; the first: {tally.garbled.first[0]!r}" if tally.garbled.first else ""
-        return [f"{trace_name(kind)}: {tally.garbled.count} malformed lines{first}"]
+        lines = "1 malformed line" if tally.garbled.count == 1 else f"{tally.garbled.count} malformed lines"
+        return [f"{trace_name(kind)}: {lines}{first}"]
     return []

@@ -20,7 +20,7 @@ class Frame:
     source: str | None = None
     """``file:line``."""
     seconds: float | None = None
-    """The time of its own spans without loading: Dynamo, AOTAutograd, Inductor; None: the trace does not show it."""
+    """Of the frame's spans, without loading (Dynamo, AOTAutograd, Inductor); None if the trace has no such spans."""
 
     def outcome(self, layer: str) -> CacheEvent | None:
         """Return the answer of the cache `layer`; None if it was not asked, or its answer was not traced."""
@@ -32,11 +32,11 @@ class Frame:
 
 
 class FrameCaches:
-    """Collects them for the first rank, as a consumer of the trace."""
+    """A trace consumer that collects the frames of the first rank."""
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, tuple[object, object]], Frame] = {}
-        self._of_the_engine: set[tuple[str, tuple[object, object]]] = set()
+        self._engine_frames: set[tuple[str, tuple[object, object]]] = set()
         self._follow = False
         self._busy = BusyTime()
 
@@ -53,7 +53,7 @@ class FrameCaches:
         match record:
             case PiecewiseCompileStart():
                 # Without AOT compilation, Dynamo compiles the engine's model in a frame, too.
-                self._of_the_engine.add((record.place.file, record.place.compile_id))
+                self._engine_frames.add((record.place.file, record.place.compile_id))
             case CacheEvent():
                 self._frame(record).events.append(record)
             case FrameCompiled():
@@ -61,12 +61,12 @@ class FrameCaches:
                 frame.function, frame.source = record.function, record.source
 
     def frames(self) -> list[Frame]:
-        """Return those for which a cache was asked, in that order."""
+        """Return the frames that asked a cache, in the order in which they did."""
         seconds = self._seconds()
         return [
             replace(frame, seconds=seconds.get(which))
             for which, frame in self._frames.items()
-            if frame.events and which not in self._of_the_engine
+            if frame.events and which not in self._engine_frames
         ]
 
     def _seconds(self) -> dict[tuple[str, tuple[object, object]], float]:

@@ -25,7 +25,7 @@ _MOST_FILES = 5
 
 @dataclass(frozen=True)
 class KnownOfRun:
-    """What is known of a run in addition to its records."""
+    """What is known about a run in addition to its records."""
 
     cold_keys: CacheKeys | None
     """None: not recorded."""
@@ -145,7 +145,7 @@ def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun, engine
         details.append("the components of the cache keys were not recorded")
     else:
         factors = sum(len(group) for group in known.warm_keys.factors.values())
-        details.append(f"all {factors} recorded components of the cache keys are those of the cold start")
+        details.append(f"all {factors} recorded components of the cache keys are the same as in the cold start")
     return Finding(
         kind=FindingKind.UNEXPLAINED,
         start=StartKind.WARM,

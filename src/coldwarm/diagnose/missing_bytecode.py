@@ -52,7 +52,7 @@ def _once(missing: MissingBytecode) -> str:
 
 
 def _finding(start: StartRecord, missing: MissingBytecode, what: str, first: str, *, seconds: float | None) -> Finding:
-    # It exits with 1 if a file has the syntax of another Python (torch has one), which must not fail an image's build.
+    # It exits with 1 if a file has the syntax of a different Python (torch has one), which must not fail a build.
     command = shlex.join([missing.python, "-m", "compileall", "-q", "-j", "0", *missing.roots])
     return Finding(
         kind=FindingKind.IMPORTED_FROM_SOURCE,

@@ -17,16 +17,15 @@ _MOST_COMPONENTS = 5
 def frames_by_cause(frames: list[Frame], cold: StartRecord, warm: StartRecord) -> tuple[list[Frame], list[Frame]]:
     """Split `frames` of the warm start into those that missed because the engine's key moved their cache, and the rest.
 
-    vLLM has Inductor keep its caches below the folder that is named after the function's key
-    (vllm/compilation/decorators.py, `TORCHINDUCTOR_CACHE_DIR`). If that key changes, what the cold start saved for
-    them is there, but in a different folder.
+    vLLM puts Inductor's caches into the folder that is named after the function's key (vllm/compilation/decorators.py,
+    `TORCHINDUCTOR_CACHE_DIR`). If that key changes, what the cold start saved for them is in a different folder.
     """
     moved = [frame for frame in frames if _folders(frame, cold, warm) is not None]
     return moved, [frame for frame in frames if frame not in moved]
 
 
 def moved_details(moved: list[Frame], cold: StartRecord, warm: StartRecord) -> list[str]:
-    """Describe for each function of `moved` where its result was saved, and where it was looked for."""
+    """Describe for each function in `moved` where its result was saved, and where the warm start looked for it."""
     details = []
     for name, frames in _by_function(moved).items():
         folders = _folders(frames[0], cold, warm)
@@ -39,9 +38,9 @@ def moved_details(moved: list[Frame], cold: StartRecord, warm: StartRecord) -> l
 
 
 def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
-    """Return a finding for each function that torch.compile compiled outside the engine's model, and whose cache missed.
+    """Return a finding for each function compiled outside the engine's model that missed the AOTAutograd cache.
 
-    Its cost is the time of its own frames that missed.
+    Its cost is the time of those of its frames that missed.
     """
     findings = []
     for name, frames in _by_function(warm).items():
@@ -52,8 +51,8 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
         seconds = [frame.seconds for frame, _ in compiled if frame.seconds is not None]
         cold_keys = {event.key for frame in cold if frame.named() == name and (event := frame.outcome("AOTAutograd"))}
         same = sum(1 for event in missed if event.key is not None and event.key in cold_keys)
-        again = [event for frame in frames if (event := frame.outcome("FX graph"))]
-        hits = sum(1 for event in again if event.outcome == "hit")
+        lookups = [event for frame in frames if (event := frame.outcome("FX graph"))]
+        hits = sum(1 for event in lookups if event.outcome == "hit")
         bypassed = sum(1 for event in missed if event.outcome == "bypass")
         findings.append(
             Finding(
@@ -63,9 +62,9 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
                 f"compilations{f', {bypassed} of them without a key' if bypassed else ''})",
                 where=frames[0].source,
                 details=[
-                    f"{same} of {len(missed)} keys were those of the cold start"
-                    + (", whose results were not saved" if same else ""),
-                    *([f"Inductor's FX graph cache had {hits} of {len(again)}"] if again else []),
+                    f"{same} of {len(missed)} keys are the same as in the cold start"
+                    + (", which did not save their results" if same else ""),
+                    *([f"{hits} of {len(lookups)} lookups hit Inductor's FX graph cache"] if lookups else []),
                     *_key_changes([frame for frame in cold if frame.named() == name], frames),
                     *sorted({event.reason for event in missed if event.reason}),
                 ],
@@ -89,7 +88,7 @@ def _miss(frame: Frame) -> CacheEvent | None:
 
 
 def _folders(frame: Frame, cold: StartRecord, warm: StartRecord) -> tuple[str, str] | None:
-    """Return the cache in which the cold start saved a frame that missed, and that of the warm start, if they differ."""
+    """Return the caches in which the cold and the warm start saved a frame that missed, if they differ."""
     event = _miss(frame)
     if event is None or event.key is None:
         return None
@@ -98,7 +97,7 @@ def _folders(frame: Frame, cold: StartRecord, warm: StartRecord) -> tuple[str, s
 
 
 def _folder_of(key: str, paths: list[str]) -> str | None:
-    """The folder that has an entry for `key` (torch/_inductor/codecache.py: a folder named after the key)."""
+    """Return the folder that has an entry for `key` (torch/_inductor/codecache.py: a folder named after the key)."""
     return next((path.split(f"/{key}/")[0] for path in paths if f"/{key}/" in path), None)
 
 

@@ -84,13 +84,13 @@ def _finding(group: list[SubgraphClass], name: str) -> Finding:
     unlike = [name for name in unlike if not any(name in names for _, names in hidden)]
     if unlike:
         details.append(
-            f"{', '.join(unlike)}: same graph as {_first(common)}, but a different compiler key: something that is not in "
-            "the graph differs (the strides of its inputs, or the compiler's config)"
+            f"{', '.join(unlike)}: same graph as {_first(common)}, but a different compiler key, because of something "
+            "that is not in the graph (the strides of its inputs, or the compiler's config)"
         )
     if recompiled:
         details.append(
-            f"{', '.join(recompiled)}: same compiler key as {_first(common)}, but recompiled, because the compiler's cache "
-            "did not have the result"
+            f"{', '.join(recompiled)}: same compiler key as {_first(common)}, but recompiled, because the compiler's "
+            "cache did not have the result"
         )
     bypassed = sorted({one.bypass for one in group if one.bypass})
     details += [f"the compiler could not compute a key: {reason}" for reason in bypassed]
@@ -202,12 +202,12 @@ def _describe(entry: _Merged, common: SubgraphClass, where: Source | None) -> st
     return text + at
 
 
-def _each(entry: _Merged, stands: str = "in") -> str:
+def _each(entry: _Merged, relation: str = "in") -> str:
     """Return what each group has at this place; groups that have the same are listed together."""
     names: dict[str | None, list[str]] = {}
     for name, text in entry.values.items():
         names.setdefault(text, []).append(name)
-    shown = [f"`{text}` {stands} {_names(those)}" for text, those in names.items()]
+    shown = [f"`{text}` {relation} {_names(those)}" for text, those in names.items()]
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} others" if len(shown) > 3 else "")
 
 
@@ -215,8 +215,8 @@ def _advice(merged: list[_Merged], source: Source | None) -> str | None:
     kinds = {entry.difference.kind for entry in merged}
     if any("triton_kernel_wrapper" in part for entry in merged for part in entry.difference.site):
         return (
-            "the graph contains the kernel's number in PyTorch's table of Triton kernels, a different one for each launch "
-            "(torch/_higher_order_ops/triton_kernel_wrap.py): launch the kernel within a custom op "
+            "the graph contains the kernel's number in PyTorch's table of Triton kernels, a different one for each "
+            "launch (torch/_higher_order_ops/triton_kernel_wrap.py): launch the kernel within a custom op "
             "(torch.library.custom_op), of which the graph contains only the name"
         )
     at = f" ({source})" if source else ""
@@ -238,7 +238,7 @@ def _advice(merged: list[_Merged], source: Source | None) -> str | None:
 
 
 def _seconds_saved(group: list[SubgraphClass]) -> float:
-    """Return the seconds that sharing would save: all but those of the most expensive group, which is always compiled."""
+    """Return the seconds that sharing would save: all but those of the most expensive group."""
     most_expensive = max(group, key=lambda one: one.seconds)
     shared = min((member.seconds for one in group for member in one.members[1:]), default=0.0)
     return sum(max(0.0, one.seconds - shared) for one in group if one is not most_expensive)
