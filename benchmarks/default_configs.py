@@ -26,8 +26,8 @@ from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status
-from coldwarm.suite.judging import judge_stored
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.stored import judge_stored
 
 # Verdicts in the order of the table.
 _ORDER = (

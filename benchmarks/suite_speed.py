@@ -24,7 +24,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.engines.vllm.statistics import LOADED, SAVED
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.judging import judge_run
+from coldwarm.suite.stored import judge_run
 
 _REFERENCE = "reference"
 _DEPTHS = ("full", "count", "trace")

@@ -14,7 +14,7 @@ from pathlib import Path
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.record import StartRecord
 from coldwarm.store.suite_folder import Store
-from coldwarm.suite.explaining import explain_stored
+from coldwarm.suite.stored import explain_stored
 
 KEPT = ("case.json", "cold.json", "warm.json")
 # Where a machine keeps packages, and the caches of one case.

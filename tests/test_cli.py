@@ -317,7 +317,7 @@ def test_judge_of_nonsense_is_a_usage_error_in_one_line(ask: Ask, tmp_path: Path
 def test_judge_of_a_suite_that_started_nothing_is_a_usage_error(ask: Ask, tmp_path: Path) -> None:
     Store.create(tmp_path / "suite", ["a"])
     done = ask("judge", "suite")
-    assert (done.code, done.stderr) == (2, "coldwarm: suite holds no run: nothing was started\n")
+    assert (done.code, done.stderr) == (2, "coldwarm: suite contains no run, because nothing was started\n")
 
 
 BAD_TOML = 'id = "a"\nname = \n'
@@ -327,10 +327,10 @@ UNKNOWN_CLASS = '{"architectures": ["NoSuchLM"], "num_hidden_layers": 32}'
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("bad.toml", BAD_TOML, "bad.toml:2: no TOML"),
+        ("bad.toml", BAD_TOML, "bad.toml:2: not valid TOML"),
         ("bad.toml", 'id = "a"\nnme = "A"\n', "bad.toml:2: nme: unknown key; nearest: name"),
-        ("config.json", "{", "config.json:1: no JSON"),
-        ("config.json", "[]", "config.json: a config.json holds one object"),
+        ("config.json", "{", "config.json:1: not valid JSON"),
+        ("config.json", "[]", "config.json: a config.json must contain an object"),
         ("config.json", UNKNOWN_CLASS, "architectures: 'NoSuchLM'"),
         ("no-such-model", None, "no model 'no-such-model' in the catalog"),
         ("missing.toml", None, "missing.toml: No such file"),
@@ -580,6 +580,7 @@ def test_the_version_is_that_of_the_package_and_needs_no_command(here: Commands)
 def test_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, coldwarm; assert coldwarm.__version__; assert callable(coldwarm.expect)\n"
+        "assert callable(coldwarm.run) and callable(coldwarm.judge)\n"
         "assert not {'torch', 'vllm', 'pydantic', 'typer', 'rich'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -17,7 +17,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.store.suite_folder import StoredRun, read_runs, read_verdict
-from coldwarm.suite.judging import judge_run
+from coldwarm.suite.stored import judge_run
 
 RECORDS = Path(__file__).parent.parent / "records"
 DATA = Path(__file__).parent / "data"
@@ -92,7 +92,7 @@ def test_only_with_separate_artifacts_are_kernels_re_autotuned() -> None:
 def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     code = (
         "import json, sys; from pathlib import Path; from coldwarm.catalog.catalog import Catalog; "
-        "from coldwarm.suite.judging import judge_stored; catalog = Catalog.read(); "
+        "from coldwarm.suite.stored import judge_stored; catalog = Catalog.read(); "
         "print(json.dumps({s: [[r.case.name, r.verdict.status] for r in judge_stored(Path(s), catalog)] "
         "for s in sys.argv[1:]})); print('torch' in sys.modules)"
     )

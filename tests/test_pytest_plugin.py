@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,8 +38,12 @@ WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 ON_CPU = ("--coldwarm", "--coldwarm-device", "cpu", "--strict-markers")
 
 
-def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess(*WITHOUT, *options)
+# Found by its entry point in tests that start a process; here, looking for entry points would take most of the time.
+ALONE = ("--disable-plugin-autoload", "-p", "coldwarm.pytest_plugin.plugin")
+
+
+def run(pytester: pytest.Pytester, *options: str, plugins: Sequence[object] = ()) -> pytest.RunResult:
+    return pytester.runpytest_inprocess(*ALONE, *options, plugins=plugins)
 
 
 def collected(pytester: pytest.Pytester, *options: str) -> list[str]:
@@ -241,7 +246,7 @@ def test_the_engine_is_imported_once_for_all_tests(
         def pytest_runtest_logfinish(self) -> None:
             running.extend(each.pid for each in fork_servers())
 
-    result = pytester.runpytest_inprocess(*WITHOUT, "--coldwarm", "--coldwarm-output", "out", plugins=[Watch()])
+    result = run(pytester, "--coldwarm", "--coldwarm-output", "out", plugins=[Watch()])
     result.assert_outcomes(passed=2)
     assert len(running) == 2 and len(set(running)) == 1
     assert not fork_servers()
@@ -294,7 +299,7 @@ def test_a_process_that_was_forked_for_one_test_leaves_no_fork_servers(
             left.extend(fork_servers())
 
     options = ("--coldwarm", "--coldwarm-output", "out")
-    pytester.runpytest_inprocess(*WITHOUT, *options, plugins=[Watch()]).assert_outcomes(passed=2)
+    run(pytester, *options, plugins=[Watch()]).assert_outcomes(passed=2)
     assert left == []
     assert all((pytester.path / "out" / name / "fork-server-0.log").is_file() for name in "ab")
     assert made_by(pytester.path / "out" / "a") == {"fork"}

@@ -18,7 +18,7 @@ from rich.text import Text
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.report.summary import SuiteSummary
 from coldwarm.report.table import print_results
-from coldwarm.suite.judging import judge_stored
+from coldwarm.suite.stored import judge_stored
 
 HERE = Path(__file__).parent
 RUN = HERE.parent.parent / "records" / "h100-2026-11-25"

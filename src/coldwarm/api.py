@@ -69,8 +69,9 @@ def run(
     from coldwarm.core.errors import UsageError
     from coldwarm.report.exporters import parse_reports
     from coldwarm.report.summary import SuiteSummary
+    from coldwarm.suite.observer import SilentObserver
     from coldwarm.suite.result import SuiteResult
-    from coldwarm.suite.session import Session, Silent
+    from coldwarm.suite.session import Session
 
     reports = parse_reports([f"{format_}={Path(file)}" for format_, file in (report or {}).items()])
     if any(each.path is None for each in reports):
@@ -96,7 +97,7 @@ def run(
     for each in reports:
         each.remove_stale()
     try:
-        session.run(Silent() if observer is None else observer)
+        session.run(SilentObserver() if observer is None else observer)
     except BaseException:
         for each in reports:
             with suppress(UsageError):
@@ -118,7 +119,7 @@ def judge(folder: str | Path, *, catalog: str | Path | Sequence[str | Path] = ()
         UsageError: The folder contains no run, or one that cannot be read.
         CatalogError: A catalog entry cannot be used.
     """
-    from coldwarm.suite.judging import judge_suite
+    from coldwarm.suite.stored import judge_suite
 
     return judge_suite(Path(folder), _paths(catalog))
 

@@ -52,30 +52,30 @@ def test_a_size_is_only_ever_lowered(key: str) -> None:
     assert overrides_of({key: SMALL[key] + 1, other: 10_000}) == {key: SMALL[key], other: SMALL[other]}
 
 
-def test_a_key_that_the_config_lacks_is_not_invented() -> None:
+def test_a_missing_key_is_not_added() -> None:
     assert overrides_of({"num_hidden_layers": 32, "vocab_size": 100_000}) == {"num_hidden_layers": 8}
 
 
 @pytest.mark.parametrize("value", ["7168", None, 7168.0, True, [7168], {"size": 7168}])
-def test_what_is_no_whole_number_is_left(value: object) -> None:
+def test_a_value_that_is_not_an_integer_is_not_changed(value: object) -> None:
     assert overrides_of({"num_hidden_layers": 32, "hidden_size": value}) == {"num_hidden_layers": 8}
 
 
-def test_a_nested_text_config_is_shrunk_where_it_is() -> None:
+def test_a_nested_text_config_is_shrunk_in_place() -> None:
     config = {"hidden_size": 64, "text_config": {"hidden_size": 7168, "num_hidden_layers": 4}}
     assert overrides_of(config) == {"text_config": {"hidden_size": 256}}
 
 
-def test_other_nested_configs_are_left() -> None:
+def test_other_nested_configs_are_not_changed() -> None:
     assert overrides_of({"hidden_size": 512, "vision_config": {"hidden_size": 7168}}) == {"hidden_size": 256}
 
 
-def test_a_config_that_is_small_already_is_started_as_it_is() -> None:
+def test_a_small_config_is_not_changed() -> None:
     assert entry_of({"num_hidden_layers": 2, "hidden_size": 64}).shrink == ()
     assert entry_of({"text_config": {"hidden_size": 64}}).shrink == ()
 
 
-def test_it_is_judged_by_the_invariants_alone() -> None:
+def test_it_has_no_expectations_and_no_known_issues() -> None:
     entry = entry_of(LARGE)
     assert entry.expect == () and entry.known_issue == ()
     assert entry.layer_kinds is None

@@ -30,7 +30,7 @@ def test_models_are_in_the_order_of_their_ids(catalog: Catalog) -> None:
     assert [model.entry.id for model in catalog.models()] == ["glm-4.5", "llama-3.1-8b", "qwen3-32b"]
 
 
-def test_an_id_is_given_once() -> None:
+def test_ids_are_unique() -> None:
     first, second = (catalog_model(path=Path(name)) for name in ("a.toml", "b.toml"))
     with pytest.raises(CatalogError) as raised:
         Catalog([first, second])
@@ -61,18 +61,20 @@ def test_one_broken_file_of_a_folder_is_not_skipped(tmp_path: Path) -> None:
         Catalog.read([tmp_path])
 
 
-def test_a_folder_that_is_not_there_or_has_no_models(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_or_has_no_models(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such catalog folder"):
         Catalog.read([tmp_path / "absent"])
     with pytest.raises(UsageError, match=r"no \*\.toml file"):
         Catalog.read([tmp_path])
 
 
-def test_an_id_means_its_model(catalog: Catalog) -> None:
+def test_an_id_is_resolved_to_its_model(catalog: Catalog) -> None:
     assert catalog.resolve("glm-4.5").entry.id == "glm-4.5"
 
 
-def test_an_id_wins_over_a_file_of_that_name(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_takes_precedence_over_a_file_of_that_name(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "glm-4.5").mkdir()
     (tmp_path / "glm-4.5" / "config.json").write_text(json.dumps(tiny_config()))
     monkeypatch.chdir(tmp_path)
@@ -80,7 +82,7 @@ def test_an_id_wins_over_a_file_of_that_name(catalog: Catalog, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("word", ["qwen3-23b", "Qwen3-32B", "qwen", "qwen3_32b"])
-def test_a_misspelt_id_gets_the_nearest(catalog: Catalog, word: str) -> None:
+def test_the_nearest_id_is_suggested_for_a_misspelt_one(catalog: Catalog, word: str) -> None:
     with pytest.raises(UsageError) as raised:
         catalog.resolve(word)
     assert str(raised.value).startswith(f"no model {word!r} in the catalog; nearest: qwen3-32b")
@@ -88,7 +90,9 @@ def test_a_misspelt_id_gets_the_nearest(catalog: Catalog, word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["zzzzzzzz", "", "?", "../..", "/", "config.yaml"])
-def test_nonsense_gets_no_nearest(catalog: Catalog, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_suggested_for_nonsense(
+    catalog: Catalog, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as raised:
         catalog.resolve(word)
@@ -96,24 +100,24 @@ def test_nonsense_gets_no_nearest(catalog: Catalog, word: str, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("word", ["x" * 5000, "x" * 5000 + ".json", "x" * 5000 + ".toml", "x/" * 5000])
-def test_a_word_that_no_file_can_be_named(catalog: Catalog, word: str) -> None:
+def test_a_word_that_is_not_a_valid_path(catalog: Catalog, word: str) -> None:
     with pytest.raises((UsageError, CatalogError)):
         catalog.resolve(word)
 
 
-def test_a_path_to_a_toml_file_means_that_model(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_path_to_a_toml_file_is_resolved_to_its_model(catalog: Catalog, tmp_path: Path) -> None:
     model = catalog.resolve(str(write_model(tmp_path, "other")))
     assert model.entry.id == "other"
     assert model.config_path == (tmp_path / "tiny.json").resolve()
 
 
-def test_a_path_to_a_toml_file_that_is_not_there(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_path_to_a_missing_toml_file(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="No such file"):
         catalog.resolve(str(tmp_path / "absent.toml"))
 
 
 @pytest.mark.parametrize("word", ["some-model", "some-model/config.json"])
-def test_a_config_or_its_folder_means_a_bare_model(
+def test_a_config_or_its_folder_is_resolved_to_a_bare_model(
     catalog: Catalog, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -125,18 +129,18 @@ def test_a_config_or_its_folder_means_a_bare_model(
     assert model.path == model.config_path == Path("some-model/config.json")
 
 
-def test_a_bare_config_that_is_small_already(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_bare_config_that_is_already_small(catalog: Catalog, tmp_path: Path) -> None:
     file = tmp_path / "small.json"
     file.write_text(json.dumps(tiny_config()))
     assert catalog.resolve(str(file)).entry.id == "small"
 
 
-def test_a_folder_without_a_config_means_nothing(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_folder_without_a_config_is_not_a_model(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model"):
         catalog.resolve(str(tmp_path))
 
 
-def test_a_model_whose_config_is_not_there(tmp_path: Path) -> None:
+def test_a_model_without_its_config(tmp_path: Path) -> None:
     file = write_model(tmp_path, config="absent.json")
     with pytest.raises(CatalogError, match="no such file") as raised:
         read_model(file)
@@ -144,7 +148,7 @@ def test_a_model_whose_config_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["a\0b.json", "x" * 5000, ".", ""])
-def test_a_model_whose_config_no_file_can_be(tmp_path: Path, config: str) -> None:
+def test_a_model_whose_config_is_not_a_valid_path(tmp_path: Path, config: str) -> None:
     file = write_model(tmp_path, config=config)
     with pytest.raises(CatalogError) as raised:
         read_model(file)
@@ -157,7 +161,7 @@ def test_a_config_that_points_at_itself(tmp_path: Path) -> None:
         read_model(write_model(tmp_path, config="loop.json"))
 
 
-def test_a_broken_config_is_told_by_its_own_path(tmp_path: Path) -> None:
+def test_an_error_in_a_config_names_the_path_of_the_config(tmp_path: Path) -> None:
     file = write_model(tmp_path)
     (tmp_path / "tiny.json").write_text("{")
     with pytest.raises(CatalogError) as raised:

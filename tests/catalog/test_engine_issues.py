@@ -1,4 +1,4 @@
-"""The known issues of the engine that are packaged."""
+"""The packaged known issues of the engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coldwarm.core.finding import FindingKind
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_each_has_an_id_of_its_own_and_a_page_that_names_where_it_is_stated() -> None:
+def test_each_has_an_id_and_a_page_that_names_its_file() -> None:
     issues = engine_issues()
     assert [issue.id for issue in issues] == ["first-moe-layer-on-cpu"]
     for issue in issues:
@@ -23,19 +23,19 @@ def test_each_has_an_id_of_its_own_and_a_page_that_names_where_it_is_stated() ->
         assert "catalog/known_issues.toml" in page
 
 
-def test_no_model_states_one_again_and_some_model_was_measured_with_each() -> None:
+def test_no_model_repeats_one_and_some_model_was_measured_with_each() -> None:
     entries = [model.entry for model in Catalog.read().models()]
     ids = {issue.id for issue in engine_issues()}
     assert not ids & {issue.id for entry in entries for issue in entry.known_issue}
     assert {name for entry in entries for row in entry.expect for name in row.shows} == ids
 
 
-def test_those_that_break_what_no_finding_accounts_for_are_refused() -> None:
+def test_an_issue_of_an_invariant_without_accounting_findings_is_an_error() -> None:
     [issue] = engine_issues()
     with pytest.raises(ValidationError, match="cold-only-unique"):
         EngineIssue.model_validate({**issue.model_dump(), "breaks": "warm-saves-nothing"})
 
 
-def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+def test_an_invalid_regular_expression_is_an_error() -> None:
     with pytest.raises(ValidationError, match="is not a regular expression"):
         FindingPattern(kind=FindingKind.NOT_SHARED, where="*", what="prod(")

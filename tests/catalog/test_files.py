@@ -67,7 +67,7 @@ wild = settings(max_examples=30, deadline=None)
 
 @pytest.fixture
 def problem(tmp_path: Path) -> Callable[[str], CatalogError]:
-    """Reads a TOML text and returns what is wrong with it."""
+    """Reads a TOML text and returns its error."""
 
     def read(text: str) -> CatalogError:
         file = tmp_path / "tiny.toml"
@@ -82,7 +82,7 @@ def problem(tmp_path: Path) -> Callable[[str], CatalogError]:
 
 @pytest.fixture
 def config_problem(tmp_path: Path) -> Callable[[bytes], CatalogError]:
-    """Reads a config.json and returns what is wrong with it."""
+    """Reads a config.json and returns its error."""
 
     def read(content: bytes) -> CatalogError:
         file = tmp_path / "config.json"
@@ -104,14 +104,14 @@ Problem = Callable[[str], CatalogError]
 ConfigProblem = Callable[[bytes], CatalogError]
 
 
-def test_an_expectation_that_shows_an_unknown_issue_is_refused_with_the_nearest(problem: Problem) -> None:
+def test_an_unknown_issue_in_an_expectation_is_an_error_with_the_nearest(problem: Problem) -> None:
     text = WHOLE.replace('measured = "yesterday"', 'measured = "yesterday"\nshows = ["first-moe-layer-on-gpu"]')
     error = problem(text)
     assert (error.key, error.line) == ("expect.1.shows", line_of(text, "shows ="))
     assert "'first-moe-layer-on-gpu' is not a known issue of the engine; nearest: first-moe-layer-on-cpu" in str(error)
 
 
-def test_a_variable_that_changes_nothing_is_no_condition(problem: Problem) -> None:
+def test_a_variable_without_effect_on_compilation_cannot_be_a_condition(problem: Problem) -> None:
     text = WHOLE.replace('{ device = "cuda" }', '{ device = "cuda", environment.VLLM_LOGGING_LEVEL = "DEBUG" }')
     error = problem(text)
     assert "VLLM_LOGGING_LEVEL does not change what is compiled" in error.problem
@@ -153,117 +153,117 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest(
     assert str(error).startswith(f"{error.path}:{error.line}: {key}: unknown key")
 
 
-def test_an_unknown_key_like_no_other_is_named_alone(problem: Problem) -> None:
+def test_an_unknown_key_without_similar_keys_has_no_suggestion(problem: Problem) -> None:
     error = problem(HEAD + "zzzzzz = 1\n")
     assert (error.key, error.line, error.problem) == ("zzzzzz", 5, "unknown key")
 
 
 def test_several_problems_are_counted(problem: Problem) -> None:
-    assert problem(HEAD + "zzzzzz = 1\nyyyyyy = 1\n").problem.endswith("(1 more after this one)")
+    assert problem(HEAD + "zzzzzz = 1\nyyyyyy = 1\n").problem.endswith("(and 1 more)")
 
 
 @pytest.mark.parametrize("key", ["id", "name", "config", "source"])
 def test_a_missing_key_is_named(problem: Problem, key: str) -> None:
     text = "".join(line for line in HEAD.splitlines(keepends=True) if not line.startswith(f"{key} ="))
     error = problem(text)
-    assert (error.key, error.problem) == (key, "this key is missing")
+    assert (error.key, error.problem) == (key, "missing key")
 
 
-def test_a_missing_key_is_told_at_the_table_that_lacks_it(problem: Problem) -> None:
+def test_a_missing_key_is_reported_with_the_line_of_its_table(problem: Problem) -> None:
     error = problem(HEAD + '[[unsupported]]\ndevices = ["cpu"]\nreason = "r"\n\n[[unsupported]]\ndevices = ["cpu"]\n')
     assert (error.key, error.line) == ("unsupported.1.reason", 9)
 
 
-def test_a_missing_key_is_not_told_at_a_later_table_that_has_it(problem: Problem) -> None:
+def test_a_missing_key_is_not_reported_with_the_line_of_a_later_table(problem: Problem) -> None:
     error = problem(WHOLE.replace('measured = "today"\n', ""))
     assert error.key == "expect.0.measured"
     assert error.line in (None, line_of(WHOLE, 'when = { device = "cpu", torch') - 1)
 
 
-def test_a_missing_top_level_key_is_not_told_at_a_table_that_has_it(problem: Problem) -> None:
+def test_a_missing_top_level_key_is_not_reported_with_the_line_of_a_table(problem: Problem) -> None:
     error = problem(WHOLE.replace('id = "tiny"\n', ""))
     assert (error.key, error.line) == ("id", None)
 
 
-def test_the_line_is_of_the_key_and_not_of_a_comment(problem: Problem) -> None:
+def test_the_line_is_that_of_the_key_and_not_of_a_comment(problem: Problem) -> None:
     assert problem(f"# zzzzzz = is no key\n{HEAD}zzzzzz = 1\n").line == 6
 
 
-def test_the_line_is_of_the_key_and_not_of_a_counter_of_that_name(problem: Problem) -> None:
+def test_the_line_is_that_of_the_key_and_not_of_a_counter_of_that_name(problem: Problem) -> None:
     text = HEAD + '[[expect]]\nmeasured = "today"\ncold.torch.total = 1\nwhen = { torch = "2.13?" }\n'
     assert problem(text).line == 8
 
 
-def test_the_line_is_counted_as_an_editor_counts_it(problem: Problem) -> None:
+def test_lines_are_counted_as_in_an_editor(problem: Problem) -> None:
     assert problem("# one\u2028line\n" + HEAD + "zzzzzz = 1\n").line == 6
 
 
-def test_no_toml_is_told_with_its_line(problem: Problem) -> None:
+def test_invalid_toml_is_reported_with_its_line(problem: Problem) -> None:
     error = problem(HEAD + "this is = = no toml\n")
     assert error.line == 5
-    assert error.problem.startswith("no TOML: ")
+    assert error.problem.startswith("not valid TOML: ")
 
 
 @pytest.mark.parametrize("specifier", [">=3,<2", "==2.13.*,<2"])
-def test_an_impossible_version_is_told_with_its_line(problem: Problem, specifier: str) -> None:
+def test_an_unsatisfiable_version_is_reported_with_its_line(problem: Problem, specifier: str) -> None:
     text = WHOLE.replace("~=2.13.0", specifier)
     error = problem(text)
     assert (error.key, error.line) == ("expect.0.when.torch", line_of(text, 'when = { device = "cpu", torch'))
-    assert error.problem == f"{specifier!r} is a version specifier that no version can satisfy"
+    assert error.problem == f"{specifier!r} is a version specifier that no version satisfies"
 
 
-def test_an_invalid_version_is_told_with_its_line(problem: Problem) -> None:
+def test_an_invalid_version_is_reported_with_its_line(problem: Problem) -> None:
     text = WHOLE.replace("~=2.13.0", "2.13?")
     error = problem(text)
     assert (error.key, error.line) == ("expect.0.when.torch", line_of(text, 'when = { device = "cpu", torch'))
-    assert error.problem.startswith("'2.13?' is no version specifier; write it as pip does")
+    assert error.problem.startswith("'2.13?' is not a version specifier; write it as for pip")
 
 
-def test_a_wrong_value_is_told_with_what_it_is(problem: Problem) -> None:
+def test_an_invalid_value_is_reported_with_the_value(problem: Problem) -> None:
     error = problem(WHOLE.replace("loaded = 3", "loaded = -3"))
     assert (error.key, error.line) == ("expect.0.warm.vllm.loaded", line_of(WHOLE, "warm.vllm.loaded"))
-    assert "(it is -3)" in error.problem
+    assert "(got -3)" in error.problem
 
 
-def test_one_value_where_a_list_belongs_is_refused(problem: Problem) -> None:
+def test_a_single_value_instead_of_a_list_is_an_error(problem: Problem) -> None:
     assert problem(HEAD + 'layer_kinds = "dense"\n').key == "layer_kinds"
     assert problem(HEAD + '[expect]\nmeasured = "today"\n').key == "expect"
 
 
 @pytest.mark.parametrize("value", ["true", '"3"', "3.0"])
-def test_a_count_that_is_no_whole_number_is_refused(problem: Problem, value: str) -> None:
+def test_a_count_that_is_not_an_integer_is_an_error(problem: Problem, value: str) -> None:
     assert problem(WHOLE.replace("loaded = 3", f"loaded = {value}")).key == "expect.0.warm.vllm.loaded"
 
 
-def test_one_counter_written_in_two_ways_is_refused(problem: Problem) -> None:
+def test_a_counter_that_is_given_twice_is_an_error(problem: Problem) -> None:
     problem(WHOLE.replace("cold.vllm.saved = 3\nwarm", 'cold."vllm.saved" = 4\ncold.vllm.saved = 3\nwarm'))
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     for read in (read_entry, read_config):
         with pytest.raises(CatalogError, match="No such file") as raised:
             read(tmp_path / "absent")
         assert str(tmp_path / "absent") in str(raised.value)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
     for read in (read_entry, read_config):
         with pytest.raises(CatalogError, match="directory"):
             read(tmp_path)
 
 
-def test_bytes_that_are_no_text(problem: Problem, config_problem: ConfigProblem) -> None:
-    assert "no UTF-8 text" in problem("id = '\udcff'").problem
-    assert "no UTF-8 text" in config_problem(b'{"a": "\xff"}').problem
+def test_bytes_that_are_not_text(problem: Problem, config_problem: ConfigProblem) -> None:
+    assert "not UTF-8 text" in problem("id = '\udcff'").problem
+    assert "not UTF-8 text" in config_problem(b'{"a": "\xff"}').problem
 
 
-def test_a_number_longer_than_python_reads(problem: Problem, config_problem: ConfigProblem) -> None:
+def test_a_number_that_is_too_long_for_python(problem: Problem, config_problem: ConfigProblem) -> None:
     digits = "1" * (sys.get_int_max_str_digits() + 1)
     problem(HEAD + f"layer_kinds = {digits}\n")
     config_problem(f'{{"architectures": ["A"], "n": {digits}}}'.encode())
 
 
-def test_lists_nested_deeper_than_python_recurses(problem: Problem, config_problem: ConfigProblem) -> None:
+def test_lists_that_are_nested_too_deep_for_python(problem: Problem, config_problem: ConfigProblem) -> None:
     depth = 100 * sys.getrecursionlimit()
     problem(f"{HEAD}layer_kinds = {'[' * depth}{']' * depth}\n")
     config_problem(b'{"architectures": ' + b"[" * depth + b"]" * depth + b"}")
@@ -289,12 +289,12 @@ def test_a_config_without_architectures(config_problem: ConfigProblem) -> None:
 
 @pytest.mark.parametrize(("content", "name"), [(b"[]", "list"), (b"3", "int"), (b"null", "NoneType")])
 def test_a_config_must_be_one_object(config_problem: ConfigProblem, content: bytes, name: str) -> None:
-    assert f"this one holds a {name}" in config_problem(content).problem
+    assert f"must contain an object, not a {name}" in config_problem(content).problem
 
 
-def test_no_json_is_told_with_its_line(config_problem: ConfigProblem) -> None:
+def test_invalid_json_is_reported_with_its_line(config_problem: ConfigProblem) -> None:
     error = config_problem(b'{\n "a": 1,\n}')
-    assert (error.line, error.problem.startswith("no JSON: ")) == (3, True)
+    assert (error.line, error.problem.startswith("not valid JSON: ")) == (3, True)
 
 
 @contextmanager
@@ -324,13 +324,13 @@ tomlish = st.lists(words | punctuation | values | st.text(max_size=3), max_size=
 
 @wild
 @given(tomlish)
-def test_anything_like_toml_is_read_or_refused(text: str) -> None:
+def test_any_text_like_toml_is_read_or_an_error(text: str) -> None:
     read_or_refuse(read_entry, text.encode("utf-8", "surrogatepass"))
 
 
 @wild
 @given(tomlish)
-def test_anything_like_toml_after_an_entry_is_read_or_refused(text: str) -> None:
+def test_any_text_like_toml_after_an_entry_is_read_or_an_error(text: str) -> None:
     read_or_refuse(read_entry, HEAD.encode() + text.encode("utf-8", "surrogatepass"))
 
 
@@ -340,7 +340,7 @@ toml_values = ["0", "-7", "2.5", "true", '""', '"cpu"', "[]", '["cpu"]', "[1]", 
 
 @wild
 @given(line=st.sampled_from(lines_with_a_key), change=words | st.sampled_from([None, *toml_values, "renamed"]))
-def test_an_entry_with_one_key_changed_is_read_or_refused(line: int, change: str | None) -> None:
+def test_an_entry_with_one_changed_key_is_read_or_an_error(line: int, change: str | None) -> None:
     lines = WHOLE.splitlines()
     key, _, value = lines[line].partition("=")
     if change is None:
@@ -354,7 +354,7 @@ def test_an_entry_with_one_key_changed_is_read_or_refused(line: int, change: str
 
 @wild
 @given(st.binary(max_size=200))
-def test_any_bytes_as_a_config_are_read_or_refused(content: bytes) -> None:
+def test_any_bytes_as_a_config_are_read_or_an_error(content: bytes) -> None:
     read_or_refuse(read_config, content)
 
 
@@ -366,5 +366,5 @@ def test_any_bytes_as_a_config_are_read_or_refused(content: bytes) -> None:
         max_leaves=6,
     )
 )
-def test_any_json_as_a_config_is_read_or_refused(value: Any) -> None:
+def test_any_json_as_a_config_is_read_or_an_error(value: Any) -> None:
     read_or_refuse(read_config, json.dumps(value).encode())

@@ -1,4 +1,4 @@
-"""The packaged catalog: what its files claim must fit together."""
+"""The packaged catalog: its files must be consistent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_its_file_is_named_after_it(model: CatalogModel, file: Path) -> None:
     assert model.entry.id == file.stem == model.config_path.stem
 
 
-def test_it_says_where_its_facts_are_from(model: CatalogModel, file: Path) -> None:
+def test_it_names_the_source_of_its_config(model: CatalogModel, file: Path) -> None:
     entry = model.entry
     assert entry.source.startswith("https://")
     assert entry.name and entry.source_note.strip() and entry.layer_kinds
@@ -53,7 +53,7 @@ def test_every_change_of_the_published_model_has_a_reason(model: CatalogModel, f
     assert all(len(reason) > 20 for reason in reasons)
 
 
-def test_its_deviations_and_overrides_fit_its_config(model: CatalogModel, file: Path) -> None:
+def test_its_deviations_and_overrides_match_its_config(model: CatalogModel, file: Path) -> None:
     for device in ("cpu", "cuda"):
         if model.entry.unsupported_on(device, "piecewise"):
             continue
@@ -64,27 +64,27 @@ def test_its_deviations_and_overrides_fit_its_config(model: CatalogModel, file: 
             config, overrides = config["text_config"], inner
         raised = {key: value for key, value in overrides.items() if value > config.get(key, value)}
         assert not raised
-        # MiniMax's n_routed_experts, as in vLLM's own test, is the one key that its config lacks.
+        # The only key that is not in a config is MiniMax's n_routed_experts, as in vLLM's own test.
         assert overrides.keys() - config.keys() <= {"n_routed_experts"}
 
 
-def test_it_runs_somewhere_or_says_why_not(model: CatalogModel, file: Path) -> None:
+def test_it_has_an_expectation_or_is_unsupported(model: CatalogModel, file: Path) -> None:
     if model.entry.unsupported_on("cpu", "piecewise") is None:
-        assert any(expectation.when.hold(HERE) for expectation in model.entry.expect)
+        assert any(expectation.when.matches(HERE) for expectation in model.entry.expect)
 
 
 def issues_of(entry: ModelEntry, expectation: Expectation) -> list[KnownIssue]:
-    """The known issues that hold wherever `expectation` does."""
+    """Return the known issues that apply whenever `expectation` does."""
     place = expectation.when.model_dump(exclude_none=True).items()
     return [issue for issue in entry.known_issue if issue.when.model_dump(exclude_none=True).items() <= place]
 
 
-def test_every_expectation_breaks_just_the_invariants_that_known_issues_excuse(model: CatalogModel, file: Path) -> None:
+def test_every_expectation_breaks_only_invariants_that_known_issues_accept(model: CatalogModel, file: Path) -> None:
     entry = model.entry
     assert entry.layer_kinds is not None
     for expectation in entry.expect:
         assert expectation.measured
-        # Bundled artifacts were never timed on a GPU with forked starts: planned with as separate ones.
+        # Bundled artifacts were never timed on a GPU with forked starts; the times of separate ones are used.
         assert expectation.seconds or (expectation.when.device, expectation.when.aot_artifact) == ("cuda", "bundled")
         excused = {invariant for issue in issues_of(entry, expectation) for invariant in issue.breaks}
         excused |= {issue.breaks for issue in engine_issues() if issue.id in expectation.shows}
@@ -97,7 +97,7 @@ def test_every_expectation_breaks_just_the_invariants_that_known_issues_excuse(m
         assert (warm[MISSES] > 0) == (InvariantId.NO_COMPILER in excused)
 
 
-def test_a_known_issue_looks_like_the_expectations_of_the_same_place(model: CatalogModel, file: Path) -> None:
+def test_a_known_issue_matches_the_expectations_for_the_same_conditions(model: CatalogModel, file: Path) -> None:
     for issue in model.entry.known_issue:
         expectations = [e for e in model.entry.expect if issue in issues_of(model.entry, e)]
         assert expectations
@@ -107,33 +107,35 @@ def test_a_known_issue_looks_like_the_expectations_of_the_same_place(model: Cata
             assert issue.warm.items() <= expectation.warm.items()
 
 
-def test_what_is_expected_on_a_gpu_is_what_the_kept_runs_counted(model: CatalogModel, file: Path) -> None:
+def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogModel, file: Path) -> None:
     counted = 0
     for run in (run for suite in RECORDS.glob("*/suite.json") for run in read_runs(suite.parent)):
         if run.case.model_id != model.entry.id:
             continue
         assert run.cold and run.warm and run.cold.facts and run.warm.facts
         here = context_of(run.cold)
-        for expectation in (e for e in model.entry.expect if e.when.hold(here)):
+        for expectation in (e for e in model.entry.expect if e.when.matches(here)):
             for expected, record in ((expectation.cold, run.cold), (expectation.warm, run.warm)):
                 assert record.facts
                 counters = record.facts.counters
-                told = {name: count for name, count in expected.items() if is_reported_at(name, record.depth, counters)}
-                assert SAVED in told
-                assert told.items() <= counters.items()
+                reported = {
+                    name: count for name, count in expected.items() if is_reported_at(name, record.depth, counters)
+                }
+                assert SAVED in reported
+                assert reported.items() <= counters.items()
             counted += 1
-    # With separate artifacts twice, with bundled ones once.
+    # Two runs with separate artifacts, one with bundled ones.
     assert counted == 3
 
 
-def test_how_long_a_run_takes_on_a_gpu_is_what_a_kept_run_took(model: CatalogModel, file: Path) -> None:
+def test_times_on_a_gpu_are_those_of_a_stored_run(model: CatalogModel, file: Path) -> None:
     [run] = [run for run in read_runs(RECORDS / "h100-2026-11-25") if run.case.model_id == model.entry.id]
     assert run.cold and run.warm
     [seconds] = [row.seconds for row in model.entry.measured("cuda", None) if row.seconds is not None]
     assert (seconds.cold, seconds.warm) == (round(run.cold.seconds, 1), round(run.warm.seconds, 1))
 
 
-def test_a_known_issue_links_to_a_page_that_exists(model: CatalogModel, file: Path) -> None:
+def test_a_known_issue_links_to_an_existing_page(model: CatalogModel, file: Path) -> None:
     for issue in model.entry.known_issue:
         assert issue.title
         assert issue.link.startswith("https://") or (REPOSITORY / issue.link).is_file()

@@ -24,25 +24,25 @@ def test_without_deviations_the_published_config_is_started() -> None:
     assert config_for(model, "cpu") == {"a": 1}
 
 
-def test_deviations_are_for_their_devices_only() -> None:
+def test_deviations_apply_only_to_their_devices() -> None:
     model = with_deviations({"a": 1}, {"devices": ["cpu"], "set": {"a": 2}})
     assert config_for(model, "cpu") == {"a": 2}
     assert config_for(model, "cuda") == {"a": 1}
 
 
-def test_one_deviation_uses_then_removes_then_sets() -> None:
+def test_a_deviation_applies_use_then_remove_then_set() -> None:
     config = {"outer": 1, "text_config": {"a": 1, "b": 2, "c": 3}}
     model = with_deviations(config, {"use": "text_config", "remove": ["a", "b"], "set": {"b": 20, "d": 4}})
     assert config_for(model, "cpu") == {"b": 20, "c": 3, "d": 4}
 
 
-def test_deviations_follow_each_other_in_their_order() -> None:
+def test_deviations_are_applied_in_order() -> None:
     config = {"text_config": {"a": 1, "b": 2}}
     model = with_deviations(config, {"use": "text_config"}, {"remove": ["a"]}, {"set": {"a": 9}}, {"set": {"a": 10}})
     assert config_for(model, "cpu") == {"a": 10, "b": 2}
 
 
-def test_the_published_config_is_left_as_it_is() -> None:
+def test_the_published_config_is_not_changed() -> None:
     config: dict[str, Any] = {"a": 1, "text_config": {"b": {"c": 2}}}
     model = with_deviations(config, {"use": "text_config", "set": {"x": 1}})
     config_for(model, "cpu")["b"]["c"] = 99
@@ -64,7 +64,9 @@ def test_preparing_twice_gives_the_same_config() -> None:
         ({"remove": ["a", "a"]}, "deviation.1.remove"),
     ],
 )
-def test_a_deviation_that_does_not_fit_the_config_names_the_key(deviation: dict[str, Any], key: str) -> None:
+def test_a_deviation_that_does_not_match_the_config_is_an_error_that_names_the_key(
+    deviation: dict[str, Any], key: str
+) -> None:
     model = with_deviations({"a": 1}, {"set": {"b": 2}}, deviation)
     with pytest.raises(CatalogError) as raised:
         config_for(model, "cpu")
@@ -75,16 +77,16 @@ def test_a_deviation_that_does_not_fit_the_config_names_the_key(deviation: dict[
     assert str(model.config_path) in raised.value.problem
 
 
-def test_a_deviation_for_another_device_may_miss_its_key() -> None:
+def test_the_key_of_a_deviation_for_another_device_may_be_missing() -> None:
     model = with_deviations({"a": 1}, {"devices": ["cpu"], "remove": ["gone"]})
     assert config_for(model, "cuda") == {"a": 1}
 
 
-def test_without_shrinks_there_is_nothing_to_override() -> None:
+def test_without_shrinks_there_are_no_overrides() -> None:
     assert overrides_for(catalog_model(), "cpu") == {}
 
 
-def test_later_overrides_win() -> None:
+def test_later_overrides_take_precedence() -> None:
     model = with_shrinks({"overrides": {"a": 1, "b": 1}}, {"overrides": {"b": 2, "c": 2}})
     assert overrides_for(model, "cpu") == {"a": 1, "b": 2, "c": 2}
 
@@ -104,13 +106,13 @@ def test_a_table_and_a_value_replace_each_other() -> None:
     }
 
 
-def test_overrides_are_for_their_devices_only() -> None:
+def test_overrides_apply_only_to_their_devices() -> None:
     model = with_shrinks({"overrides": {"a": 1}}, {"devices": ["cpu"], "overrides": {"a": 2}})
     assert overrides_for(model, "cpu") == {"a": 2}
     assert overrides_for(model, "cuda") == {"a": 1}
 
 
-def test_merging_leaves_the_entry_as_it_is() -> None:
+def test_merging_does_not_change_the_entry() -> None:
     model = with_shrinks({"overrides": {"t": {"a": 1}}}, {"overrides": {"t": {"b": 2}}})
     overrides_for(model, "cpu")["t"]["a"] = 99
     assert [shrink.overrides for shrink in model.entry.shrink] == [{"t": {"a": 1}}, {"t": {"b": 2}}]

@@ -175,7 +175,7 @@ def packaged_findings(expected: Expectation) -> list[Finding]:
 def issues_of(entry: ModelEntry, expected: Expectation) -> list[str]:
     """Return the known issues that occur in every run to which `expected` applies."""
     here = context_of(packaged_run(expected)[0])
-    own = [issue.id for issue in entry.known_issue if issue.when.hold(here) and not issue.intermittent]
+    own = [issue.id for issue in entry.known_issue if issue.when.matches(here) and not issue.intermittent]
     return own + list(expected.shows)
 
 

@@ -11,30 +11,32 @@ def keys(factors: dict[str, dict[str, str]], **hints: dict[str, str]) -> CacheKe
     return CacheKeys(factors=factors, hints=hints)
 
 
-def test_the_first_value_of_a_factor_stays() -> None:
-    kept = CacheKeys()
-    kept.add("environment", "VLLM_X", "1")
-    kept.add("environment", "VLLM_X", "2")
-    kept.add("environment", "VLLM_Y", "3")
-    kept.add("source", "VLLM_X", "4")
-    assert kept.factors == {"environment": {"VLLM_X": "1", "VLLM_Y": "3"}, "source": {"VLLM_X": "4"}}
+def test_the_first_value_of_a_component_is_used() -> None:
+    stored = CacheKeys()
+    stored.add("environment", "VLLM_X", "1")
+    stored.add("environment", "VLLM_X", "2")
+    stored.add("environment", "VLLM_Y", "3")
+    stored.add("source", "VLLM_X", "4")
+    assert stored.factors == {"environment": {"VLLM_X": "1", "VLLM_Y": "3"}, "source": {"VLLM_X": "4"}}
 
 
-def test_two_keys_share_nothing() -> None:
+def test_cache_keys_do_not_share_data() -> None:
     CacheKeys().add("a", "b", "c")
     assert CacheKeys().factors == {}
 
 
-def test_the_same_keys_have_not_changed() -> None:
+def test_equal_keys_have_no_changed_components() -> None:
     same = keys({"a": {"b": "c"}, "d": {}}, a={"hint": "1"})
     assert changed_factors(same, same.model_copy(deep=True)) == []
     assert changed_factors(CacheKeys(), CacheKeys()) == []
 
 
-def test_every_factor_that_differs_is_told_with_both_values_in_order() -> None:
+def test_every_changed_component_is_returned_with_both_values_in_order() -> None:
     cold = keys({"source": {"m.py": "1", "same.py": "s"}, "environment": {"VLLM_B": "0", "VLLM_A": "0", "GONE": "x"}})
     warm = keys({"environment": {"VLLM_A": "1", "VLLM_B": "1", "NEW": ""}, "source": {"m.py": "2", "same.py": "s"}})
-    assert [(factor.group, factor.name, factor.cold, factor.warm) for factor in changed_factors(cold, warm)] == [
+    assert [
+        (component.group, component.name, component.cold, component.warm) for component in changed_factors(cold, warm)
+    ] == [
         ("environment", "GONE", "x", None),
         ("environment", "NEW", None, ""),
         ("environment", "VLLM_A", "0", "1"),
@@ -44,17 +46,17 @@ def test_every_factor_that_differs_is_told_with_both_values_in_order() -> None:
 
 
 @pytest.mark.parametrize("computed", [{"a": {"b": "1"}}, {"a": {}}])
-def test_a_group_that_one_start_never_computed_is_not_compared(computed: dict[str, dict[str, str]]) -> None:
+def test_a_group_that_only_one_start_computed_is_not_compared(computed: dict[str, dict[str, str]]) -> None:
     assert changed_factors(keys(computed), keys({})) == []
     assert changed_factors(keys({}), keys(computed)) == []
 
 
-def test_a_group_without_factors_is_compared() -> None:
-    [factor] = changed_factors(keys({"a": {}}), keys({"a": {"b": "1"}}))
-    assert (factor.cold, factor.warm) == (None, "1")
+def test_an_empty_group_is_compared() -> None:
+    [component] = changed_factors(keys({"a": {}}), keys({"a": {"b": "1"}}))
+    assert (component.cold, component.warm) == (None, "1")
 
 
-def test_settings_that_differ_are_hints_at_a_factor_of_their_group() -> None:
+def test_changed_settings_are_hints_for_a_component_of_their_group() -> None:
     cold = keys({"config.model": {"factors": "x"}, "other": {"n": "1"}}, **{"config.model": {"seed": "0", "same": "s"}})
     warm = keys(
         {"config.model": {"factors": "y"}, "other": {"n": "2"}},
@@ -72,13 +74,13 @@ def test_settings_that_differ_are_hints_at_a_factor_of_their_group() -> None:
     ]
 
 
-def test_a_hint_alone_is_no_changed_factor() -> None:
+def test_a_changed_hint_is_not_a_changed_component() -> None:
     assert changed_factors(keys({"a": {"b": "1"}}, a={"seed": "0"}), keys({"a": {"b": "1"}}, a={"seed": "1"})) == []
 
 
 def test_keys_are_the_same_after_json() -> None:
-    kept = keys({"source": {"größe.py": "sha256 0"}, "config.additional_config": {}}, a={"b": "c"})
-    assert CacheKeys.model_validate_json(kept.model_dump_json()) == kept
+    stored = keys({"source": {"größe.py": "sha256 0"}, "config.additional_config": {}}, a={"b": "c"})
+    assert CacheKeys.model_validate_json(stored.model_dump_json()) == stored
 
 
 factors = st.dictionaries(
@@ -87,12 +89,14 @@ factors = st.dictionaries(
 
 
 @given(factors, factors)
-def test_what_changed_makes_one_of_the_other(cold: dict[str, dict[str, str]], warm: dict[str, dict[str, str]]) -> None:
+def test_the_changes_turn_the_cold_keys_into_the_warm_keys(
+    cold: dict[str, dict[str, str]], warm: dict[str, dict[str, str]]
+) -> None:
     patched = {group: dict(cold[group]) for group in cold.keys() & warm.keys()}
-    for factor in changed_factors(keys(cold), keys(warm)):
-        assert factor.cold == patched[factor.group].pop(factor.name, None)
-        if factor.warm is not None:
-            patched[factor.group][factor.name] = factor.warm
+    for component in changed_factors(keys(cold), keys(warm)):
+        assert component.cold == patched[component.group].pop(component.name, None)
+        if component.warm is not None:
+            patched[component.group][component.name] = component.warm
     assert patched == {group: warm[group] for group in patched}
     back = changed_factors(keys(warm), keys(cold))
     assert [(f.warm, f.cold) for f in back] == [(f.cold, f.warm) for f in changed_factors(keys(cold), keys(warm))]

@@ -30,7 +30,7 @@ def test_a_case_deviates_and_shrinks_for_its_device() -> None:
     assert cuda.overrides == {}
 
 
-def test_an_unsupported_case_needs_no_deviations_that_fit() -> None:
+def test_an_unsupported_case_needs_no_valid_deviations() -> None:
     case = of(
         "cpu",
         unsupported=[{"reason": "r", "devices": ["cpu"]}],
@@ -45,9 +45,9 @@ def test_reproduce_names_model_device_and_the_users_variables() -> None:
     assert command == "CFLAGS='-O2 -g' VLLM_USE_AOT_COMPILE=0 coldwarm run tiny --device cpu"
 
 
-@pytest.mark.parametrize(("compilation", "told"), [("piecewise", False), ("shipped", True)])
-def test_reproduce_names_the_compilation_unless_it_is_the_default(compilation: str, told: bool) -> None:
-    assert ("--compilation shipped" in case_of(compilation=compilation).reproduce({})) is told
+@pytest.mark.parametrize(("compilation", "is_named"), [("piecewise", False), ("shipped", True)])
+def test_reproduce_names_the_compilation_unless_it_is_the_default(compilation: str, is_named: bool) -> None:
+    assert ("--compilation shipped" in case_of(compilation=compilation).reproduce({})) is is_named
 
 
 def test_reproduce_quotes_a_path() -> None:
@@ -55,7 +55,7 @@ def test_reproduce_quotes_a_path() -> None:
     assert shlex.split(case_of(argument=path).reproduce({}))[2] == path
 
 
-def test_reproduce_sets_the_variables_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reproduce_sets_the_given_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_MINE", "1")
     assert "VLLM_MINE=1 " in case_of().reproduce(recorded())
     assert "VLLM_MINE" not in case_of().reproduce({})
@@ -68,12 +68,12 @@ def test_reproduce_never_sets_a_variable_to_a_mask(monkeypatch: pytest.MonkeyPat
     assert "not recorded" not in command
 
 
-def test_reproduce_leaves_out_secrets_that_an_older_version_recorded() -> None:
+def test_reproduce_omits_secrets_that_an_older_version_recorded() -> None:
     command = case_of(options={"hf_token": "hunter2"}).reproduce({"VLLM_HOST_PASSWD": "hunter2", "VLLM_X": "1"})
     assert command == "VLLM_X=1 coldwarm run tiny --device cpu"
 
 
-def test_a_case_with_a_mode_of_its_own_has_a_name_of_its_own_and_says_so() -> None:
+def test_a_case_with_a_kind_of_aot_artifact_has_it_in_its_name() -> None:
     case = of("cpu")
     assert case.name == case.model_id
     bundled = case.model_copy(update={"aot_artifact": "bundled"})
@@ -82,17 +82,17 @@ def test_a_case_with_a_mode_of_its_own_has_a_name_of_its_own_and_says_so() -> No
 
 
 def words_after(flag: str, command: str) -> list[str]:
-    """The words of a shell command that follow `flag`."""
+    """Return the arguments that follow `flag` in a shell command."""
     words = shlex.split(command)
     return [after for word, after in pairwise(words) if word == flag]
 
 
-def test_a_case_has_neither_options_nor_changes_unless_given() -> None:
+def test_by_default_a_case_has_no_options_and_no_changes() -> None:
     assert (of("cpu").options, of("cpu").warm_changes) == ({}, Changes())
     assert not {"--set", "--warm-set", "--warm-env"} & set(shlex.split(of("cpu").reproduce({})))
 
 
-def test_reproduce_sets_options_and_changes_of_the_warm_start_again() -> None:
+def test_reproduce_sets_options_and_changes_of_the_warm_start() -> None:
     case = case_of(
         compilation="shipped",
         options={"dtype": "bfloat16", "compilation_config": {"compile_sizes": [1, 2], "mode": 3}},
@@ -111,7 +111,7 @@ def test_reproduce_sets_options_and_changes_of_the_warm_start_again() -> None:
     "options",
     [{"a": "it's $HOME `ls` \"\\"}, {"a": {"b": {}, "c": None}, "d": ["x y", {"e": False}]}, {"größe": "ß\n"}],
 )
-def test_what_reproduce_tells_is_parsed_to_the_same_case(options: dict[str, Any]) -> None:
+def test_the_reproduce_command_is_parsed_to_the_same_case(options: dict[str, Any]) -> None:
     variables = {"VLLM_X": "it's $HOME\n", "B": ""}
     command = case_of(options=options, warm_changes=Changes(environment=variables, options=options)).reproduce({})
     assert parse_options(words_after("--set", command), flag="--set") == options
@@ -124,7 +124,7 @@ def test_a_case_with_options_and_changes_is_the_same_after_json() -> None:
     assert Case.model_validate_json(case.model_dump_json()) == case
 
 
-def test_a_case_that_was_stored_without_options_has_none() -> None:
+def test_a_case_that_was_stored_without_options_has_no_options() -> None:
     stored = case_of().model_dump(exclude={"options", "warm_changes"})
     assert Case.model_validate(stored) == case_of()
 
@@ -134,7 +134,7 @@ def test_a_case_is_the_same_after_json(tmp_path: Path) -> None:
     assert Case.model_validate_json(case.model_dump_json()) == case
 
 
-def test_a_secret_of_the_warm_start_is_neither_kept_nor_printed() -> None:
+def test_a_secret_of_the_warm_start_is_neither_stored_nor_printed() -> None:
     changes = Changes(environment={"VLLM_API_KEY": "hunter2", "VLLM_MLA_DISABLE": "1"})
     case = prepare(catalog_model(), "tiny", engine="fake", device="cpu", compilation="piecewise").model_copy(
         update={"warm_changes": changes}

@@ -12,12 +12,12 @@ NO_VERSIONS = RunContext(device="cpu", compilation="piecewise", versions={})
 
 
 def holds(**conditions: str) -> bool:
-    return Conditions.model_validate(conditions).hold(HERE)
+    return Conditions.model_validate(conditions).matches(HERE)
 
 
 def admits(specifier: str, version: str) -> bool:
     context = RunContext(device="cpu", compilation="piecewise", versions={"torch": version})
-    return Conditions(torch=specifier).hold(context)
+    return Conditions(torch=specifier).matches(context)
 
 
 def problem_with(specifier: str) -> str:
@@ -27,13 +27,13 @@ def problem_with(specifier: str) -> str:
     return str(error["msg"])
 
 
-def test_no_conditions_hold_everywhere() -> None:
+def test_empty_conditions_match_everything() -> None:
     assert holds()
-    assert Conditions().hold(NO_VERSIONS)
+    assert Conditions().matches(NO_VERSIONS)
     assert str(Conditions()) == "everywhere"
 
 
-def test_conditions_name_what_they_ask_for() -> None:
+def test_conditions_as_text_name_their_requirements() -> None:
     conditions = Conditions(device="cpu", compilation="piecewise", torch="~=2.13.0", vllm=">=0.32")
     assert str(conditions) == "cpu, piecewise, torch ~=2.13.0, vllm >=0.32"
 
@@ -49,47 +49,47 @@ def test_conditions_name_what_they_ask_for() -> None:
         ({"vllm": ">=0.33"}, False),
     ],
 )
-def test_one_condition_alone(conditions: dict[str, str], expected: bool) -> None:
+def test_a_single_condition(conditions: dict[str, str], expected: bool) -> None:
     assert holds(**conditions) is expected
 
 
-def test_every_condition_must_hold() -> None:
+def test_every_condition_must_match() -> None:
     good = {"device": "cpu", "compilation": "piecewise", "vllm": "~=0.32.0"}
     assert holds(**good)
     for key, other in (("device", "cuda"), ("compilation", "shipped"), ("vllm", "~=0.31.0")):
         assert not holds(**{**good, key: other})
 
 
-def test_a_version_that_is_not_known_meets_no_specifier() -> None:
-    assert not Conditions(torch=">=0").hold(NO_VERSIONS)
+def test_an_unknown_version_matches_no_specifier() -> None:
+    assert not Conditions(torch=">=0").matches(NO_VERSIONS)
     assert not admits(">=0", "not a version")
 
 
 @pytest.mark.parametrize("specifier", ["==2.13.0", "==2.13.*", "~=2.13.0", ">=2.13,<2.14", "<=2.13.0", "==2.13.0+cpu"])
-def test_a_local_version_is_the_version_that_it_is_built_from(specifier: str) -> None:
+def test_a_local_version_matches_like_its_public_version(specifier: str) -> None:
     assert admits(specifier, "2.13.0+cpu")
 
 
 @pytest.mark.parametrize("specifier", ["!=2.13.0", ">2.13.0", "<2.13", "==2.13.0+cu130", "~=2.12.0"])
-def test_a_local_version_is_no_other_version(specifier: str) -> None:
+def test_a_local_version_does_not_match_other_versions(specifier: str) -> None:
     assert not admits(specifier, "2.13.0+cpu")
 
 
 @pytest.mark.parametrize("version", ["2.14.0.dev20261101", "2.14.0.dev20261101+cu130"])
 @pytest.mark.parametrize("specifier", [">=2.13", ">2.13.0", ">=2.14.dev0", "!=2.13.0", "==2.14.*"])
-def test_a_development_version_counts_as_a_version(specifier: str, version: str) -> None:
+def test_a_development_version_matches_like_others(specifier: str, version: str) -> None:
     assert admits(specifier, version)
 
 
 @pytest.mark.parametrize("specifier", [">=2.14", "~=2.13.0", "<2.14", ">=2.13,<2.14"])
-def test_a_development_version_comes_before_its_release(specifier: str) -> None:
+def test_a_development_version_is_lower_than_its_release(specifier: str) -> None:
     assert not admits(specifier, "2.14.0.dev20261101")
 
 
 @pytest.mark.parametrize("specifier", ["2.13?", "2.13", ">=2.13 <2.14 or so", "=>2.13", "~=2", ">=x.y"])
-def test_what_is_no_specifier_is_refused_with_an_example(specifier: str) -> None:
+def test_an_invalid_specifier_is_an_error_with_an_example(specifier: str) -> None:
     message = problem_with(specifier)
-    assert f"{specifier!r} is no version specifier" in message
+    assert f"{specifier!r} is not a version specifier" in message
     assert "'>=2.13,<2.14'" in message
 
 
@@ -106,11 +106,11 @@ def test_what_is_no_specifier_is_refused_with_an_example(specifier: str) -> None
         "==2.13.0+cpu,<2",
     ],
 )
-def test_a_specifier_that_no_version_meets_is_refused(specifier: str) -> None:
-    assert problem_with(specifier).endswith(f"{specifier!r} is a version specifier that no version can satisfy")
+def test_an_unsatisfiable_specifier_is_an_error(specifier: str) -> None:
+    assert problem_with(specifier).endswith(f"{specifier!r} is a version specifier that no version satisfies")
 
 
-# With a version that meets each, so that this list cannot be wrong unnoticed.
+# Each with a version that satisfies it, to check this list.
 POSSIBLE = {
     ">=2.13,<2.14": "2.13.1",
     "~=0.32.0": "0.32.4",
@@ -125,7 +125,7 @@ POSSIBLE = {
     ">=1!2": "1!2",
     "===2.13.0": "2.13.0",
 }
-# Possible too: what is left over lies between the versions that are named, not beside one.
+# Satisfiable: versions between the named ones remain.
 POSSIBLE_BETWEEN = {
     ">=2.13,!=2.13.*,<2.15": "2.14",
     ">2.13,!=2.13.1.*,<2.14": "2.13.2",
@@ -135,7 +135,7 @@ POSSIBLE_BETWEEN = {
 }
 
 
-# Possible too, yet refused: a bound admits versions that sort beyond it (local ones, prereleases of a wildcard).
+# Satisfiable by versions that sort beyond a bound (local versions, prereleases of a wildcard).
 POSSIBLE_BEYOND = {
     "==2.13.0+cpu,<=2.13.0": "2.13.0+cpu",
     "==2.13.0+cpu,==2.13.0": "2.13.0+cpu",
@@ -145,16 +145,16 @@ POSSIBLE_BEYOND = {
 
 
 @pytest.mark.parametrize(("specifier", "version"), POSSIBLE_BEYOND.items())
-def test_a_specifier_that_some_version_beyond_its_bound_meets_is_accepted(specifier: str, version: str) -> None:
+def test_a_specifier_that_is_satisfied_by_a_version_beyond_its_bound_is_accepted(specifier: str, version: str) -> None:
     assert admits(specifier, version)
 
 
 @pytest.mark.parametrize(("specifier", "version"), [*POSSIBLE.items(), *POSSIBLE_BETWEEN.items()])
-def test_a_specifier_that_some_version_meets_is_accepted(specifier: str, version: str) -> None:
+def test_a_satisfiable_specifier_is_accepted(specifier: str, version: str) -> None:
     assert admits(specifier, version)
 
 
-def test_a_misspelt_device_is_refused() -> None:
+def test_a_misspelt_device_is_an_error() -> None:
     with pytest.raises(ValidationError, match="'cpu' or 'cuda'"):
         Conditions.model_validate({"device": "gpu"})
 
@@ -169,9 +169,9 @@ def test_a_misspelt_device_is_refused() -> None:
         ("separate", None, False),
     ],
 )
-def test_how_compiled_subgraphs_are_kept_is_a_condition(wanted: str | None, is_kept: str | None, holds: bool) -> None:
+def test_the_kind_of_aot_artifact_is_a_condition(wanted: str | None, is_kept: str | None, holds: bool) -> None:
     conditions = Conditions.model_validate({"aot_artifact": wanted})
-    assert conditions.hold(HERE.model_copy(update={"aot_artifact": is_kept})) is holds
+    assert conditions.matches(HERE.model_copy(update={"aot_artifact": is_kept})) is holds
     assert ("AOT artifact" in str(conditions)) is (wanted is not None)
 
 
@@ -181,13 +181,13 @@ WITH_SETTINGS = HERE.model_copy(
 MEASURED_WITH = {"options": {"hf_overrides": {"num_hidden_layers": 4}}, "environment": {"VLLM_USE_LAYERNAME": "0"}}
 
 
-def test_settings_must_be_exactly_those_it_was_measured_with() -> None:
-    assert not Conditions().hold(WITH_SETTINGS)
-    assert Conditions().hold_on_platform(WITH_SETTINGS)
-    assert Conditions.model_validate(MEASURED_WITH).hold(WITH_SETTINGS)
-    assert not Conditions.model_validate(MEASURED_WITH).hold(HERE)
+def test_settings_must_be_exactly_the_measured_ones() -> None:
+    assert not Conditions().matches(WITH_SETTINGS)
+    assert Conditions().matches_platform(WITH_SETTINGS)
+    assert Conditions.model_validate(MEASURED_WITH).matches(WITH_SETTINGS)
+    assert not Conditions.model_validate(MEASURED_WITH).matches(HERE)
     for key in MEASURED_WITH:
-        assert not Conditions.model_validate({**MEASURED_WITH, key: {}}).hold(WITH_SETTINGS)
+        assert not Conditions.model_validate({**MEASURED_WITH, key: {}}).matches(WITH_SETTINGS)
 
 
 def test_other_settings_are_named_with_their_values() -> None:
@@ -201,20 +201,20 @@ def test_other_settings_are_named_with_their_values() -> None:
     ]
 
 
-def test_flat_and_nested_options_are_the_same_condition_and_are_read_back_as_written() -> None:
+def test_flat_and_nested_options_are_the_same_condition_also_when_stored() -> None:
     nested = Conditions.model_validate({"options": {"a": {"b": [1], "c": "4"}}})
     assert nested == Conditions.model_validate({"options": {"a.b": [1], "a.c": "4"}})
     assert Conditions.model_validate_json(nested.model_dump_json()) == nested
     assert str(nested) == 'everywhere, a.b=[1], a.c="4"'
 
 
-def test_an_option_that_no_command_can_set_is_refused() -> None:
-    with pytest.raises(ValidationError, match="one that JSON has"):
+def test_an_option_that_no_command_can_set_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="representable in JSON"):
         Conditions.model_validate({"options": {"a": datetime.date(2026, 1, 1)}})
 
 
-def test_a_platform_holds_whatever_the_settings_are() -> None:
-    assert Platform(device="cpu").hold(WITH_SETTINGS)
-    assert not Platform(device="cuda").hold(WITH_SETTINGS)
+def test_a_platform_matches_any_settings() -> None:
+    assert Platform(device="cpu").matches(WITH_SETTINGS)
+    assert not Platform(device="cuda").matches(WITH_SETTINGS)
     with pytest.raises(ValidationError, match="options"):
         Platform.model_validate({"options": {"a": 1}})

@@ -16,10 +16,10 @@ def test_the_nearest_words_come_first() -> None:
     assert nearest("sorce", ["source_note", "name", "source"]) == "; nearest: source, source_note"
 
 
-def test_at_most_three_words_are_near() -> None:
+def test_at_most_three_words_are_suggested() -> None:
     assert nearest("ab", ["abc", "abd", "abe", "abf"]).count(",") == 2
 
 
-def test_no_word_is_near_to_nonsense() -> None:
+def test_nothing_is_suggested_for_nonsense() -> None:
     assert nearest("zzzz", ["name", "source"]) == ""
     assert nearest("name", []) == ""

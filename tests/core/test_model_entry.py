@@ -21,12 +21,12 @@ def test_flat_and_nested_counters_make_the_same_expectation() -> None:
     assert known_issue(warm={"a": {"b": 1}}) == known_issue(warm={"a.b": 1})
 
 
-def test_a_negative_count_is_refused() -> None:
+def test_a_negative_count_is_an_error() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         expectation(cold={"vllm": {"num_graphs_seen": -1}})
 
 
-def test_a_counter_that_is_no_number_is_refused() -> None:
+def test_a_counter_that_is_not_an_integer_is_an_error() -> None:
     with pytest.raises(ValidationError):
         expectation(cold={"vllm": {"num_graphs_seen": "many"}})
     with pytest.raises(ValidationError):
@@ -34,7 +34,7 @@ def test_a_counter_that_is_no_number_is_refused() -> None:
 
 
 @pytest.mark.parametrize("model_id", ["", "Llama", "-llama", "llama 3", "llama/3", "llama\n"])
-def test_an_id_that_is_no_plain_word_is_refused(model_id: str) -> None:
+def test_an_invalid_id_is_an_error(model_id: str) -> None:
     with pytest.raises(ValidationError):
         model_entry(id=model_id)
 
@@ -44,7 +44,7 @@ def test_a_known_issue_must_name_an_invariant() -> None:
         known_issue(breaks="warm-loads-some")
 
 
-def test_what_names_no_devices_is_for_every_device() -> None:
+def test_without_devices_an_edit_applies_to_every_device() -> None:
     everywhere = Shrink(reason="r", overrides={"a": 1})
     on_a_gpu = Shrink(reason="r", overrides={"a": 1}, devices=("cuda",))
     assert everywhere.applies_to("cpu") and everywhere.applies_to("cuda")
@@ -59,13 +59,13 @@ def test_unsupported_names_its_device() -> None:
     assert entry.unsupported_on("cuda", "piecewise") is None
 
 
-def test_unsupported_with_one_compilation_only() -> None:
+def test_unsupported_with_only_one_compilation() -> None:
     entry = model_entry(unsupported=[{"reason": "r", "devices": ["cpu", "cuda"], "compilation": "shipped"}])
     assert entry.unsupported_on("cuda", "shipped") is not None
     assert entry.unsupported_on("cuda", "piecewise") is None
 
 
-def test_shrinking_by_nothing_is_refused() -> None:
+def test_an_empty_shrink_is_an_error() -> None:
     with pytest.raises(ValidationError):
         Shrink(reason="r", overrides={})
 
@@ -77,7 +77,7 @@ def test_names_are_unique() -> None:
         model_entry(known_issue=[known_issue(), known_issue()])
 
 
-def test_what_says_nothing_is_refused() -> None:
+def test_an_empty_table_is_an_error() -> None:
     with pytest.raises(ValidationError, match="an expectation needs a counter"):
         expectation(cold={}, warm={})
     with pytest.raises(ValidationError, match="a deviation needs use, remove or set"):
@@ -86,6 +86,6 @@ def test_what_says_nothing_is_refused() -> None:
         model_entry(source="")
 
 
-def test_an_id_collides_with_no_file_of_a_suite() -> None:
+def test_an_id_must_not_collide_with_a_file_of_a_suite() -> None:
     with pytest.raises(ValidationError, match="would collide"):
         model_entry(id="suite.json")

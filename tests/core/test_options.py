@@ -40,25 +40,25 @@ def parse_again(options: dict[str, Any]) -> dict[str, Any]:
         ("a=" + "1" * 5000, {"a": "1" * 5000}),
     ],
 )
-def test_a_word_is_a_dotted_name_with_a_json_value_or_text(word: str, options: dict[str, Any]) -> None:
+def test_an_option_is_a_dotted_name_with_a_json_value_or_text(word: str, options: dict[str, Any]) -> None:
     parsed = parse(word)
     assert parsed == options
     assert json.dumps(parsed) == json.dumps(options)
 
 
-def test_words_are_put_together() -> None:
+def test_options_are_combined() -> None:
     assert parse("a.b=1", "c=2", 'a={"d": {"e": 3}}', "a.d.f=4") == {"a": {"b": 1, "d": {"e": 3, "f": 4}}, "c": 2}
     assert parse() == {}
 
 
-def test_of_two_values_the_later_one_counts() -> None:
+def test_the_later_of_two_values_is_used() -> None:
     assert parse("a=1", "a=2") == {"a": 2}
     assert parse("a.b=1", 'a={"b": 2}') == {"a": {"b": 2}}
     assert parse('a={"b": 1}', "a.b=2") == {"a": {"b": 2}}
 
 
 @pytest.mark.parametrize("word", ["seed", "", "=1", ".=1", "a.=1", ".a=1", "a..b=1"])
-def test_a_word_without_a_name_and_a_value_is_refused(word: str) -> None:
+def test_an_option_without_a_name_or_a_value_is_an_error(word: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_options(["a=1", word], flag="--warm-set")
     assert str(refused.value).startswith(f"--warm-set {word}: expected NAME=VALUE")
@@ -77,13 +77,13 @@ def test_a_word_without_a_name_and_a_value_is_refused(word: str) -> None:
         (["a.b=1", 'a={"b": {"c": 2}}'], "b"),
     ],
 )
-def test_a_name_is_for_a_value_or_for_what_has_parts(words: list[str], name: str) -> None:
+def test_a_name_cannot_be_both_a_value_and_a_prefix(words: list[str], name: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse(*words)
-    assert str(refused.value) == f"--set {words[-1]}: {name!r} cannot both be a value and have parts"
+    assert str(refused.value) == f"--set {words[-1]}: {name!r} cannot be both a value and a prefix of other options"
 
 
-def test_a_value_nested_deeper_than_python_recurses_is_text() -> None:
+def test_a_value_nested_too_deep_is_text() -> None:
     assert parse("a=" + "[" * 100_000) == {"a": "[" * 100_000}
 
 
@@ -97,18 +97,18 @@ def test_variables_are_text() -> None:
 
 
 @pytest.mark.parametrize("word", ["VLLM_X", "", "=1"])
-def test_a_variable_without_a_name_and_a_value_is_refused(word: str) -> None:
+def test_a_variable_without_a_name_or_a_value_is_an_error(word: str) -> None:
     with pytest.raises(UsageError, match=r"^--warm-env .*: expected NAME=VALUE$"):
         parse_variables([word], flag="--warm-env")
 
 
-def test_values_above_are_put_over_those_below_mapping_by_mapping() -> None:
+def test_mappings_are_merged_recursively() -> None:
     below = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}, "h": 1}
     above = {"a": {"c": {"x": 3}}, "e": [2], "f": 5, "h": {"i": 1}}
     assert merged(below, above) == {"a": {"b": 1, "c": {"d": 2, "x": 3}}, "e": [2], "f": 5, "h": {"i": 1}}
 
 
-def test_merging_changes_neither() -> None:
+def test_merging_does_not_change_its_arguments() -> None:
     below, above = {"a": {"b": {"c": 1}}}, {"a": {"b": {"d": 2}}, "e": {"f": 1}}
     copies = json.loads(json.dumps([below, above]))
     merged(below, above)
@@ -128,8 +128,8 @@ def test_flattened_options_are_dotted_names_with_json_values() -> None:
 
 
 @pytest.mark.parametrize("key", ["triton.cudagraphs", "b=c", ""])
-def test_a_key_that_is_no_name_comes_through(key: str) -> None:
-    # Inductor's options are named so: compilation_config.inductor_compile_config={"triton.cudagraphs": true}
+def test_a_key_that_is_not_a_name_is_kept_in_json(key: str) -> None:
+    # As in Inductor's options: compilation_config.inductor_compile_config={"triton.cudagraphs": true}
     options: dict[str, Any] = {"a": {key: True, "plain": {"b": 1}}}
     assert parse_again(options) == options
 
@@ -143,14 +143,14 @@ values = st.recursive(
 
 
 @given(st.dictionaries(names, values, max_size=4))
-def test_flattened_options_are_parsed_to_what_they_were(options: dict[str, Any]) -> None:
+def test_flattened_options_are_parsed_to_the_same_options(options: dict[str, Any]) -> None:
     again = parse_again(options)
     assert again == options
     assert json.dumps(again, sort_keys=True) == json.dumps(options, sort_keys=True)
 
 
 @given(st.lists(st.text(max_size=12), max_size=5))
-def test_any_words_are_parsed_or_refused(words: list[str]) -> None:
+def test_any_arguments_are_parsed_or_an_error(words: list[str]) -> None:
     try:
         options = parse(*words)
     except UsageError:
@@ -159,7 +159,7 @@ def test_any_words_are_parsed_or_refused(words: list[str]) -> None:
 
 
 @given(values, values)
-def test_merging_over_itself_or_nothing_changes_nothing(one: Any, other: Any) -> None:
+def test_merging_with_itself_or_nothing_changes_nothing(one: Any, other: Any) -> None:
     options: dict[str, Any] = {"a": one, "b": {"c": one}}
     more = {"a": other}
     assert merged(options, options) == merged(options, {}) == merged({}, options) == options

@@ -1,4 +1,4 @@
-"""The files of a run have their names in one module only."""
+"""Only one module contains the names of a run's files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SOURCES = Path(coldwarm.__file__).parent
 OWNER = SOURCES / "core" / "run_folder.py"
 
 WHOLE = re.compile(r"\b(case|verdict|explanation|suite|cold|warm)\.(json|log|trace|keys)\b|\bfork-server-\*")
-"""A name as it is."""
+"""A literal name."""
 ENDING = re.compile(r"^\.(json|log|trace|keys\.json|request\.json|result\.json)\b")
-"""What makes a name of the name of a start, in an f-string."""
+"""The suffix that makes a file name from the name of a start, in an f-string."""
 
 
 def names_in(source: str) -> list[str]:
-    """Return the strings of `source`, docstrings aside, that hold the name of a run's file."""
+    """Return the strings of `source`, except docstrings, that contain the name of a run's file."""
     tree = ast.parse(source)
     docstrings = {
         id(node.body[0].value)
@@ -48,7 +48,7 @@ def test_names_are_found_in_strings_and_not_in_docstrings() -> None:
     assert names_in(code) == ["x/cold.trace/y", ".keys.json: "]
 
 
-def test_no_other_module_names_a_file_of_a_run() -> None:
+def test_no_other_module_contains_the_name_of_a_file() -> None:
     found = {
         path.relative_to(SOURCES).as_posix(): names
         for path in sorted(SOURCES.rglob("*.py"))
@@ -57,7 +57,7 @@ def test_no_other_module_names_a_file_of_a_run() -> None:
     assert found == {}
 
 
-def test_names_are_those_of_stored_runs() -> None:
+def test_the_names_match_those_of_stored_runs() -> None:
     run = SuiteFolder(Path("suite")).run("tiny")
     assert run == RunFolder(Path("suite/tiny"))
     assert [path.name for path in (run.case, run.verdict, run.explanation)] == [
@@ -73,7 +73,7 @@ def test_only_starts_after_the_first_are_numbered() -> None:
     assert [start_name(StartKind.WARM, number) for number in (1, 2)] == ["warm", "warm-2"]
 
 
-def test_a_trace_is_there_if_it_has_a_file(tmp_path: Path) -> None:
+def test_a_trace_exists_if_it_has_a_file(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.trace("cold").mkdir()
     assert not run.has_trace("cold")

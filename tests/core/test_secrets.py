@@ -17,9 +17,9 @@ from coldwarm.core.secrets import (
     masked_argv,
     masked_options,
     tag,
-    to_set_again,
+    unmasked,
 )
-from coldwarm.trace.records import GarbledLines, read_records
+from coldwarm.trace.records import MalformedLines, read_records
 from tests.support.traces import digested, trace_text
 
 TOKEN = "hunter2-0a1b2c"
@@ -55,7 +55,7 @@ def test_names_of_secrets(name: str) -> None:
         *("key", "cache_key", "keys", "tokens", "author", "COLDWARM_START", "", "_", "1"),
     ],
 )
-def test_names_of_no_secrets(name: str) -> None:
+def test_names_that_are_not_of_secrets(name: str) -> None:
     assert not is_secret_name(name)
 
 
@@ -76,11 +76,11 @@ def test_names_of_no_secrets(name: str) -> None:
         ("VLLM_CONFIG", "{not JSON", "{not JSON"),
     ],
 )
-def test_a_variable_is_masked_by_its_name_and_by_the_form_of_its_value(name: str, value: str, shown: str) -> None:
+def test_a_variable_is_masked_by_its_name_or_the_form_of_its_value(name: str, value: str, shown: str) -> None:
     assert masked(name, value) == shown
 
 
-def test_options_are_masked_however_deep() -> None:
+def test_options_are_masked_at_any_depth() -> None:
     options = {
         "hf_token": TOKEN,
         "additional_config": {
@@ -125,12 +125,12 @@ def test_a_command_line_is_masked(words: list[str], shown: list[str]) -> None:
     assert masked_argv(["coldwarm", "run", *words]) == ["coldwarm", "run", *shown]
 
 
-def test_only_what_is_not_masked_can_be_set_again() -> None:
+def test_unmasked_settings_are_returned() -> None:
     recorded = {"A": "1", "HF_TOKEN": MASK, "URL": f"redis://{MASK}@host", "COPY": "-D(secret)"}
-    assert to_set_again(recorded) == {"A": "1"}
+    assert unmasked(recorded) == {"A": "1"}
 
 
-def test_values_are_removed_from_text_however_they_are_quoted() -> None:
+def test_values_are_removed_from_text_with_any_quoting() -> None:
     value = "hunter2\"\\'\N{LATIN SMALL LETTER U WITH DIAERESIS}"
     secrets = Secrets({"HF_TOKEN": value})
     known = {"a": value}
@@ -144,24 +144,24 @@ def test_the_longest_value_is_removed_first() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "EMPTY", "true", "12345", "none", str(Path(__file__)), MASK])
-def test_values_that_are_no_secrets_or_too_short_are_not_looked_for(value: str) -> None:
+def test_values_that_are_not_secrets_or_too_short_are_not_removed(value: str) -> None:
     secrets = Secrets({"HF_TOKEN": value, "VLLM_API_KEY": value})
     assert not secrets
     assert secrets.text(f"x {value} y") == f"x {value} y"
 
 
-def test_a_number_is_removed_only_as_a_whole() -> None:
+def test_only_complete_numbers_are_removed() -> None:
     secrets = Secrets({"pin_password": 123456})
     assert (
         secrets.text('"ts": 1234567, 1.123456, 0123456, pin 123456') == '"ts": 1234567, 1.123456, 0123456, pin (secret)'
     )
 
 
-def test_what_stands_for_a_secret_stays() -> None:
+def test_replacements_of_secrets_are_not_changed() -> None:
     assert Secrets({"A_TOKEN": "recorded", "B_TOKEN": "secret"}).text(f"{MASK} (secret)") == f"{MASK} (secret)"
 
 
-def test_a_tag_tells_values_apart_without_telling_them() -> None:
+def test_a_tag_distinguishes_values_without_revealing_them() -> None:
     secrets = Secrets({"A_TOKEN": "value-1", "B_TOKEN": "value-2"})
     assert secrets.tagged("x value-1") == f"x {tag('value-1')}"
     assert secrets.tagged("value-1") != secrets.tagged("value-2")
@@ -172,7 +172,7 @@ pieces = st.lists(st.sampled_from([b"hunter2-0a1b2c", b"hunter2-", b"123456", b"
 
 
 @given(pieces=pieces, block=st.integers(1, 40))
-def test_a_file_of_any_size_is_overwritten_as_a_text_in_memory_is(
+def test_a_file_of_any_size_is_overwritten_like_text_in_memory(
     pieces: list[bytes], block: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "file.log"
@@ -189,7 +189,7 @@ def test_a_file_of_any_size_is_overwritten_as_a_text_in_memory_is(
 
 
 @pytest.mark.parametrize("block", range(1, 20))
-def test_the_end_of_a_longer_number_is_no_number_wherever_a_block_ends(
+def test_part_of_a_longer_number_is_not_removed_at_any_block_boundary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(secrets_module, "_BLOCK_BYTES", block)
@@ -201,7 +201,7 @@ def test_the_end_of_a_longer_number_is_no_number_wherever_a_block_ends(
         assert path.read_text() == content.replace(" 123456 ", " 111111 ")
 
 
-def test_a_file_without_secrets_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_without_secrets_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("nothing")
     path.chmod(0o444)
@@ -211,11 +211,11 @@ def test_a_file_without_secrets_is_left_alone(tmp_path: Path) -> None:
 
 
 def records_of(path: Path) -> tuple[list[tuple[object, str]], int]:
-    garbled = GarbledLines()
-    return [(record.kind(), record.text()) for record in read_records(path, garbled)], garbled.count
+    malformed = MalformedLines()
+    return [(record.kind(), record.text()) for record in read_records(path, malformed)], malformed.count
 
 
-def test_the_records_of_a_trace_stay_whole(tmp_path: Path) -> None:
+def test_records_of_a_trace_stay_intact(tmp_path: Path) -> None:
     path = tmp_path / "rank_0.log"
     long = "\n".join([f"x = {TOKEN}", "", "\ty = 1", TOKEN])
     path.write_text(
@@ -231,8 +231,8 @@ def test_the_records_of_a_trace_stay_whole(tmp_path: Path) -> None:
     Secrets({"HF_TOKEN": TOKEN, "pin_password": 123456}).remove_from_traces([tmp_path])
     assert path.stat().st_size == size
     mask = "*" * len(TOKEN)
-    records, garbled = records_of(path)
-    assert garbled == 0
+    records, malformed = records_of(path)
+    assert malformed == 0
     assert records == [
         ("artifact:config", json.dumps({"token": mask, "pin": 111111})),
         ("str", ""),
@@ -242,7 +242,7 @@ def test_the_records_of_a_trace_stay_whole(tmp_path: Path) -> None:
     ]
 
 
-def test_a_record_that_was_garbled_is_garbled_still(tmp_path: Path) -> None:
+def test_a_malformed_record_stays_malformed(tmp_path: Path) -> None:
     path = tmp_path / "rank_0.log"
     metadata, _ = digested({"graph_dump": {"name": "a"}}, f"{TOKEN} and more that was cut off")
     path.write_text(trace_text((metadata, TOKEN)))
@@ -267,7 +267,7 @@ def remove(folder: Path, secrets: Secrets) -> None:
     )
 
 
-def test_cache_keys_have_a_tag_for_each_secret_by_name_and_by_value(tmp_path: Path) -> None:
+def test_secrets_in_cache_keys_are_replaced_by_tags(tmp_path: Path) -> None:
     factors = {
         "environment": {"VLLM_API_KEY": MASK, "VLLM_OTHER": f"x {TOKEN}", "HF_TOKEN": "None"},
         "config.additional_config": {"server.password": "short", "servers": f"[{TOKEN!r}]", "seed": "1"},
@@ -284,21 +284,21 @@ def test_cache_keys_have_a_tag_for_each_secret_by_name_and_by_value(tmp_path: Pa
     assert keys["problems"] == ["x (secret)"]
 
 
-def test_numbers_of_a_result_stay(tmp_path: Path) -> None:
+def test_numbers_in_a_result_are_not_changed(tmp_path: Path) -> None:
     path = write_result(tmp_path, facts={"counters": {"a": 123456}}, failure={"what": "no 123456"})
     remove(tmp_path, Secrets({"pin_password": 123456}))
     assert json.loads(path.read_bytes()) == {"facts": {"counters": {"a": 123456}}, "failure": {"what": "no (secret)"}}
 
 
 @pytest.mark.parametrize("name", ["cold.result.json", "cold.result.part", "cold.request.json", "cold.log"])
-def test_a_file_that_was_cut_off_holds_no_secret(tmp_path: Path, name: str) -> None:
+def test_secrets_are_removed_from_a_truncated_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(f'{{"hf_token": "{TOKEN}", "more')
     remove(tmp_path, Secrets({"HF_TOKEN": TOKEN}))
     assert (tmp_path / name).read_text() == f'{{"hf_token": "{"*" * len(TOKEN)}", "more'
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "1", '{"cache_keys": []}', '{"cache_keys": {"factors": [1]}}'])
-def test_a_result_of_any_shape_is_no_crash(tmp_path: Path, content: str) -> None:
+def test_any_content_of_a_result_is_accepted(tmp_path: Path, content: str) -> None:
     path = tmp_path / "cold.result.json"
     path.write_text(content)
     remove(tmp_path, Secrets({"HF_TOKEN": TOKEN}))

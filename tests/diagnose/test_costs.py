@@ -22,7 +22,7 @@ from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.phases import split
 from coldwarm.store.suite_folder import read_runs
-from coldwarm.suite.explaining import explain_stored
+from coldwarm.suite.stored import explain_stored
 from coldwarm.trace.reader import read_trace
 from tests.support.explanations import (
     BEGAN,
@@ -123,7 +123,7 @@ def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartReco
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_findings_cost_no_more_than_their_start_took(data: st.DataObject) -> None:
     with TemporaryDirectory() as name:

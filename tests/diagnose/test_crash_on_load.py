@@ -125,7 +125,7 @@ def test_the_finding_names_the_writer_and_the_settings_that_differ() -> None:
     finding, damage = findings(warm)
     assert damage.kind is FindingKind.CACHE_DAMAGED
     assert finding.details == [
-        "the file is truncated to 638 of 1277 bytes",
+        "the file is truncated: 638 of 1277 bytes",
         "written by the cold start of 2026-11-25 18:03:12 UTC with vllm 0.32.0, torch 2.13.0+cpu, python 3.11.9 "
         "on cpu (EPYC 9V74)",
         "read with a different setting: additional_config.x was unset, is 1",

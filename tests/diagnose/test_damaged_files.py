@@ -22,9 +22,9 @@ def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: 
     ("found", "how", "description"),
     [
         (None, "missing", "is missing (it had 100 bytes)"),
-        (FileState(12, "b"), "truncated", "is truncated to 12 of 100 bytes"),
-        (FileState(0, ""), "truncated", "is truncated to 0 of 100 bytes"),
-        (FileState(100, "b"), "altered", "has different content (still 100 bytes)"),
+        (FileState(12, "b"), "truncated", "is truncated: 12 of 100 bytes"),
+        (FileState(0, ""), "truncated", "is truncated: 0 of 100 bytes"),
+        (FileState(100, "b"), "altered", "was altered (still 100 bytes)"),
         (FileState(112, "b"), "grown", "has grown from 100 to 112 bytes"),
     ],
     ids=["missing", "truncated", "emptied", "altered", "grown"],

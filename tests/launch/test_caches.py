@@ -142,9 +142,9 @@ def test_content_counts_files_and_bytes_by_cache(caches: Caches) -> None:
     ("due", "found", "how", "description"),
     [
         (FileState(5, "a"), None, "missing", "is missing (it had 5 bytes)"),
-        (FileState(5, "a"), FileState(2, "b"), "truncated", "is truncated to 2 of 5 bytes"),
-        (FileState(5, "a"), FileState(0, "b"), "truncated", "is truncated to 0 of 5 bytes"),
-        (FileState(5, "a"), FileState(5, "b"), "altered", "has different content (still 5 bytes)"),
+        (FileState(5, "a"), FileState(2, "b"), "truncated", "is truncated: 2 of 5 bytes"),
+        (FileState(5, "a"), FileState(0, "b"), "truncated", "is truncated: 0 of 5 bytes"),
+        (FileState(5, "a"), FileState(5, "b"), "altered", "was altered (still 5 bytes)"),
         (FileState(5, "a"), FileState(7, "b"), "grown", "has grown from 5 to 7 bytes"),
         (None, FileState(7, "b"), "new", "is new (7 bytes)"),
         (None, FileState(0, "b"), "new", "is new (0 bytes)"),

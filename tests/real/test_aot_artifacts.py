@@ -1,4 +1,4 @@
-"""Both ways to keep compiled subgraphs, on this CPU, as two runs side by side."""
+"""Both ways to keep compiled subgraphs, on this CPU, as two parallel runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_engine_has_them_as_asked_for(runs: dict[str, Any]) -> None:
     assert counted["llama-3.1-8b+separate"] > counted["llama-3.1-8b+bundled"]
 
 
-def test_runs_side_by_side_say_so(runs: dict[str, Any]) -> None:
+def test_parallel_runs_record_their_number(runs: dict[str, Any]) -> None:
     assert {run["cold"]["side_by_side"] for run in runs.values()} == {2}
 
 

@@ -130,7 +130,7 @@ def test_an_edited_source_is_named_with_both_digests(variants: dict[str, Any]) -
     ("variant", "how", "told"),
     [
         ("truncated", "truncated", "is truncated"),
-        ("flipped", "altered", "has different content"),
+        ("flipped", "altered", "was altered"),
         ("deleted", "missing", "is missing"),
     ],
 )

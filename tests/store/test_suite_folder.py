@@ -13,8 +13,8 @@ from coldwarm.core.errors import UsageError
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import suite_folder as store_module
 from coldwarm.store.suite_folder import Store, StoredRun, models_not_started, read_runs
-from coldwarm.suite.judging import judge_stored
 from coldwarm.suite.result import RunResult
+from coldwarm.suite.stored import judge_stored
 from tests.support.explanations import finding
 from tests.support.records import cold_record, unfinished_record, warm_record
 from tests.support.runs import case_of, passed

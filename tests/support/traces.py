@@ -1,17 +1,18 @@
-"""Traces as PyTorch writes them (torch/_logging/_internal.py, `TorchLogsFormatter`), for tests."""
+"""Traces as PyTorch writes them (torch/_logging/_internal.py, `TorchLogsFormatter`), for tests.
+
+Each process of the fake engine imports this module; imports inside the functions save a part of the time it takes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coldwarm.core.compiler_work import CompilerWork
-from coldwarm.engines.vllm.trace_records import TRACE
-from coldwarm.measure.compile_work import CompilerWorkCounter
-from coldwarm.trace.kinds import Place, SpanEdge
-from coldwarm.trace.reader import read_trace
+if TYPE_CHECKING:
+    from coldwarm.core.compiler_work import CompilerWork
+    from coldwarm.trace.kinds import SpanEdge
 
 Record = tuple[dict[str, Any], str | None]
 
@@ -36,11 +37,17 @@ def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Rec
 
 def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
     """Return the edge of a span as it is read."""
-    return SpanEdge(Place("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
+    from coldwarm.trace.kinds import Location, SpanEdge
+
+    return SpanEdge(Location("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
 
 
 def compiler_work_of(folder: Path) -> CompilerWork:
     """Return what the trace in `folder` says the compiler did."""
+    from coldwarm.engines.vllm.trace_records import TRACE
+    from coldwarm.measure.compile_work import CompilerWorkCounter
+    from coldwarm.trace.reader import read_trace
+
     counter = CompilerWorkCounter()
     return counter.work(read_trace(folder, counter, vocabulary=TRACE))
 

@@ -1,1 +1,1 @@
-"""The models that coldwarm knows: published config facts, how to shrink them, what to expect of them."""
+"""The catalog of models: published configs, how to shrink them, and their expected counters."""

@@ -1,4 +1,4 @@
-"""A catalog entry for a config.json that is in no catalog: shrunk by rule, judged by the invariants alone."""
+"""Creates an entry for a config.json that is not in a catalog; it is shrunk by rule and has no expectations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from coldwarm.core.model_entry import ModelEntry, Shrink
 
-# The sizes that vLLM's own startup tests shrink to (tests/compile/h100/test_startup.py). A value is only ever
-# lowered, and only where the config has the key.
+# The sizes in vLLM's own startup tests (tests/compile/h100/test_startup.py). Values are only lowered, and only if the
+# config has the key.
 _SMALL = {
     "num_hidden_layers": 8,
     "hidden_size": 256,
@@ -20,7 +20,7 @@ _SMALL = {
     "num_experts": 8,
     "num_local_experts": 8,
     "n_routed_experts": 8,
-    # No more experts a token, and no more groups of them, than there are experts left.
+    # At most as many experts per token, and groups of experts, as there are experts.
     "num_experts_per_tok": 8,
     "n_group": 1,
     "topk_group": 1,
@@ -28,7 +28,7 @@ _SMALL = {
 
 
 def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
-    """Return an entry for the published `config` at `path`; its kinds of layers are left to be derived."""
+    """Return an entry for the published `config` at `path`; its layer kinds are derived when it is started."""
     overrides = _shrink(config)
     folder = path.resolve().parent.name
     name = folder if path.name == "config.json" and folder else path.stem
@@ -38,7 +38,7 @@ def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
         name=name or config["architectures"][0],
         config=path.name,
         source=str(path),
-        source_note="a bare config.json: judged by the invariants alone",
+        source_note="a bare config.json: only the invariants are checked",
         shrink=(Shrink(reason=reason, overrides=overrides),) if overrides else (),
     )
 

@@ -18,7 +18,7 @@ PACKAGED = Path(__file__).parent / "models"
 
 @dataclass(frozen=True)
 class CatalogModel:
-    """A catalog entry together with the config that it points at."""
+    """A catalog entry with its config."""
 
     entry: ModelEntry
     config: dict[str, Any]
@@ -29,7 +29,7 @@ class CatalogModel:
 
     @property
     def is_packaged(self) -> bool:
-        """Whether it comes with coldwarm, and not from a user's folder."""
+        """Whether it is part of coldwarm, not of a user's folder."""
         return self.path.parent == PACKAGED
 
 
@@ -41,7 +41,7 @@ class Catalog:
         for model in models:
             if (known := self._models.get(model.entry.id)) is not None:
                 raise CatalogError(
-                    model.path, f"{model.entry.id!r} is already the id of {known.path}; give it another", key="id"
+                    model.path, f"{model.entry.id!r} is already the id of {known.path}; choose another id", key="id"
                 )
             self._models[model.entry.id] = model
 
@@ -50,7 +50,7 @@ class Catalog:
         """Read the packaged catalog and the user's `folders` of TOML files.
 
         Raises:
-            CatalogError: A file of them cannot be used; nothing is skipped.
+            CatalogError: One of the files cannot be used; none is skipped.
         """
         return cls([*_packaged_models(), *(model for folder in folders for model in _models_in(folder))])
 
@@ -63,11 +63,11 @@ class Catalog:
         return self._models.get(model_id)
 
     def resolve(self, word: str) -> CatalogModel:
-        """Return what a user means by `word`: a catalog id, a model's TOML file, or a config.json (or its folder).
+        """Return the model named by `word`: a catalog id, a model's TOML file, or a config.json (or its folder).
 
         Raises:
-            CatalogError: The file that `word` names cannot be used.
-            UsageError: `word` names nothing.
+            CatalogError: The file cannot be used.
+            UsageError: There is no such model.
         """
         if (model := self.get(word)) is not None:
             return model
@@ -81,12 +81,12 @@ class Catalog:
             return CatalogModel(entry_of_bare_config(path, config), config, path, path)
         raise UsageError(
             f"no model {word!r} in the catalog{nearest(word, self._models)}\n"
-            "  `coldwarm list` shows the catalog; a path to a config.json or to a model's TOML file works too"
+            "  `coldwarm list` shows the catalog; you can also pass a path to a config.json or to a model's TOML file"
         )
 
 
 def read_model(path: Path) -> CatalogModel:
-    """Read a model's TOML file and the config beside it."""
+    """Read a model's TOML file and its config."""
     entry = read_entry(path)
     config_path = path.parent / entry.config
     if not is_file(config_path):
@@ -96,7 +96,7 @@ def read_model(path: Path) -> CatalogModel:
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a file; what cannot be a path at all (too long, a NUL, a loop of links) is none."""
+    """Return whether `path` is a file; False if it is not a valid path (too long, a NUL, a loop of links)."""
     try:
         return path.is_file()
     except (OSError, ValueError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Known issues of the engine: stated once, in ``known_issues.toml``, for every model that shows them."""
+"""Known issues of the engine, declared once in ``known_issues.toml`` for all models."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def _valid_pattern(text: str) -> str:
 
 
 class FindingPattern(StrictModel):
-    """What the finding that explains an issue looks like."""
+    """A pattern of the finding that identifies an issue."""
 
     kind: FindingKind
     where: Annotated[str, Field(min_length=1)]
-    """A pattern of the line of code, for example ``*/fused_moe/modular_kernel.py:*``."""
+    """A pattern for the line of code, for example ``*/fused_moe/modular_kernel.py:*``."""
     what: Annotated[str, Field(min_length=1), AfterValidator(_valid_pattern)]
-    """A regular expression that is found in what the finding says, and in each of its details: a finding with another
-    cause beside this one does not match."""
+    """A regular expression that must be found in the message of the finding and in each of its details. A finding with
+    an additional cause does not match."""
 
     def matches(self, finding: Finding) -> bool:
-        """Whether `finding` is of this cause, and of no other."""
+        """Return whether `finding` has this cause and no other."""
         return (
             finding.kind is self.kind
             and fnmatchcase(finding.where or "", self.where)
@@ -47,15 +47,15 @@ class FindingPattern(StrictModel):
 
 
 class EngineIssue(StrictModel):
-    """A failure of the engine that is tracked elsewhere, and the finding by which it is recognized in any model."""
+    """A failure of the engine that is tracked elsewhere, with the finding that identifies it in any model."""
 
     id: str
     title: str
     link: str
-    """An issue's address, or a page of this repository."""
+    """The URL of an issue, or a page in this repository."""
     when: Platform
     breaks: Literal[InvariantId.ONLY_UNIQUE]
-    """The invariant that it breaks: the one of which findings say how many artifacts they account for."""
+    """The invariant that it breaks; only for this one do findings say how many artifacts they account for."""
     finding: FindingPattern
 
 

@@ -1,4 +1,4 @@
-"""Reads catalog files; every error names the file, the line where it is known, the key, and the way out."""
+"""Reads catalog files. Errors name the file, the line if known, the key, and the fix."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def read_entry(path: Path) -> ModelEntry:
     """Read a model's TOML file.
 
     Raises:
-        CatalogError: The file cannot be read, is no TOML, or does not describe a model.
+        CatalogError: The file cannot be read, is not valid TOML, or does not describe a model.
     """
     text = _read_text(path)
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number too long; nested too deep
         line = re.search(r"at line (\d+)", str(error))
-        raise CatalogError(path, f"no TOML: {error}", line=int(line[1]) if line else None) from error
+        raise CatalogError(path, f"not valid TOML: {error}", line=int(line[1]) if line else None) from error
     try:
         entry = ModelEntry.model_validate(data)
     except ValidationError as error:
@@ -56,7 +56,7 @@ def _check_issues_of_the_engine(path: Path, text: str, entry: ModelEntry) -> Non
             if name not in known:
                 raise CatalogError(
                     path,
-                    f"{name!r} is not a known issue of the engine{nearest(name, known)}; they are in {ENGINE_ISSUES}",
+                    f"{name!r} is not a known issue of the engine{nearest(name, known)}; see {ENGINE_ISSUES}",
                     key=f"expect.{number}.shows",
                     line=_line_of(text, ["expect", number, "shows"]),
                 )
@@ -73,7 +73,7 @@ def _check_environments(path: Path, text: str, entry: ModelEntry) -> None:
             if ignored := row.when.environment.keys() - settings_in(row.when.environment).keys():
                 raise CatalogError(
                     path,
-                    f"{min(ignored)} does not change what is compiled, so it is no condition; leave it out",
+                    f"{min(ignored)} does not change what is compiled, so it cannot be a condition; remove it",
                     key=f"{table}.{number}.when.environment",
                     line=_line_of(text, [table, number, "when", "environment"]),
                 )
@@ -83,17 +83,17 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a model's config.json.
 
     Raises:
-        CatalogError: The file cannot be read, is no JSON object, or names no architecture.
+        CatalogError: The file cannot be read, is not a JSON object, or names no architecture.
     """
     text = _read_text(path)
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
-        raise CatalogError(path, f"no JSON: {error.msg} (column {error.colno})", line=error.lineno) from error
+        raise CatalogError(path, f"not valid JSON: {error.msg} (column {error.colno})", line=error.lineno) from error
     except (ValueError, RecursionError) as error:  # a number too long; nested too deep
-        raise CatalogError(path, f"no JSON: {error}") from error
+        raise CatalogError(path, f"not valid JSON: {error}") from error
     if not isinstance(config, dict):
-        raise CatalogError(path, f"a config.json holds one object, this one holds a {type(config).__name__}")
+        raise CatalogError(path, f"a config.json must contain an object, not a {type(config).__name__}")
     try:
         architectures_of(config, path)
     except CatalogError as error:
@@ -105,13 +105,13 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CatalogError(path, f"no UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise CatalogError(path, f"not UTF-8 text: {error.reason} at byte {error.start}") from error
     except (OSError, ValueError) as error:
         raise CatalogError(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> CatalogError:
-    # A misspelled key shows as two problems, the unknown key and the missing one; the unknown one says more.
+    # A misspelled key causes two problems, an unknown and a missing key; the unknown one is more helpful.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = list(problem["loc"])
     key = ".".join(str(part) for part in location)
@@ -119,12 +119,12 @@ def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> Catal
         case "extra_forbidden":
             message = f"unknown key{nearest(str(location[-1]), _known_keys(location))}"
         case "missing":
-            message = "this key is missing"
+            message = "missing key"
         case _:
             message = problem["msg"].removeprefix("Value error, ")
             if not message.startswith(repr(problem["input"])):
-                message += f" (it is {problem['input']!r})"
-    more = f" ({len(problems) - 1} more after this one)" if len(problems) > 1 else ""
+                message += f" (got {problem['input']!r})"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return CatalogError(path, message + more, key=key, line=_line_of(text, location))
 
 
@@ -138,7 +138,7 @@ _TABLES: dict[str, type[BaseModel]] = {
 
 
 def _known_keys(location: list[str | int]) -> list[str]:
-    """The keys that the table holding the last part of `location` may have."""
+    """Return the valid keys of the table that contains the last part of `location`."""
     table: type[BaseModel] = ModelEntry if len(location) == 1 else _TABLES.get(str(location[0]), ModelEntry)
     if "when" in location[:-1]:
         table = Conditions
@@ -146,7 +146,7 @@ def _known_keys(location: list[str | int]) -> list[str]:
 
 
 def _line_of(text: str, location: list[str | int]) -> int | None:
-    """The line (from 1) of the key that `location` ends at, or else of the table it belongs in; None if unknown."""
+    """Return the line (from 1) of the key at `location`, or else of its table; None if unknown."""
     lines = text.split("\n")
     headers = [number for number, line in enumerate(lines) if re.match(r"\s*\[", line)]
     match location:
@@ -159,7 +159,7 @@ def _line_of(text: str, location: list[str | int]) -> int | None:
             end = next((n for n in headers if n > start and not inside.match(lines[n])), len(lines))
         case _:
             start, end = 0, headers[0] if headers else len(lines)
-    # A counter's name is one part of the location, yet may be written dotted.
+    # A counter's name is one part of the location, but may be written with dots.
     for name in reversed([part for part in location if isinstance(part, str)]):
         key = rf"[\"']?{re.escape(name)}[\"']?\s*"
         for pattern, last in (

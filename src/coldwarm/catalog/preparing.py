@@ -1,4 +1,4 @@
-"""What is really started: the published config with its deviations, and the overrides that shrink it."""
+"""Prepares what is started: the published config with its deviations, and the overrides that shrink it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def prepare(model: CatalogModel, argument: str, *, engine: str, device: str, com
 
     Args:
         model: The catalog's model, with its published config.
-        argument: What names the model on a command line: its id, or a path.
+        argument: The model as named on the command line: an id or a path.
         engine: The name of the engine.
         device: ``cpu`` or ``cuda``.
         compilation: ``piecewise`` or ``shipped``.
@@ -37,7 +37,7 @@ def prepare(model: CatalogModel, argument: str, *, engine: str, device: str, com
 
 
 def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
-    """Return the published config with the entry's deviations for `device` applied, in their order.
+    """Return the published config with the entry's deviations for `device` applied in order.
 
     Raises:
         CatalogError: A deviation names a key that the published config does not have.
@@ -65,7 +65,7 @@ def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
 
 
 def overrides_for(model: CatalogModel, device: str) -> dict[str, Any]:
-    """Return the overrides that shrink the model on `device`; later ones win, nested tables are merged."""
+    """Return the overrides that shrink the model on `device`; later ones take precedence, nested tables are merged."""
     merged: dict[str, Any] = {}
     for shrink in model.entry.shrink:
         if shrink.applies_to(device):

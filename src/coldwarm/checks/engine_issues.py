@@ -36,7 +36,7 @@ def accept_engine_issues(
     seen = []
     for issue in engine_issues():
         check = next((check for check in checks if check.id == issue.breaks), None)
-        if check is None or not issue.when.hold(context):
+        if check is None or not issue.when.matches(context):
             continue
         showing = [finding for finding in findings or () if issue.finding.matches(finding)]
         rows = [row for row in applied if issue.id in row.shows]

@@ -33,7 +33,7 @@ def check_expectations(starts: Starts, entry: ModelEntry, context: RunContext) -
 
 def applicable(entry: ModelEntry, context: RunContext) -> list[Expectation]:
     """Return the expectations that were measured on this platform and with these settings."""
-    return [expectation for expectation in entry.expect if expectation.when.hold(context)]
+    return [expectation for expectation in entry.expect if expectation.when.matches(context)]
 
 
 def unchecked_expectations(starts: Starts, entry: ModelEntry, context: RunContext) -> list[str]:
@@ -43,7 +43,7 @@ def unchecked_expectations(starts: Starts, entry: ModelEntry, context: RunContex
         return [
             _note("expectations", row, row.when.other_settings(context))
             for row in entry.expect
-            if row.when.hold_on_platform(context)
+            if row.when.matches_platform(context)
         ]
     warm = [row for row in applied if row.warm and starts.warm_changes]
     return [f"{_note('expectations of the warm start', row, starts.warm_changes)} in the warm start" for row in warm]

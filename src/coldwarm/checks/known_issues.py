@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from coldwarm.checks.expectations import is_reported_at
 from coldwarm.checks.invariants import Starts
-from coldwarm.core.cache_files import written_again
+from coldwarm.core.cache_files import rewritten_files
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
 from coldwarm.core.model_entry import KnownIssue, ModelEntry
@@ -33,7 +33,7 @@ def accept_known_issues(checks: list[Check], starts: Starts, entry: ModelEntry, 
     """
     seen = []
     for issue in entry.known_issue:
-        if not issue.when.hold(context) or (_is_of_warm(issue) and starts.warm_changes):
+        if not issue.when.matches(context) or (_is_of_warm(issue) and starts.warm_changes):
             continue
         named = [check for check in checks if check.id in issue.breaks]
         if len(named) < len(issue.breaks) or not _may_show(issue, starts):
@@ -58,7 +58,7 @@ def unchecked_issues(starts: Starts, entry: ModelEntry, context: RunContext) -> 
     """Return a note for each known issue of this platform that does not apply because of the run's settings."""
     notes = []
     for issue in entry.known_issue:
-        if not issue.when.hold_on_platform(context):
+        if not issue.when.matches_platform(context):
             continue
         if differences := issue.when.other_settings(context):
             notes.append(f"known issue {issue.id} was not considered: it was measured {', '.join(differences)}")
@@ -99,7 +99,7 @@ def _unlike(issue: KnownIssue, starts: Starts) -> list[str]:
     ]
     if issue.rewrites is not None and not (
         StartKind.WARM in starts.counters
-        and written_again(starts.cold.files_written, starts.warm.files_written, issue.rewrites)
+        and rewritten_files(starts.cold.files_written, starts.warm.files_written, issue.rewrites)
     ):
         unlike.append(f"the warm start rewrote no {issue.rewrites} file")
     return unlike

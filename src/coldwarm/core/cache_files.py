@@ -1,4 +1,4 @@
-"""The files that caches hold, and how they changed between two starts."""
+"""Files in caches, and how they changed between two starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 
 class CacheContent(BaseModel):
-    """What one cache folder holds."""
+    """The content of one cache folder."""
 
     files: int
     bytes: int
@@ -21,39 +21,39 @@ class FileState(NamedTuple):
 
     bytes: int
     digest: str
-    """Of its content; empty in the folder of temporary files, where only the size is compared."""
+    """Digest of the content; empty in the folder of temporary files, where only sizes are compared."""
 
 
 class FileChange(BaseModel):
-    """A file that is not as it was left."""
+    """A file that was changed."""
 
     path: str
-    """Below the caches' folder."""
+    """Relative to the caches' folder."""
     how: Literal["missing", "truncated", "altered", "grown", "new"]
-    """``altered``: other bytes of the same number."""
+    """``altered``: different content of the same size."""
     bytes_due: int
     bytes_found: int
 
     def describe(self) -> str:
-        """Return the change as the predicate of a sentence about the file."""
+        """Describe the change."""
         match self.how:
             case "missing":
                 return f"is missing (it had {self.bytes_due} bytes)"
             case "truncated":
-                return f"is truncated to {self.bytes_found} of {self.bytes_due} bytes"
+                return f"is truncated: {self.bytes_found} of {self.bytes_due} bytes"
             case "altered":
-                return f"has different content (still {self.bytes_found} bytes)"
+                return f"was altered (still {self.bytes_found} bytes)"
             case "grown":
                 return f"has grown from {self.bytes_due} to {self.bytes_found} bytes"
         return f"is new ({self.bytes_found} bytes)"
 
 
 Manifest = dict[str, FileState]
-"""The files of all caches, by path below their root."""
+"""The files of all caches, by path relative to their root."""
 
 
 def changes(due: Manifest, found: Manifest) -> list[FileChange]:
-    """Say how `found` differs from what was `due`, in the order of paths; times do not count."""
+    """Return how `found` differs from `due`, ordered by path; modification times are ignored."""
     changed = []
     for path in sorted(due.keys() | found.keys()):
         before, after = due.get(path), found.get(path)
@@ -73,20 +73,20 @@ def changes(due: Manifest, found: Manifest) -> list[FileChange]:
     return changed
 
 
-def written_again(cold: Iterable[str], warm: Iterable[str], pattern: str) -> list[str]:
-    """Which files of this pattern the warm start wrote, of those that the cold start had written; paths in its order.
+def rewritten_files(cold: Iterable[str], warm: Iterable[str], pattern: str) -> list[str]:
+    """Return the files of this pattern that the cold start wrote and the warm start rewrote, in the warm start's order.
 
     Args:
-        cold: Paths of the files that the cold start wrote, below the caches' folder.
+        cold: Paths of the files that the cold start wrote, relative to the caches' folder.
         warm: Those of the warm start.
-        pattern: As in `fnmatch`; ``*`` goes across folders.
+        pattern: As in `fnmatch`; ``*`` also matches slashes.
     """
     before = set(cold)
     return [path for path in warm if path in before and fnmatchcase(path, pattern)]
 
 
 def content(manifest: Manifest) -> dict[str, CacheContent]:
-    """Files and bytes of each cache that holds any, by folder."""
+    """Return the number and size of files in each non-empty cache, by folder."""
     found: dict[str, CacheContent] = {}
     for path, state in manifest.items():
         known = found.setdefault(path.split("/", 1)[0], CacheContent(files=0, bytes=0))

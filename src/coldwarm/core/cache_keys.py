@@ -1,4 +1,4 @@
-"""What went into the cache keys of a start, part by part, so that two starts can be compared."""
+"""The components of a start's cache keys, recorded so that two starts can be compared."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from pydantic import BaseModel, Field
 
 
 class CacheKeys(BaseModel):
-    """The factors of every key that the engine computed while it started."""
+    """The components of all cache keys that the engine computed during a start."""
 
     factors: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By group (``environment``, ``config.model``, ``source``, ``inductor config``, ...) and name."""
     hints: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """What is no factor by itself, but may tell which setting a factor without a name of its own comes from."""
+    """Values that are not key components, but may show which setting an unnamed component comes from."""
 
     problems: list[str] = Field(default_factory=list)
-    """What could not be taken down, so that the factors are not all."""
+    """What could not be recorded, so that components are missing."""
 
     def add(self, group: str, name: str, value: str) -> None:
-        """Keep a factor; the first value stays."""
+        """Add a component, unless it already has a value."""
         self.factors.setdefault(group, {}).setdefault(name, value)
 
 
 class ChangedFactor(BaseModel):
-    """A factor that differs between two starts."""
+    """A key component that differs between two starts."""
 
     group: str
     name: str
     cold: str | None
-    """None: not a factor of the cold start."""
+    """None: not a component in the cold start."""
     warm: str | None
     hints: list[str] = Field(default_factory=list)
-    """Settings that differ and may be behind it, each as ``name: cold -> warm``."""
+    """Changed settings that may be the cause, each as ``name: cold -> warm``."""
 
 
 def changed_factors(cold: CacheKeys, warm: CacheKeys) -> list[ChangedFactor]:
-    """Return all factors that differ; a group that one of the starts never computed is not compared."""
+    """Return all components that differ; groups that only one of the starts computed are not compared."""
     changed = []
     for group in sorted(cold.factors.keys() & warm.factors.keys()):
         before, after = cold.factors[group], warm.factors[group]

@@ -1,4 +1,4 @@
-"""One model on one engine and device, with its options."""
+"""A model on an engine and a device, with its options."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.options import flatten
-from coldwarm.core.secrets import Secrets, to_set_again
+from coldwarm.core.secrets import Secrets, unmasked
 
 
 class Changes(BaseModel):
-    """What a warm start has otherwise than its cold start."""
+    """Settings of a warm start that differ from those of its cold start."""
 
     environment: dict[str, str] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of the engine."""
+    """Options of the engine."""
 
     @field_serializer("environment")
     def _without_secrets(self, environment: dict[str, str]) -> dict[str, str]:
@@ -34,27 +34,27 @@ class Changes(BaseModel):
 
 
 class Case(BaseModel):
-    """What is started, whole: enough to start it again and to judge its records later."""
+    """All settings of a run: enough to repeat it, and to judge its records later."""
 
     entry: ModelEntry
     argument: str
-    """What names the model on a command line: its id, or a path."""
+    """The model as named on the command line: an id or a path."""
     named_by_id: bool | None = None
-    """Whether `argument` is an id of a catalog; None: not recorded, and `argument` is the id of a packaged model, or a
-    path, also if the model of a user's catalog was named by its id."""
+    """Whether `argument` is an id in a catalog. None: not recorded; `argument` is then the id of a packaged model or a
+    path, even if a model of the user's catalog was named by its id."""
     catalog: str | None = None
-    """The user's folder whose model `argument` is the id of; None: it is a packaged model's, or a path."""
+    """The user's catalog folder if `argument` is the id of a model in it; None: a packaged model, or a path."""
     engine: str
     device: str
     compilation: str
     config: dict[str, Any]
-    """The config.json that is started: the published one with the deviations for the device."""
+    """The published config.json with the deviations for the device."""
     overrides: dict[str, Any]
-    """Values that the engine puts over it, to shrink the model."""
+    """Values with which the engine overrides the config, to shrink the model."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """The user's options of the engine, over those that coldwarm sets."""
+    """The user's options of the engine, which override those that coldwarm sets."""
     aot_artifact: str | None = None
-    """``bundled`` or ``separate``; None: as the engine has it by default, or by the user's environment."""
+    """``bundled`` or ``separate``; None: the default of the engine, or of the user's environment."""
     depth: Depth = Depth.FULL
     warm_changes: Changes = Field(default_factory=Changes)
 
@@ -74,11 +74,11 @@ class Case(BaseModel):
 
     @property
     def name(self) -> str:
-        """What tells the case from others of its suite; names its folder."""
+        """The name of the case, unique in its suite; also the name of its folder."""
         return self.model_id if self.aot_artifact is None else f"{self.model_id}+{self.aot_artifact}"
 
     def secrets(self, *changes: Changes) -> Secrets:
-        """The values of the secrets that a start of this case may print.
+        """Return the values of secrets that a start of this case may print.
 
         Args:
             changes: Settings of a start that differ from those of the case.
@@ -89,13 +89,12 @@ class Case(BaseModel):
         return Secrets(*settings)
 
     def reproduce(self, environment: Mapping[str, str], isolation: IsolationKind = IsolationKind.FORK) -> str:
-        """The shell command that runs this case alone, with the user's variables that change compilation, in processes
-        that are made alike.
+        """Return the shell command that repeats this case, with the user's variables and the same start method.
 
-        Secrets are left out, whether variables or options: they are not recorded, and have to be set again by hand.
+        Secrets in variables and options are left out: they are not recorded, and must be set manually.
         """
         secrets = self.secrets()
-        variables = to_set_again(secrets.environment(environment))
+        variables = unmasked(secrets.environment(environment))
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
         words += ["coldwarm", "run", shlex.quote(self.argument)]
         if self.catalog is not None:
@@ -111,11 +110,11 @@ class Case(BaseModel):
             words += ["--depth", self.depth]
         if isolation is not IsolationKind.FORK:
             words += ["--isolation", isolation]
-        words += _as_words("--set", flatten(secrets.options(self.options)))
-        words += _as_words("--warm-set", flatten(secrets.options(self.warm_changes.options)))
-        words += _as_words("--warm-env", secrets.environment(self.warm_changes.environment))
+        words += _as_arguments("--set", flatten(secrets.options(self.options)))
+        words += _as_arguments("--warm-set", flatten(secrets.options(self.warm_changes.options)))
+        words += _as_arguments("--warm-env", secrets.environment(self.warm_changes.environment))
         return " ".join(words)
 
 
-def _as_words(flag: str, values: Mapping[str, str]) -> list[str]:
-    return [word for name, value in to_set_again(values).items() for word in (flag, shlex.quote(f"{name}={value}"))]
+def _as_arguments(flag: str, values: Mapping[str, str]) -> list[str]:
+    return [word for name, value in unmasked(values).items() for word in (flag, shlex.quote(f"{name}={value}"))]

@@ -1,4 +1,4 @@
-"""The result of checking one thing."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from pydantic import BaseModel, Field
 
 
 class Check(BaseModel):
-    """An invariant or an expectation, checked against two start records."""
+    """The result of checking an invariant or an expectation against two start records."""
 
     id: str
-    """An `InvariantId`, or ``expected:`` and the start and counter."""
+    """An `InvariantId`, or ``expected:START:COUNTER``."""
     holds: bool
+    """Whether the check passed."""
     words: str
-    """What was checked and seen, in one sentence."""
+    """The message: what was found and what was expected."""
     evidence: list[str] = Field(default_factory=list)
-    """Lines of the log, or numbers, that show it."""
+    """Lines of the log that support the message."""
     accepted_by: str | None = None
     """The id of the known issue that accepts this failure."""
     is_checked: bool = True
-    """False: nothing that was recorded can decide it. It does not fail then, and a note says so."""
+    """False: the records are not sufficient to decide. The check then passes, and a note reports it."""
     artifacts_over_limit: int = 0
-    """Of `InvariantId.ONLY_UNIQUE`: how many more artifacts there are than the limit allows."""
+    """For `InvariantId.ONLY_UNIQUE`: the number of artifacts above the limit."""

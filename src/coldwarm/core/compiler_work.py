@@ -1,4 +1,4 @@
-"""What the trace of one start says of the compiler, as plain data."""
+"""Compiler statistics from the trace of a start, as plain data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class SubgraphGroup(BaseModel):
 
     submodules: list[str]
     part: int
-    """The part of the model that they are: subgraphs that take parameters and buffers of the same roles and types, and
-    that are first, last or between, have the same number."""
+    """The number of their part of the model. Subgraphs belong to the same part if their parameters and buffers have the
+    same roles and types, and if all of them are first, last or between."""
     layers: list[list[str]]
-    """For each subgraph, the layers whose parameters it takes, as graphs spell their paths
+    """For each subgraph, the layers whose parameters it takes, by their paths as spelled in graphs
     (``modules_layers_modules_3``)."""
 
 
@@ -22,38 +22,38 @@ class CompiledGraph(BaseModel):
 
     rank: int
     model: int
-    """The number of the model, in the order in which the rank compiled them."""
+    """The number of the model, in the order of compilation in this rank."""
     name: str | None = None
-    """What the engine calls the model (vLLM: ``backbone``, ``eagle_head``); several may have one name. None: not
-    recorded."""
+    """The engine's name for the model (vLLM: ``backbone``, ``eagle_head``), not always unique. None: not recorded."""
     compile_range: tuple[int, int]
-    """Numbers of tokens that it is compiled for."""
+    """The range of token counts that it is compiled for."""
     groups: list[SubgraphGroup]
 
 
 class CompilerWork(BaseModel):
-    """What the trace of one start shows.
+    """Compiler statistics from the trace of one start.
 
-    Of a start with several ranks, counts are those of the rank with the most: every rank compiles the same.
+    With several ranks, each count is that of the rank with the most, because every rank compiles the same.
     """
 
     files: int
-    """Trace files, one a process and rank; 0: PyTorch wrote no trace, and nothing is known."""
+    """Trace files, one for each process and rank; 0: PyTorch wrote no trace, so nothing is known."""
     records: int
     garbled_lines: int
+    """Malformed lines."""
     passed_over: dict[str, int] = Field(default_factory=dict)
-    """Records that coldwarm has no use for, or does not know, by kind."""
+    """Skipped records, unused or unknown, by kind."""
     code_generations: int
-    """How often Inductor lowered a graph to code."""
+    """How often Inductor generated code for a graph."""
     code_generations_by_rank: dict[int, int] = Field(default_factory=dict)
     """The same for each rank that generated code."""
     traced_ranks: list[int] = Field(default_factory=list)
     """The ranks that have a trace file; empty: not recorded."""
     subgraphs_compiled: int
-    """Subgraphs that vLLM handed to the compiler."""
+    """Subgraphs that vLLM passed to the compiler."""
     subgraphs_unique: int
-    """Those of them that the compiler did not find to be one that it had compiled before."""
+    """Subgraphs that the compiler had not compiled before."""
     compile_ranges: int = 1
-    """For how many ranges of numbers of tokens each subgraph was compiled (vLLM's ``compile_sizes`` adds some)."""
+    """For how many compile ranges (of token counts) each subgraph was compiled; vLLM's ``compile_sizes`` adds some."""
     graphs: list[CompiledGraph] = Field(default_factory=list)
-    """Every graph that was compiled, with the subgraphs that share artifacts; empty: not recorded."""
+    """All compiled graphs, with the subgraphs that share artifacts; empty: not recorded."""

@@ -1,4 +1,4 @@
-"""Under which conditions an expectation or a known issue holds: device, compilation, versions, settings."""
+"""Conditions under which an expectation or a known issue applies: device, compilation, versions, settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Device = Literal["cpu", "cuda"]
 Compilation = Literal["piecewise", "shipped"]
 AotArtifact = Literal["bundled", "separate"]
 """Whether the engine bundles the compiled subgraphs in one artifact with the whole AOT-compiled function (vLLM's
-``VLLM_USE_MEGA_AOT_ARTIFACT=1``), or keeps each as an artifact of its own (0)."""
+``VLLM_USE_MEGA_AOT_ARTIFACT=1``), or stores each as a separate artifact (0)."""
 DEVICES: tuple[str, ...] = get_args(Device)
 AOT_ARTIFACTS: tuple[str, ...] = get_args(AotArtifact)
 
@@ -26,15 +26,15 @@ def _valid_specifier(text: str) -> str:
         SpecifierSet(text)
     except InvalidSpecifier as error:
         raise ValueError(
-            f"{text!r} is no version specifier; write it as pip does, for example '>=2.13,<2.14' or '~=0.32.0'"
+            f"{text!r} is not a version specifier; write it as for pip, for example '>=2.13,<2.14' or '~=0.32.0'"
         ) from error
     if SpecifierSet(text).is_unsatisfiable():
-        raise ValueError(f"{text!r} is a version specifier that no version can satisfy")
+        raise ValueError(f"{text!r} is a version specifier that no version satisfies")
     return text
 
 
 VersionSpecifier = Annotated[str, AfterValidator(_valid_specifier)]
-"""A PEP 440 version specifier set, as pip writes it."""
+"""A PEP 440 version specifier set, as for pip."""
 
 
 def _flat_options(tree: object) -> object:
@@ -44,7 +44,7 @@ def _flat_options(tree: object) -> object:
     try:
         return {name: json.loads(text) for name, text in flatten(tree).items()}
     except TypeError as error:  # TOML's dates and times
-        raise ValueError(f"an option's value must be one that JSON has: {error}") from error
+        raise ValueError(f"an option's value must be representable in JSON: {error}") from error
 
 
 Options = Annotated[dict[str, Any], BeforeValidator(_flat_options)]
@@ -52,24 +52,24 @@ Options = Annotated[dict[str, Any], BeforeValidator(_flat_options)]
 
 
 class RunContext(BaseModel):
-    """What a start ran on: the other side of `Conditions`."""
+    """Platform and settings of a start, to be matched with `Conditions`."""
 
     model_config = ConfigDict(frozen=True)
 
     device: str
     compilation: str
     aot_artifact: str | None = None
-    """None: not known."""
+    """None: unknown."""
     versions: dict[str, str]
     """Versions by distribution name; at least ``torch`` and ``vllm``."""
     options: dict[str, str] = Field(default_factory=dict)
     """The user's options of the engine: JSON text by flat dotted name."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """The user's variables with which a model may be compiled differently."""
+    """The user's variables that can change what is compiled."""
 
 
 class Platform(StrictModel):
-    """Where something holds, whatever the settings; what is not given does not matter."""
+    """A platform to which something applies, with any settings. A field that is None matches everything."""
 
     device: Device | None = None
     compilation: Compilation | None = None
@@ -77,12 +77,12 @@ class Platform(StrictModel):
     torch: VersionSpecifier | None = None
     vllm: VersionSpecifier | None = None
 
-    def hold(self, context: RunContext) -> bool:
-        """Whether all conditions hold under `context`; development versions are versions like others."""
-        return self.hold_on_platform(context)
+    def matches(self, context: RunContext) -> bool:
+        """Return whether `context` meets all conditions; development versions are treated like others."""
+        return self.matches_platform(context)
 
-    def hold_on_platform(self, context: RunContext) -> bool:
-        """Whether the device, the compilation, the AOT artifact and the versions are as given."""
+    def matches_platform(self, context: RunContext) -> bool:
+        """Return whether the device, the compilation, the AOT artifact and the versions match."""
         if self.device is not None and self.device != context.device:
             return False
         if self.compilation is not None and self.compilation != context.compilation:
@@ -99,20 +99,19 @@ class Platform(StrictModel):
 
 
 class Conditions(Platform):
-    """Where something that was measured holds: on a platform, and with the settings that it was measured with."""
+    """A platform and the settings with which something was measured, and to which it therefore applies."""
 
     options: Options = Field(default_factory=dict)
-    """The user's options of the engine that it was measured with; no others may be set."""
+    """The user's options of the engine; no others may be set."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """The user's variables that it was measured with; no others with which a model may be compiled differently may be
-    set."""
+    """The user's variables; no others that can change what is compiled may be set."""
 
-    def hold(self, context: RunContext) -> bool:
-        """Whether all conditions hold under `context`, and the settings are exactly those given."""
-        return super().hold(context) and not self.other_settings(context)
+    def matches(self, context: RunContext) -> bool:
+        """Return whether `context` meets all conditions, and has exactly these settings."""
+        return super().matches(context) and not self.other_settings(context)
 
     def other_settings(self, context: RunContext) -> list[str]:
-        """Return how the settings differ from those it was measured with, as ``without NAME=VALUE``."""
+        """Return how the settings of `context` differ from these, each as ``without`` or ``with NAME=VALUE``."""
         measured = {**flatten(self.options), **self.environment}
         return differences(measured, {**context.options, **context.environment})
 
@@ -122,7 +121,7 @@ class Conditions(Platform):
 
 
 def differences(measured: dict[str, str], seen: dict[str, str]) -> list[str]:
-    """Return how the settings that were `seen` differ from the `measured` ones, as ``without NAME=VALUE``."""
+    """Return how the settings `seen` differ from those `measured`, each as ``without`` or ``with NAME=VALUE``."""
     added = [f"without {name}={value}" for name, value in seen.items() if name not in measured]
     others = [f"with {name}={value}" for name, value in measured.items() if seen.get(name) != value]
     return added + others

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each names what is wrong, where, and the way out."""
+"""Errors that the user can fix. Each message gives the problem, its location and the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ColdwarmError(Exception):
 
 
 class UsageError(ColdwarmError):
-    """A command line, or a machine, that cannot do what was asked."""
+    """The command line or the machine cannot do what was requested."""
 
 
 class CatalogError(ColdwarmError):
@@ -24,9 +24,9 @@ class CatalogError(ColdwarmError):
 
     Args:
         path: The file at fault.
-        problem: What is wrong, in words.
-        key: The key at fault, dotted (``expect.0.cold``), when one key is.
-        line: Its line in the file, counted from 1, when known.
+        problem: A description of the problem.
+        key: The dotted key at fault (``expect.0.cold``), if there is one.
+        line: Its line in the file, counted from 1, if known.
     """
 
     def __init__(self, path: Path, problem: str, *, key: str | None = None, line: int | None = None) -> None:
@@ -40,7 +40,7 @@ class CatalogError(ColdwarmError):
 
 @contextmanager
 def unreadable_as_usage_error() -> Iterator[None]:
-    """Raise `UsageError`, with file and reason, if a file that a user named cannot be read."""
+    """Raise `UsageError`, with file and reason, if a file cannot be read."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def unreadable_as_usage_error() -> Iterator[None]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; nearest: a, b`` for the known words most like `word`, or an empty string where none is."""
+    """Return ``; nearest: a, b`` with the known words most similar to `word`, or an empty string if there are none."""
     words = list(known)
     close = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
     if not close:

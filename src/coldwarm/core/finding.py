@@ -1,4 +1,4 @@
-"""One explained cause, with its evidence."""
+"""A finding: one cause, with its evidence."""
 
 from __future__ import annotations
 
@@ -10,59 +10,60 @@ from coldwarm.core.record import StartKind
 
 
 class FindingKind(StrEnum):
-    """What was found, by what it means."""
+    """The kinds of findings."""
 
     NOT_SHARED = "not shared"
-    """Subgraphs of the same kind were compiled apart."""
+    """Subgraphs of the same part of the model were compiled separately."""
     KEY_CHANGED = "key changed"
-    """A part of a cache key was another one in the warm start."""
+    """A component of a cache key changed in the warm start."""
     LOAD_FAILED = "load failed"
-    """What had been saved was there, and the engine could not load it."""
+    """The engine failed to load a saved artifact."""
     CACHE_DAMAGED = "cache damaged"
-    """Files of the cache were not as the cold start had left them."""
+    """Cache files changed after the cold start."""
     NEVER_SAVED = "never saved"
-    """The cold start left nothing to load."""
+    """The cold start saved nothing to load."""
     COMPILED_OUTSIDE = "compiled outside"
-    """A torch.compile beside the engine's own compilation missed its cache."""
+    """A torch.compile outside of the engine's own compilation missed its cache."""
     LOADED_UNSEEN = "loaded unseen"
-    """Something was loaded from a cache that the engine's counters do not count."""
+    """There was a hit in a cache that the engine's counters do not track."""
     TUNED_AGAIN = "tuned again"
-    """The warm start chose configurations of kernels anew."""
+    """The warm start re-autotuned kernels."""
     IMPORTED_FROM_SOURCE = "imported from source"
-    """Python found no bytecode of modules: of the machine, whatever the model."""
+    """Modules had no cached bytecode; this concerns the machine, not the model."""
     UNEXPLAINED = "unexplained"
-    """Something was compiled, and nothing that was recorded tells why."""
+    """Something was compiled, and the records do not show why."""
 
 
 class Evidence(BaseModel):
-    """Where to look."""
+    """The location of evidence."""
 
     file: str
-    """Below the run's folder."""
+    """Path in the run's folder."""
     record: str
-    """A line number, or the name of an entry; with what stands there."""
+    """A line number or the name of an entry, with its content."""
 
 
 class Finding(BaseModel):
-    """One cause."""
+    """One cause of a problem."""
 
     kind: FindingKind
     start: StartKind
-    """The start that it costs time."""
+    """The start whose time it costs."""
     what: str
+    """The message."""
     where: str | None = None
-    """The line of code that it comes from, as ``file:line``."""
+    """The line of code that causes it, as ``file:line``."""
     code: str | None = None
-    """What stands on that line."""
+    """The code on that line."""
     details: list[str] = Field(default_factory=list)
     evidence: list[Evidence] = Field(default_factory=list)
     seconds: float | None = None
-    """What it costs each such start, as measured in this one; None: unknown, or `shares_cost`. No second of a start is
-    in more than one finding."""
+    """The seconds that it costs in each such start, measured in this one; None: unknown, or `shares_cost`. No second of
+    a start is counted in more than one finding."""
     shares_cost: bool = False
-    """Whether it led to the recompilation whose cost a finding above has: they cannot be measured separately."""
+    """Whether the cost is included in that of an earlier finding: both led to the same recompilation."""
     extra_artifacts: int = 0
-    """Of `FindingKind.NOT_SHARED`: how many artifacts fewer there would be without the difference that `what` names; 0:
+    """For `FindingKind.NOT_SHARED`: how many fewer artifacts there would be without the difference named in `what`; 0:
     none is named, or it was not recorded."""
     next: str | None = None
-    """What to try."""
+    """A possible fix."""

@@ -1,4 +1,4 @@
-"""How the process of a start is created, as plain data."""
+"""The start method: how the process of a start is created."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class IsolationKind(StrEnum):
-    """How much of the machine's state a start is given anew: everything, or all but what is the same for all models."""
+    """The start methods, as in `multiprocessing`."""
 
     FORK = "fork"
-    """A process forked from one that has imported the engine, once for all starts."""
+    """Fork from a process that has imported the engine once for all starts."""
     SPAWN = "spawn"
-    """A new interpreter, which imports everything itself, as in production."""
+    """Use a new interpreter, which imports everything itself, as in production."""

@@ -1,4 +1,4 @@
-"""A model's entry in the catalog, as its TOML file has it."""
+"""A model's catalog entry, as in its TOML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coldwarm.core.errors import CatalogError
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.strict_model import StrictModel
 
-_Told = TypeVar("_Told")
+_Value = TypeVar("_Value")
 
 
 def flatten_counters(tree: object) -> object:
@@ -38,32 +38,32 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Words = Annotated[str, Field(min_length=1)]
-"""Something said; an empty string says nothing."""
+NonEmptyStr = Annotated[str, Field(min_length=1)]
+"""A non-empty string."""
 
 
 class _ForDevices(StrictModel):
     devices: tuple[Device, ...] = ()
-    """The devices that this is for; empty: every device."""
+    """The devices to which this applies; empty: every device."""
 
     def applies_to(self, device: str) -> bool:
-        """Whether this is for `device`."""
+        """Return whether this applies to `device`."""
         return not self.devices or device in self.devices
 
 
 class Shrink(_ForDevices):
-    """Values that make the model small, handed to the engine as its overrides of the published config."""
+    """Values that shrink the model, passed to the engine as overrides of the published config."""
 
-    reason: Words
+    reason: NonEmptyStr
     overrides: dict[str, Any] = Field(min_length=1)
 
 
 class Deviation(_ForDevices):
-    """An edit of the published config, because a device cannot run it as published."""
+    """An edit of the published config, for a device that cannot run it as published."""
 
-    reason: Words
+    reason: NonEmptyStr
     use: str | None = None
-    """Go on with this sub-config instead of the whole (``text_config``)."""
+    """Use this sub-config instead of the whole config (``text_config``)."""
     remove: tuple[str, ...] = ()
     set: dict[str, Any] = Field(default_factory=dict)
 
@@ -75,42 +75,42 @@ class Deviation(_ForDevices):
 
 
 class Unsupported(StrictModel):
-    """Where the model cannot run at all."""
+    """Devices on which the model cannot run at all."""
 
-    reason: Words
+    reason: NonEmptyStr
     devices: tuple[Device, ...] = Field(min_length=1)
     compilation: Compilation | None = None
 
 
 class Seconds(StrictModel):
-    """Wall time of the two starts of a run, as measured; for planning, never for a verdict."""
+    """Measured wall times of the two starts of a run; used for planning, never for a verdict."""
 
     cold: Annotated[float, Field(gt=0)]
     warm: Annotated[float, Field(gt=0)]
 
 
 class Memory(StrictModel):
-    """The most memory that a start of the run took, in GiB, as measured; for planning, never for a verdict."""
+    """Measured peak memory of the starts of a run, in GiB; used for planning, never for a verdict."""
 
     host: Annotated[float, Field(gt=0)]
-    """Resident, of the worker's process."""
+    """Resident memory of the worker process."""
     device: Annotated[float, Field(gt=0)] | None = None
-    """Reserved on the GPU by PyTorch; None: on a CPU."""
+    """GPU memory reserved by PyTorch; None: on a CPU."""
 
 
 class Expectation(StrictModel):
-    """The exact counters that the model must show where `when` holds."""
+    """The exact counters of the model under the conditions `when`."""
 
     when: Conditions
-    measured: Words
-    """When, on what, and with which versions these numbers were seen."""
+    measured: NonEmptyStr
+    """The date, the machine and the versions of the measurement."""
     seconds: Seconds | None = None
-    """How long the run took when it was last timed."""
+    """The latest measured times."""
     memory: Memory | None = None
-    """How much memory it took when that was last measured."""
-    shows: tuple[Words, ...] = ()
-    """The known issues of the engine (``catalog/known_issues.toml``) that these numbers were measured with, by id. A
-    run that this expectation applies to, and that does not show one of them, is unexpectedly fixed."""
+    """The latest measured memory."""
+    shows: tuple[NonEmptyStr, ...] = ()
+    """The ids of the known issues of the engine (``catalog/known_issues.toml``) that occurred in the measurement. A run
+    to which this expectation applies is unexpectedly fixed if one of them does not occur."""
     cold: CounterValues = Field(default_factory=dict)
     warm: CounterValues = Field(default_factory=dict)
 
@@ -122,23 +122,22 @@ class Expectation(StrictModel):
 
 
 class KnownIssue(StrictModel):
-    """A failure that is tracked elsewhere: where, under which conditions, and what it looks like."""
+    """A failure that is tracked elsewhere, with its conditions and its symptoms."""
 
     id: str
     title: str
     link: str
-    """An issue's address, or a page of this repository."""
+    """The URL of an issue, or a page in this repository."""
     when: Conditions
     breaks: Annotated[tuple[InvariantId, ...], BeforeValidator(_as_list), Field(min_length=1)]
-    """The invariants that this issue breaks, all of them, and that it alone excuses."""
+    """The invariants that this issue breaks. It accepts only these, and only if all of them fail."""
     cold: CounterValues = Field(default_factory=dict)
-    """What it looks like: counters of the cold start, exactly. Any other values are not this issue."""
+    """Symptoms: exact counters of the cold start. With any other values, it is not this issue."""
     warm: CounterValues = Field(default_factory=dict)
     rewrites: str | None = None
-    """What it looks like: a pattern of paths below the caches (``*.x``); the warm start wrote one of the files that the
-    cold start had written anew."""
+    """Symptom: the warm start rewrote a file whose path in the caches matches this pattern (``*.x``)."""
     intermittent: bool = False
-    """Whether it shows in some runs only, so that a run without it does not mean that it is fixed."""
+    """Whether it does not occur in every run, so a run without it does not mean that it is fixed."""
 
 
 class ModelEntry(StrictModel):
@@ -148,13 +147,13 @@ class ModelEntry(StrictModel):
     name: str
     config: str
     """The published config.json, relative to the TOML file."""
-    source: Words
+    source: NonEmptyStr
     """Where the config was published."""
     source_note: str = ""
-    """How far the packaged facts were checked against the published file."""
-    layer_kinds: Annotated[tuple[Words, ...], Field(min_length=1)] | None = None
-    """The kinds of layers of the main model, by name (dense, MoE); None: derived from the layers of the model that was
-    started. A model that is compiled beside it (a drafter, an encoder) has the limit that its own layers give."""
+    """How the packaged config was compared with the published one."""
+    layer_kinds: Annotated[tuple[NonEmptyStr, ...], Field(min_length=1)] | None = None
+    """The layer kinds of the main model, by name (dense, MoE); None: derived from the layers of the started model.
+    Further compiled models (a drafter, an encoder) have limits derived from their own layers."""
     shrink: tuple[Shrink, ...] = ()
     deviation: tuple[Deviation, ...] = ()
     unsupported: tuple[Unsupported, ...] = ()
@@ -163,9 +162,9 @@ class ModelEntry(StrictModel):
 
     @field_validator("id")
     @classmethod
-    def _is_no_file_of_a_suite(cls, model_id: str) -> str:
+    def _is_not_a_suite_file(cls, model_id: str) -> str:
         if model_id.endswith(".json"):
-            raise ValueError(f"{model_id!r} would collide with the files of a suite; an id does not end with .json")
+            raise ValueError(f"{model_id!r} would collide with the files of a suite; an id must not end with .json")
         return model_id
 
     @model_validator(mode="after")
@@ -179,14 +178,14 @@ class ModelEntry(StrictModel):
         return self
 
     def unsupported_on(self, device: str, compilation: str) -> Unsupported | None:
-        """Why the model cannot run on `device` with `compilation`; None where it can."""
+        """Return why the model cannot run on `device` with `compilation`; None if it can."""
         return next(
             (u for u in self.unsupported if device in u.devices and u.compilation in (None, compilation)),
             None,
         )
 
     def measured(self, device: str, aot_artifact: str | None) -> list[Expectation]:
-        """The expectations that were measured on `device`, with artifacts kept so (None: in whichever way)."""
+        """Return the expectations that were measured on `device` with this kind of AOT artifact (None: any kind)."""
         return [
             row
             for row in self.expect
@@ -194,34 +193,34 @@ class ModelEntry(StrictModel):
         ]
 
     def seconds_of_run(self, device: str, aot_artifact: str | None) -> float | None:
-        """How long a run took, cold and warm together, the longest that was measured; None: never measured."""
+        """Return the longest measured time of a run, cold and warm together, in seconds; None: never measured."""
         rows = self._measured_or_alike(device, aot_artifact, lambda row: row.seconds)
         return max((row.cold + row.warm for row in rows), default=None)
 
     def memory_of_run(self, device: str, aot_artifact: str | None) -> Memory | None:
-        """How much memory a run took, the most that was measured; None: never measured."""
+        """Return the largest measured memory of a run; None: never measured."""
         rows = self._measured_or_alike(device, aot_artifact, lambda row: row.memory)
         if not rows:
             return None
         return Memory(host=max(row.host for row in rows), device=max(row.device or 0 for row in rows) or None)
 
     def _measured_or_alike(
-        self, device: str, aot_artifact: str | None, told: Callable[[Expectation], _Told | None]
-    ) -> list[_Told]:
-        """What was measured with artifacts kept so; where nothing was, with them kept otherwise: much alike."""
+        self, device: str, aot_artifact: str | None, measurement: Callable[[Expectation], _Value | None]
+    ) -> list[_Value]:
+        """Return measurements with this kind of AOT artifact, or else with any kind, which are similar."""
         for rows in (self.measured(device, aot_artifact), self.measured(device, None)):
-            if found := [value for value in map(told, rows) if value is not None]:
+            if found := [value for value in map(measurement, rows) if value is not None]:
                 return found
         return []
 
 
 def architectures_of(config: Mapping[str, Any], path: Path) -> list[str]:
-    """Return the names of the model's class in a `config` that was read from `path`.
+    """Return the model class names in a `config` that was read from `path`.
 
     Raises:
-        CatalogError: It names none.
+        CatalogError: The config names no class.
     """
     names = config.get("architectures")
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        raise CatalogError(path, 'must name the model\'s class, for example ["LlamaForCausalLM"]', key="architectures")
+        raise CatalogError(path, 'must name the model class, for example ["LlamaForCausalLM"]', key="architectures")
     return names

@@ -1,4 +1,4 @@
-"""Options of the engine as a user gives them: ``additional_config.seed=1``, dotted names with JSON values."""
+"""Parses options of the engine: dotted names with JSON values, as in ``additional_config.seed=1``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from coldwarm.core.errors import UsageError
 
 
 def parse_options(words: Iterable[str], *, flag: str) -> dict[str, Any]:
-    """Parse ``NAME=VALUE`` words; a value that is no JSON is taken as text.
+    """Parse ``NAME=VALUE`` arguments; a value that is not JSON is text.
 
     Raises:
-        UsageError: A word has no ``=``, or a name is used both for a value and for what has parts.
+        UsageError: An argument has no ``=``, or a name is used both as a value and as a prefix of other names.
     """
     options: dict[str, Any] = {}
     for word in words:
@@ -26,16 +26,16 @@ def parse_options(words: Iterable[str], *, flag: str) -> dict[str, Any]:
         for part in reversed(name.split(".")):
             value = {part: value}
         if (clash := _clash(options, value)) is not None:
-            raise UsageError(f"{flag} {word}: {clash!r} cannot both be a value and have parts")
+            raise UsageError(f"{flag} {word}: {clash!r} cannot be both a value and a prefix of other options")
         options = merged(options, value)
     return options
 
 
 def parse_variables(words: Iterable[str], *, flag: str) -> dict[str, str]:
-    """Parse ``NAME=VALUE`` words of environment variables.
+    """Parse ``NAME=VALUE`` arguments of environment variables.
 
     Raises:
-        UsageError: A word has no name or no ``=``.
+        UsageError: An argument has no name or no ``=``.
     """
     variables = {}
     for word in words:
@@ -47,7 +47,7 @@ def parse_variables(words: Iterable[str], *, flag: str) -> dict[str, str]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `below` with the values of `above` over it, mapping by mapping."""
+    """Return `below` recursively updated with the values of `above`."""
     result = dict(below)
     for name, value in above.items():
         inner = result.get(name)
@@ -56,7 +56,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def flatten(options: Mapping[str, Any]) -> dict[str, str]:
-    """The reverse of `parse_options`: dotted names with JSON values."""
+    """Return nested options as dotted names with JSON values; the reverse of `parse_options`."""
     flat: dict[str, str] = {}
     for name, value in options.items():
         if isinstance(value, dict) and value and all(_is_plain(part) for part in value):
@@ -69,12 +69,12 @@ def flatten(options: Mapping[str, Any]) -> dict[str, str]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON; a number too long; nested too deep
+    except (ValueError, RecursionError):  # not JSON; a number too long; nested too deep
         return text
 
 
 def _clash(below: Mapping[str, Any], above: Mapping[str, Any]) -> str | None:
-    """The name that is a mapping in one and something else in the other."""
+    """Return a name that is a mapping in only one of the two; None if there is none."""
     for name, value in above.items():
         if name in below:
             if isinstance(below[name], dict) is not isinstance(value, dict):
@@ -85,5 +85,5 @@ def _clash(below: Mapping[str, Any], above: Mapping[str, Any]) -> str | None:
 
 
 def _is_plain(name: object) -> bool:
-    """Whether a key can be a part of a dotted name."""
+    """Return whether a key can be a part of a dotted name."""
     return isinstance(name, str) and name != "" and "." not in name and "=" not in name

@@ -1,13 +1,13 @@
-"""The parts of a start's wall time, as plain data."""
+"""Phases and steps of a start, as plain data."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel
 
 COMPILE = "compile"
-"""The step in which an engine compiles: what of it no span of the trace covers is not accounted for."""
+"""The step in which an engine compiles; time without a span in the trace is unaccounted."""
 WARM_UP = "warm-up"
-"""The step in which an engine runs the compiled model for the first time, to measure its memory."""
+"""The step in which an engine first runs the compiled model, to measure its memory."""
 UNACCOUNTED = "unaccounted"
 
 
@@ -19,7 +19,7 @@ class Phase(BaseModel):
 
 
 class Step(BaseModel):
-    """What the engine announced, from when to when."""
+    """A step that the engine announced, with its begin and end."""
 
     name: str
     begin: float

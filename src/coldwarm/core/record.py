@@ -1,4 +1,4 @@
-"""The record of one start: all that a verdict or an explanation may want to know, as plain data."""
+"""The record of one start: the data for verdicts and explanations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 
 class StartKind(StrEnum):
-    """Which of a run's two starts."""
+    """The kind of a start."""
 
     COLD = "cold"
     WARM = "warm"
@@ -46,9 +46,9 @@ class Failure(BaseModel):
     """Why a start did not finish."""
 
     what: str
-    """In one line."""
+    """A message of one line."""
     phase: str | None = None
-    """What the start was doing."""
+    """The phase in which it failed."""
     exception: str | None = None
     """The exception's type."""
     traceback: str | None = None
@@ -59,22 +59,22 @@ class Failure(BaseModel):
 
 
 class LayerKind(BaseModel):
-    """Layers of one class with parameters of the same names, shapes and types."""
+    """Layers of one class whose parameters have the same names, shapes and types."""
 
     layer_class: str
     layers: int
     parameters: int
-    """Parameter tensors in one such layer."""
+    """The number of parameter tensors in one such layer."""
 
 
 class ModelLayers(BaseModel):
-    """The layers of a model that the engine compiles beside the main one: a drafter, an encoder."""
+    """The layers of a further model that the engine compiles: a drafter, an encoder."""
 
     name: str
-    """What the engine calls it; `CompiledGraph.name` of its graphs."""
+    """The engine's name for it, as in `CompiledGraph.name`."""
     layer_kinds: list[LayerKind] = Field(default_factory=list)
     layer_configurations: dict[str, int] = Field(default_factory=dict)
-    """As `EngineFacts.layer_configurations`; empty: no layers were found."""
+    """See `EngineFacts.layer_configurations`; empty: no layers were found."""
 
 
 class GeneratedToken(BaseModel):
@@ -82,19 +82,19 @@ class GeneratedToken(BaseModel):
 
     token_id: int
     logprobs: dict[int, float | None]
-    """Natural logarithms by token id, the likeliest and the generated one; None: not a number."""
+    """Natural logarithms by token id, of the likeliest tokens and the generated one; None: not a number."""
 
 
 class ProcessReport(BaseModel):
-    """What was seen from within one process that runs the model: a rank of a start."""
+    """Observations from within one process that runs the model: a rank of a start."""
 
     pid: int
     role: str = "worker"
-    """What the engine has the process do."""
+    """The role of the process in the engine."""
     rank: int
-    """Its number among all that run the model together, from 0."""
+    """Its rank among the processes that run the model, from 0."""
     counters: dict[str, int]
-    """How far each counter rose during the start, by flat name."""
+    """The increase of each counter during the start, by flat name."""
     layer_kinds: list[LayerKind] = Field(default_factory=list)
     """Derived from the layers of the rank's part of the model."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
@@ -105,43 +105,42 @@ class ProcessReport(BaseModel):
     """See `EngineFacts.further_models`."""
     messages: list[Message] = Field(default_factory=list)
     outside: OutsideUse = Field(default_factory=OutsideUse)
-    """What the process read and wrote outside of the start's own folders."""
+    """Files outside of the start's own folders that the process read or wrote."""
     peak_memory_bytes: int | None = None
     """Peak resident memory."""
     peak_device_memory_bytes: int | None = None
-    """The most that PyTorch reserved on the GPU; None on a CPU."""
+    """Peak GPU memory reserved by PyTorch; None on a CPU."""
 
 
 class EngineFacts(BaseModel):
-    """What the engine knows of a start that went through; written by the worker."""
+    """The engine's data on a finished start, written by the worker."""
 
     versions: dict[str, str]
-    """By distribution name; ``python`` too."""
+    """Versions by distribution name, and of ``python``."""
     hardware: dict[str, str]
     aot_artifact: str | None = None
-    """``bundled`` or ``separate``, as the engine had it; None: not recorded."""
+    """``bundled`` or ``separate``, as used by the engine; None: not recorded."""
     counters: dict[str, int]
-    """How far each counter rose during the start, by flat name; of several ranks, the first one's."""
+    """The increase of each counter during the start, by flat name; with several ranks, in the first."""
     layer_kinds: list[LayerKind]
-    """Derived from the layers of the model that was started: of the main one if several models are compiled, and of
-    the first rank's part of it if there are several."""
+    """Derived from the layers of the main model; with several ranks, from the first rank's part of it."""
     layer_configurations: dict[str, int] = Field(default_factory=dict)
-    """For each layer, by its path as graphs spell it (``modules_layers_modules_3``), the number of its configuration:
-    the same for layers that differ in nothing but their weights; empty: not recorded, or no layers were found."""
+    """The number of each layer's configuration, by the layer's path as in graphs (``modules_layers_modules_3``). Layers
+    that differ only in their weights have the same number. Empty: not recorded, or no layers were found."""
     main_model: str | None = None
-    """What the engine calls the main model among those that it compiles (vLLM: ``backbone``); None: not recorded."""
+    """The engine's name for the main model (vLLM: ``backbone``); None: not recorded."""
     further_models: list[ModelLayers] = Field(default_factory=list)
-    """The models that the engine compiles beside the main one, by name; empty: none, or not recorded."""
+    """Further models that the engine compiles, by name; empty: none, or not recorded."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)
-    """From the same prompt a second time, to tell an engine that does not repeat itself; empty: not recorded."""
+    """Generated from the same prompt a second time, to detect nondeterminism; empty: not recorded."""
     ineffective_options: dict[str, str] = Field(default_factory=dict)
-    """The user's options that have no effect, by dotted name, with the value that the engine used, as JSON."""
+    """The user's options without effect, by dotted name, with the value that the engine used, as JSON."""
     peak_device_memory_bytes: int | None = None
-    """The most that PyTorch reserved on the GPU; None on a CPU. Of several ranks, the largest."""
+    """Peak GPU memory reserved by PyTorch; None on a CPU. With several ranks, the largest."""
     processes: list[ProcessReport] = Field(default_factory=list)
-    """The processes that run the model, one for each rank, in order; empty: not recorded, and there was one."""
+    """The processes that run the model, one for each rank, in order; empty: not recorded (there was one)."""
 
 
 class StartRecord(BaseModel):
@@ -154,53 +153,51 @@ class StartRecord(BaseModel):
     seconds: float
     """Wall time of the whole process."""
     side_by_side: int = 1
-    """The most starts that ran at one time while this one did, itself among them; its times are under their load."""
+    """The most starts, including this one, that ran in parallel with it, which affects its timings."""
     depth: Depth = Depth.FULL
     isolation: IsolationKind = IsolationKind.SPAWN
     phases: list[Phase] = Field(default_factory=list)
-    """Where the wall time went: they add up to it."""
+    """The phases, which add up to the wall time."""
     steps: list[Step] = Field(default_factory=list)
-    """What the engine announced, in order."""
+    """The steps that the engine announced, in order."""
     engine: str
     device: str
     compilation: str
     environment: dict[str, str]
-    """The variables that change compilation, as the start saw them: the user's, and those that gave it its share of the
-    machine beside other starts."""
+    """The start's variables that affect compilation: the user's, and those that assign cores to parallel starts."""
     overridden: list[str]
     """The user's variables, and options by their dotted names, that coldwarm replaced to isolate the start."""
     unknown_cache_variables: list[str] = Field(default_factory=list)
-    """The user's variables that look as if they named a cache, and that coldwarm does not know: the start has them."""
+    """The user's variables that look like paths of caches unknown to coldwarm; the start used them."""
     caches_before: dict[str, CacheContent]
     caches_after: dict[str, CacheContent]
     caches_as_left: bool
-    """Whether the start began with exactly the files due to it: none when cold, those that cold left when warm."""
+    """Whether the start began with exactly the expected files: none if cold, those of the cold start if warm."""
     caches_changed: list[FileChange] = Field(default_factory=list)
-    """How they differed from those due, where they did."""
+    """How the files differed from the expected ones."""
     files_written: list[str] = Field(default_factory=list)
-    """Files in the caches that the start made or changed, by path below the caches' folder; the first 5000."""
+    """Files in the caches that the start created or changed, by path relative to the caches' folder; the first 5000."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The user's options of the engine."""
     messages: list[Message] = Field(default_factory=list)
     facts: EngineFacts | None = None
-    """None where the start did not finish."""
+    """None if the start did not finish."""
     compiler_work: CompilerWork | None = None
-    """None where the start did not finish."""
+    """None if the start did not finish."""
     peak_memory_bytes: int | None = None
     """Peak resident memory of the worker process; with several ranks, the sum over their processes."""
     missing_bytecode: MissingBytecode | None = None
-    """What Python compiled from source until the start's end, in the process that it was forked from too; None: not
-    recorded."""
+    """Modules without cached bytecode, in the start and in the process from which it was forked; None: not recorded."""
     outside: OutsideUse = Field(default_factory=OutsideUse)
-    """What the start's process read and wrote outside of its own folders."""
+    """Files outside of the start's own folders that its process read or wrote."""
     changed_outside: list[str] = Field(default_factory=list)
-    """Files in the folders where the user's own starts keep caches that changed while the start ran, whoever changed
-    them: its child processes are not watched, others may use the same folders. The first 100."""
+    """Files in the user's own caches that changed while the start ran; the first 100. The cause is unknown: child
+    processes of the start are not observed, and other processes may use the same folders."""
     not_compared: list[str] = Field(default_factory=list)
-    """Of these folders, those that hold too many files to tell."""
+    """Folders of the user's own caches with too many files to check for changes."""
     shared_caches_changed: list[str] = Field(default_factory=list)
-    """Files in the caches of the process that the start was forked from that are not as they were before the first
-    fork: what forked starts write there, they share. The first 100."""
+    """Files that changed, since the first fork, in the caches of the process from which the start was forked. Forked
+    starts share these caches. The first 100."""
     failure: Failure | None = None
 
     @field_serializer("environment")

@@ -1,4 +1,4 @@
-"""What a worker is asked to start; the launcher writes it, the worker reads it."""
+"""The request for one start; the launcher writes it, and the worker reads it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from coldwarm.core.depth import Depth
 
 
 class StartRequest(BaseModel):
-    """One start."""
+    """The request for one start."""
 
     engine: str
     device: str
     compilation: str
     depth: Depth = Depth.FULL
     model_folder: Path
-    """Holds the config.json to start."""
+    """The folder with the config.json to start."""
     overrides: dict[str, Any]
-    """Values that the engine puts over the config, to shrink the model."""
+    """Values with which the engine overrides the config, to shrink the model."""
     options: dict[str, Any]
-    """The user's options of the engine, over those that coldwarm sets."""
+    """The user's options of the engine, which override those that coldwarm sets."""
     seed: int = 0
     own_folders: list[Path] = Field(default_factory=list)
-    """Where the start may write."""
+    """Folders to which the start may write."""
     users_caches: list[Path] = Field(default_factory=list)
-    """Where the user's own starts keep caches: nothing that the start may read or write."""
+    """Folders of the user's own caches, which the start must neither read nor write."""
     result: Path
-    """Where the worker writes its `WorkerResult`."""
+    """The file for the worker's `WorkerResult`."""
     launcher_pid: int
-    """The process that the worker must not outlive."""
+    """The id of the launcher's process, which the worker must not outlive."""
     events_fd: int
-    """Where the worker writes its progress, a JSON object a line."""
+    """The file descriptor for the worker's progress, one JSON object on each line."""

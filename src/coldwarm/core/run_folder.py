@@ -1,8 +1,8 @@
-"""Where the files of a run and of a suite are; no other module names them.
+"""Names and paths of the files of runs and suites; no other module contains them.
 
-A suite's folder holds ``suite.json``, the logs of fork servers, and a folder for each run. A run's folder holds its
-``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record (``cold.json``), its log
-(``cold.log``), its trace (the folder ``cold.trace``) and what went into its cache keys (``cold.keys.json``).
+A suite's folder contains ``suite.json``, the logs of fork servers, and a folder for each run. A run's folder contains
+``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record (``cold.json``), log
+(``cold.log``), trace (the folder ``cold.trace``) and cache key components (``cold.keys.json``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORK_SERVER_LOGS = "fork-server-*.log"
 
 
 def start_name(kind: str, number: int = 1) -> str:
-    """Return the name of a case's first, second, ... start of `kind`, with which the names of its files begin."""
+    """Return the name of a case's first, second, ... start of `kind`: the prefix of the names of its files."""
     return kind if number == 1 else f"{kind}-{number}"
 
 
@@ -34,7 +34,7 @@ def log_name(start: str) -> str:
 
 
 def trace_name(start: str) -> str:
-    """Return the name of the folder that holds the trace of a start."""
+    """Return the name of the folder with the trace of a start."""
     return f"{start}.trace"
 
 
@@ -44,12 +44,12 @@ def keys_name(start: str) -> str:
 
 
 def request_name(start: str) -> str:
-    """Return the name of the file that tells a worker what to start; it is not stored with the run."""
+    """Return the name of the file with a worker's request; it is not stored with the run."""
     return f"{start}.request.json"
 
 
 def result_name(start: str) -> str:
-    """Return the name of the file in which a worker reports; it is not stored with the run."""
+    """Return the name of the file with a worker's result; it is not stored with the run."""
     return f"{start}.result.json"
 
 
@@ -61,45 +61,45 @@ class RunFolder:
 
     @property
     def case(self) -> Path:
-        """What was started."""
+        """The file with the case of the run."""
         return self.path / CASE
 
     @property
     def verdict(self) -> Path:
-        """The verdict on the run."""
+        """The file with the verdict on the run."""
         return self.path / VERDICT
 
     @property
     def explanation(self) -> Path:
-        """The findings, and what else explains the run."""
+        """The file with the explanation of the run."""
         return self.path / EXPLANATION
 
     def record(self, start: str) -> Path:
-        """The record of a start."""
+        """Return the file with the record of a start."""
         return self.path / record_name(start)
 
     def log(self, start: str) -> Path:
-        """What a start printed."""
+        """Return the log file of a start."""
         return self.path / log_name(start)
 
     def trace(self, start: str) -> Path:
-        """The folder that holds the trace of a start."""
+        """Return the folder with the trace of a start."""
         return self.path / trace_name(start)
 
     def keys(self, start: str) -> Path:
-        """What went into the cache keys of a start."""
+        """Return the file with the cache key components of a start."""
         return self.path / keys_name(start)
 
     def has_trace(self, start: str) -> bool:
-        """Return whether the trace of a start is still there: traces are large, and often removed or not copied."""
+        """Return whether the trace of a start exists; traces are large, and often removed or not copied."""
         return any(self.trace(start).glob("*.log"))
 
     def logs(self) -> Iterator[Path]:
-        """The logs of all starts."""
+        """Return the log files of all starts."""
         return self.path.glob("*.log")
 
     def traces(self) -> Iterator[Path]:
-        """The traces of all starts."""
+        """Return the trace folders of all starts."""
         return self.path.glob("*.trace")
 
 
@@ -111,13 +111,13 @@ class SuiteFolder:
 
     @property
     def suite(self) -> Path:
-        """What the suite was asked to do."""
+        """The file with the suite's command and models."""
         return self.path / SUITE
 
     def run(self, name: str) -> RunFolder:
-        """The folder of the run with this name."""
+        """Return the folder of the run with this name."""
         return RunFolder(self.path / name)
 
     def fork_server_logs(self) -> Iterator[Path]:
-        """What the fork servers of the suite printed."""
+        """Return the log files of the suite's fork servers."""
         return self.path.glob(FORK_SERVER_LOGS)

@@ -1,8 +1,8 @@
-"""Masks secrets in settings, and removes their values from what a start wrote.
+"""Masks secrets in settings, and removes their values from the output of a start.
 
-A name decides whether a setting is a secret (`coldwarm.core.secret_names`). The values of such settings are then
-removed wherever else they appear: an engine prints its environment and its options to its log, to PyTorch's trace, in
-exceptions and in its cache keys.
+The name of a setting determines whether it is a secret (`coldwarm.core.secret_names`). The values of secrets are also
+removed elsewhere, because engines print their environment and options to logs, PyTorch's trace, exceptions and cache
+keys.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from urllib.parse import quote
 from coldwarm.core.secret_names import is_password_name, is_secret_name, is_token_name
 
 MASK = "(set, not recorded)"
-"""Stands in records and commands for a value that is a secret."""
+"""Replaces the value of a secret in records and commands."""
 _REMOVED = "(secret)"
 
 _SHORTEST_VALUE = 6
-"""Characters; shorter values (``EMPTY``, ``none``) are found in ordinary text."""
+"""In characters; shorter values (``EMPTY``, ``none``) occur in ordinary text."""
 _DEEPEST_QUOTING = 2
-"""How often a value may have been quoted: PyTorch's trace has JSON that holds what Python printed."""
+"""How often a value may have been quoted: PyTorch's trace has JSON that contains Python literals."""
 _BLOCK_BYTES = 4 << 20
 _NO_VALUE = frozenset(("", "0", "1", "false", "no", "none", "null", "off", "on", "true", "yes"))
 _LONGEST_LINE = 64 << 20
-"""Bytes; as long as the longest record that `coldwarm.trace.records` reads."""
+"""In bytes; the length of the longest record that `coldwarm.trace.records` reads."""
 
 
 # ``scheme://user:password@host``; ``https://token@host``, but not ``ssh://git@host``.
@@ -44,21 +44,21 @@ _SIGNATURES = frozenset(("sig", "signature", "x-amz-signature", "x-goog-signatur
 
 
 def masked(name: str, value: str) -> str:
-    """Return the `value` of a variable, masked if its `name` is that of a secret; credentials in URLs and JSON too."""
+    """Return the `value` of a variable, masked if its `name` is that of a secret; mask credentials in URLs and JSON."""
     if is_secret_name(name):
         return value if value.lower() in _NO_VALUE else MASK
     return _masked_text(value)
 
 
 def masked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `options` with every secret masked: by name, however deep, also in lists, in URLs and in JSON text."""
+    """Return `options` with every secret masked, by name at any depth, in lists, in URLs and in JSON text."""
     return {name: _masked_option(name, value) for name, value in options.items()}
 
 
 def masked_argv(argv: Sequence[str]) -> list[str]:
     """Return a command line with every secret masked.
 
-    Known are ``NAME=VALUE`` (also after ``--set``, ``--warm-set=`` and alike), ``--api-key=VALUE``,
+    Recognized forms are ``NAME=VALUE`` (also after options such as ``--set`` and ``--warm-set=``), ``--api-key=VALUE``,
     ``--api-key VALUE``, and URLs with credentials.
     """
     words: list[str] = []
@@ -72,12 +72,12 @@ def masked_argv(argv: Sequence[str]) -> list[str]:
 
 
 def is_masked(value: str) -> bool:
-    """Whether `value` was masked, in whole or in part, so that it cannot be set again."""
+    """Return whether `value` was masked, completely or partially, so that it cannot be set again."""
     return MASK in value or _REMOVED in value
 
 
-def to_set_again(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the recorded `settings` that can be set again: all but the masked ones."""
+def unmasked(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the recorded `settings` without masked ones, which cannot be set again."""
     return {name: value for name, value in settings.items() if not is_masked(value)}
 
 
@@ -116,7 +116,7 @@ def _masked_leaves(value: Any, *, numbers: bool) -> Any:
 
 
 def _masked_text(text: str) -> str:
-    """`text` without the secrets that it holds by its form: ``NAME=VALUE``, JSON, a URL."""
+    """Return `text` with the secrets masked that are recognized by their form: ``NAME=VALUE``, JSON, a URL."""
     if (assignment := _ASSIGNMENT.fullmatch(text)) is not None:
         dashes, name, value = assignment[1] or "", assignment[2], assignment[3]
         parts = name.split(".")
@@ -137,7 +137,7 @@ def _is_secret_query(name: str) -> bool:
 
 
 def _json_of(text: str) -> Any:
-    """The mapping or list that `text` is in JSON; None if it is none."""
+    """Return `text` parsed as a JSON object or array; None if it is neither."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
@@ -146,20 +146,20 @@ def _json_of(text: str) -> Any:
         return None
 
 
-# Tells two values of a secret from each other without telling them: the key is gone with this process.
+# Distinguishes values of a secret without revealing them: the key exists only in this process.
 _TAG_KEY = os.urandom(16)
 
 
 def tag(value: str) -> str:
-    """Return what stands for a secret `value` where two starts are compared; the same in this process only."""
+    """Return a replacement for a secret `value` with which starts can be compared; it is valid only in this process."""
     digest = hmac.new(_TAG_KEY, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
     return f"(secret {digest[:6]})"
 
 
 class Secrets:
-    """The values of the secrets among some settings, to be removed from text and files.
+    """The values of secrets in some settings, to be removed from text and files.
 
-    Values of fewer than six characters are not known, nor are paths of files that exist.
+    Values with fewer than six characters and paths of existing files are ignored.
 
     Args:
         settings: Environments, and options of the engine.
@@ -176,9 +176,9 @@ class Secrets:
         lines = {line.strip() for value in values for line in value.splitlines()}
         self._values = {line for line in lines if _can_be_found(line)}
         forms = {form for value in self._values for form in _forms(value)}
-        # The longest first: one may begin with another.
+        # Longest first, because a value may begin with another one.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
-        # What stands for a secret stays, whatever word of it a value is.
+        # Replacements of secrets are not changed, even if a value is a word in them.
         standing = (MASK, _REMOVED)
         self._text = re.compile("|".join([*map(re.escape, standing), *map(_pattern, ordered)])) if ordered else None
         as_bytes = [(_pattern(form).encode("utf-8", "surrogateescape"), form) for form in ordered]
@@ -188,35 +188,35 @@ class Secrets:
 
     @classmethod
     def of_command(cls, argv: Sequence[str]) -> Secrets:
-        """The secrets of this process: those of its environment and of its command line."""
+        """Return the secrets in the environment and the command line of this process."""
         return cls(os.environ, {"": list(argv)})
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are any secrets."""
         return self._text is not None
 
     def text(self, text: str) -> str:
-        """Return `text` without the values."""
+        """Return `text` with the values removed."""
         if self._text is None:
             return text
         return self._text.sub(lambda found: found[0] if is_masked(found[0]) else _REMOVED, text)
 
     def tagged(self, text: str) -> str:
-        """Return `text` with a `tag` for each value, so that it still differs from a text with another one."""
+        """Return `text` with each value replaced by a `tag`, so that texts with different values still differ."""
         if self._text is None:
             return text
         return self._text.sub(lambda found: found[0] if is_masked(found[0]) else tag(found[0]), text)
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return options of the engine as they may be stored and printed: masked by name, and without the values."""
+        """Return options of the engine for storing and printing: masked by name, and with the values removed."""
         return {name: self.tree(value) for name, value in masked_options(options).items()}
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return variables as they may be stored and printed: masked by name, and without the values."""
+        """Return variables for storing and printing: masked by name, and with the values removed."""
         return {name: self.text(masked(name, value)) for name, value in environment.items()}
 
     def tree(self, content: Any) -> Any:
-        """Return JSON `content` without the values in its texts."""
+        """Return JSON `content` with the values removed from its strings."""
         match content:
             case str():
                 return self.text(content)
@@ -227,13 +227,13 @@ class Secrets:
         return content
 
     def remove_from_start(self, *, log: Path, trace: Path, request: Path, result: Path) -> None:
-        """Remove the values from the files of a start that has ended; those that are not there are left out.
+        """Remove the values from the files of a start that has ended; missing files are ignored.
 
         Args:
-            log: What its processes printed.
+            log: The log of its processes.
             trace: The folder of PyTorch's trace.
             request: The worker's `StartRequest`.
-            result: The worker's `WorkerResult`; in its cache keys each value is replaced by a `tag`.
+            result: The worker's `WorkerResult`; in its cache keys, each value is replaced by a `tag`.
 
         Raises:
             OSError: A file cannot be read or written.
@@ -243,13 +243,13 @@ class Secrets:
         self.remove_from_traces([trace])
 
     def remove_from_files(self, paths: Iterable[Path]) -> None:
-        """Overwrite the values in files with asterisks, in place; in bounded memory, whatever the files' sizes."""
+        """Overwrite the values in files with asterisks, in position and with bounded memory."""
         for path in paths:
             if self and path.is_file() and self._is_in(path):
                 self._overwrite(path)
 
     def remove_from_traces(self, folders: Iterable[Path]) -> None:
-        """Overwrite the values in the trace files below `folders`; a record that was whole has its new digest then."""
+        """Overwrite the values in the trace files in `folders`, and update the digests of intact records."""
         for path in (path for folder in folders for path in sorted(folder.rglob("*"))):
             if self and path.is_file() and self._is_in(path):
                 digests = list(self._new_digests(path))
@@ -280,16 +280,16 @@ class Secrets:
         return {name: self._factor(group, name, value) for name, value in factors.items()}
 
     def _factor(self, group: str, name: str, value: Any) -> Any:
-        # Sources are named by their paths.
+        # The names in this group are paths of source files.
         if not isinstance(value, str) or group == "source":
             return value
         if any(is_secret_name(part) for part in name.split(".")) and value.strip("'\"").lower() not in _NO_VALUE:
-            # The worker may have masked a variable's value already.
+            # The worker may already have masked the variable.
             return tag(self._named.get(name, value) if group == "environment" else value)
         return self.tagged(value)
 
     def _is_in(self, path: Path) -> bool:
-        """Whether any form of a value is in the file."""
+        """Return whether the file contains any form of a value."""
         before = b""
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
@@ -306,7 +306,7 @@ class Secrets:
             while True:
                 block = file.read(_BLOCK_BYTES)
                 data += block
-                # Until its end is read, a value cannot be told from another that goes on; nor can a number.
+                # A value or number at the end of the data may continue in the next block.
                 until = len(data) - self._longest - 1 if block else len(data)
                 for found in self._bytes.finditer(data, done):
                     if found.start() >= until:
@@ -316,51 +316,51 @@ class Secrets:
                 if not block:
                     return
                 done = max(done, until, 0)
-                # The byte before is needed to see where a number begins.
+                # The preceding byte is needed to see where a number begins.
                 cut = max(done - 1, 0)
                 data, begin, done = data[cut:], begin + cut, done - cut
 
     def _new_digests(self, path: Path) -> Iterator[tuple[int, bytes]]:
-        """Where the digest of a payload with values stands in a trace file, and what it will be.
+        """Yield the offset and the new value of the digest of each payload that contains values.
 
         A record's ``has_payload`` is the MD5 of its payload (torch/_logging/_internal.py, `trace_structured`), which
         follows in lines that begin with a tab.
         """
         assert self._bytes is not None
         offset = 0
-        place: tuple[int, bytes] | None = None
+        position: tuple[int, bytes] | None = None
         lines = 0
         old = new = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             while line := file.readline(_LONGEST_LINE):
                 text = line.removesuffix(b"\n")
                 if text.startswith(b"\t"):
-                    if place is not None:
+                    if position is not None:
                         payload = (b"\n" if lines else b"") + text[1:]
                         old.update(payload)
                         new.update(self._bytes.sub(_asterisks, payload))
                         lines += 1
                 else:
-                    yield from _changed(place, old.hexdigest(), new.hexdigest())
+                    yield from _changed(position, old.hexdigest(), new.hexdigest())
                     digest = _DIGEST.search(text)
-                    place = None if digest is None else (offset + digest.start(1), digest[1])
+                    position = None if digest is None else (offset + digest.start(1), digest[1])
                     lines = 0
                     old, new = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
                 offset += len(line)
-        yield from _changed(place, old.hexdigest(), new.hexdigest())
+        yield from _changed(position, old.hexdigest(), new.hexdigest())
 
 
 _DIGEST = re.compile(rb'"has_payload": ?"([0-9a-f]{32})"')
 
 
-def _changed(place: tuple[int, bytes] | None, old: str, new: str) -> Iterator[tuple[int, bytes]]:
-    # A payload that was not whole before must not look whole now.
-    if place is not None and place[1] == old.encode() and old != new:
-        yield place[0], new.encode()
+def _changed(position: tuple[int, bytes] | None, old: str, new: str) -> Iterator[tuple[int, bytes]]:
+    # A payload that was damaged before must not appear intact now.
+    if position is not None and position[1] == old.encode() and old != new:
+        yield position[0], new.encode()
 
 
 def _secret_values(name: str, value: Any) -> Iterator[str]:
-    """The values of the secrets in a setting."""
+    """Yield the values of secrets in a setting."""
     if is_secret_name(name):
         yield from _leaves(value, numbers=is_password_name(name))
         return
@@ -396,7 +396,7 @@ def _leaves(value: Any, *, numbers: bool) -> Iterator[str]:
                 yield from _leaves(item, numbers=numbers)
         case str():
             yield value
-            # An HTTP header's value.
+            # The value of an HTTP header.
             if (scheme := re.match(r"(?i)(bearer|basic|token) +", value)) is not None:
                 yield value[scheme.end() :]
         case bool() | None:
@@ -406,7 +406,7 @@ def _leaves(value: Any, *, numbers: bool) -> Iterator[str]:
 
 
 def _forms(value: str) -> set[str]:
-    """`value` as it is, as a URL has it, and as JSON and Python write it, also within one another."""
+    """Return the forms of `value` in text: literal, in a URL, and quoted by JSON and Python, also repeatedly."""
     forms = {value}
     for _ in range(_DEEPEST_QUOTING):
         forms |= {json.dumps(form)[1:-1] for form in forms}
@@ -425,12 +425,12 @@ def _can_be_written(text: str) -> bool:
 
 
 def _pattern(form: str) -> str:
-    # A number is one only as a whole: its digits are in many longer ones.
+    # Match only complete numbers, because its digits occur in many longer ones.
     return rf"(?<![0-9.]){form}(?![0-9])" if form.isascii() and form.isdigit() else re.escape(form)
 
 
 def _asterisks(found: re.Match[bytes]) -> bytes:
-    # JSON that holds a number must stay JSON.
+    # A number in JSON must be replaced by a number.
     return (b"1" if found[0].isdigit() else b"*") * len(found[0])
 
 

@@ -1,4 +1,4 @@
-"""What was seen from within the process of a start, as plain data."""
+"""Observations from within the process of a start, as plain data."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from pydantic import BaseModel, Field
 
 
 class MissingBytecode(BaseModel):
-    """Modules of which there was no bytecode, or none that fits their source."""
+    """Modules without cached bytecode, or with outdated bytecode."""
 
     modules: int
-    """How many Python compiled from source."""
+    """How many modules Python compiled from source."""
     seconds: float
-    """The time that took."""
+    """The time that compiling them took."""
     modules_again: int
-    """Of those, how many each new process compiles again: what was compiled could not be kept."""
+    """How many of these every new process recompiles, because their bytecode could not be stored."""
     seconds_again: float
     roots: list[str] = Field(default_factory=list)
-    """The folders of `sys.path` that they lie in, without those that lie in another."""
+    """The outermost folders of `sys.path` that contain them."""
     switched_off: bool = False
-    """Whether Python was told to keep no bytecode (PYTHONDONTWRITEBYTECODE, ``-B``); else it could not write it."""
+    """Whether bytecode caching is disabled (PYTHONDONTWRITEBYTECODE, ``-B``); otherwise, writing it failed."""
     python: str = "python"
-    """The interpreter, whose version the bytecode is for."""
+    """The interpreter whose version determines the bytecode."""
 
 
 class OutsideUse(BaseModel):
     """Files outside of a start's own folders that its process opened, sorted; the first 100 of each."""
 
     caches_written: list[str] = Field(default_factory=list)
-    """In folders where the user's own starts keep caches."""
+    """Files in the user's own caches."""
     caches_read: list[str] = Field(default_factory=list)
-    """In the same folders."""
+    """Files in the user's own caches."""
     written: list[str] = Field(default_factory=list)
-    """Anywhere else."""
+    """Files anywhere else."""

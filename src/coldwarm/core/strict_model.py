@@ -1,4 +1,4 @@
-"""Models of what people write by hand: a key that coldwarm does not know is a typo, and an error."""
+"""Models of manually written data, in which an unknown key is probably a typo, and therefore an error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 STORED = {"stored": True}
-"""The validation context for data that coldwarm wrote itself, perhaps in an older version with other keys."""
+"""The validation context for data that was stored by coldwarm, possibly by a version with other keys."""
 
 
 class StrictModel(BaseModel):
-    """Refuses unknown keys; ignores them in the context `STORED`."""
+    """Rejects unknown keys, but ignores them in the context `STORED`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -3,4 +3,4 @@
 TOKEN_VARIABLE = "COLDWARM_START"
 """Marks every process of a start."""
 REQUEST_VARIABLE = "COLDWARM_REQUEST"
-"""Names the file of the start's `StartRequest`."""
+"""The path of the start's `StartRequest`."""

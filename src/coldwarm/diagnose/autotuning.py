@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from coldwarm.core.cache_files import written_again
+from coldwarm.core.cache_files import rewritten_files
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import record_name
@@ -15,7 +15,7 @@ _CHOICE = "*.best_config"
 
 def autotuning_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
     """Report in one finding how many of the cold start's autotuning results the warm start rewrote."""
-    rewritten = written_again(cold.files_written, warm.files_written, _CHOICE)
+    rewritten = rewritten_files(cold.files_written, warm.files_written, _CHOICE)
     if not rewritten:
         return []
     autotuned = sum(1 for path in cold.files_written if fnmatchcase(path, _CHOICE))

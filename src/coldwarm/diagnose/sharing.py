@@ -178,9 +178,9 @@ def _describe(entry: _Merged, common: SubgraphClass, where: Source | None) -> st
     at = f" ({difference.source})" if difference.source and difference.source != where else ""
     rest = _names([member.start.submodule for member in common.members])
     match difference.kind, difference.one, difference.other:
-        case "handed on", str(), None:
+        case "passed on", str(), None:
             text = f"{_each(entry, 'is computed in')} and passed to {rest} as an input"
-        case "handed on", None, str(code):
+        case "passed on", None, str(code):
             text = f"`{code}` is computed in {rest} and passed to {_names(list(entry.values))} as an input"
         case "operation", str(), None:
             text = f"{_each(entry, 'is in')} but not in {rest}"
@@ -225,7 +225,7 @@ def _advice(merged: list[_Merged], source: Source | None) -> str | None:
             f"pass the value to the graph as an input (a buffer or a tensor argument), or compute it outside{at}; "
             "a constant that differs from layer to layer gives every layer its own graph"
         )
-    if "handed on" in kinds:
+    if "passed on" in kinds:
         return (
             f"have every layer compute the value, or compute it before the first layer{at}: Dynamo computes a "
             "symbolic value once, where it first occurs, and passes it to the later subgraphs"

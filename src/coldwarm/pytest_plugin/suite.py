@@ -15,12 +15,12 @@ from coldwarm.core.case import Case
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import ColdwarmError
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import FORK_SERVER_LOGS
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.pytest_plugin.fork_servers import fork_servers_of
 from coldwarm.report.summary import RunSummary
 from coldwarm.store.suite_folder import Store
+from coldwarm.suite.observer import SilentObserver
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.runner import Runner
@@ -75,7 +75,7 @@ class ModelTest(pytest.Item):
         time_limit = self.config.getoption("--coldwarm-timeout")
         requested = IsolationKind(self.config.getoption("--coldwarm-isolation"))
         shared = fork_servers_of(self.config, store.folder, time_limit) if requested is IsolationKind.FORK else None
-        runner = Runner(store, _Silent(), time_limit=time_limit, isolation=shared or requested)
+        runner = Runner(store, SilentObserver(), time_limit=time_limit, isolation=shared or requested)
         runner.run([self.case])
         self._warn_about_new_processes(runner.results, requested, shared)
         return runner.results
@@ -116,15 +116,3 @@ class UnhealthyError(Exception):
         lines += [f"  {line}" for line in (*run.evidence(), *run.why, *run.log_tail())]
         lines.append(f"reproduce: {run.reproduce}")
         super().__init__("\n".join(lines))
-
-
-class _Silent:
-    """Ignores progress events: pytest has its own display."""
-
-    def start_began(self, case: Case, kind: StartKind) -> None: ...
-
-    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None: ...
-
-    def start_ended(self, case: Case, record: StartRecord) -> None: ...
-
-    def run_ended(self, result: RunResult) -> None: ...

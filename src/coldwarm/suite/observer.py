@@ -23,3 +23,19 @@ class ProgressObserver(Protocol):
 
     def run_ended(self, result: RunResult) -> None:
         """Called when the run has its verdict; its warm start may not have been run."""
+
+
+class SilentObserver:
+    """Ignores progress events."""
+
+    def start_began(self, case: Case, kind: StartKind) -> None:
+        """Do nothing."""
+
+    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
+        """Do nothing."""
+
+    def start_ended(self, case: Case, record: StartRecord) -> None:
+        """Do nothing."""
+
+    def run_ended(self, result: RunResult) -> None:
+        """Do nothing."""

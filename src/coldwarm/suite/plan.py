@@ -106,7 +106,7 @@ def _check_counter_names(model: CatalogModel, installation: Installation) -> Non
             aot_artifact=row.when.aot_artifact,
             versions=installation.versions(),
         )
-        if not row.when.hold_on_platform(context):
+        if not row.when.matches_platform(context):
             continue
         for kind, counters in (("cold", row.cold), ("warm", row.warm)):
             if problem := installation.check_counters(list(counters)):

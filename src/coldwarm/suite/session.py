@@ -1,4 +1,4 @@
-"""A suite from its plan to its results: what `coldwarm run` and `coldwarm.run` share."""
+"""Plans and runs a suite; shared by `coldwarm run` and `coldwarm.run`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.interrupt import orderly_interrupt
 from coldwarm.suite.longest_first import chosen_jobs
@@ -31,27 +30,11 @@ DEFAULT_TIMEOUT = 600.0
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-class Silent:
-    """An observer that shows nothing."""
-
-    def start_began(self, case: Case, kind: StartKind) -> None:
-        """Do nothing."""
-
-    def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
-        """Do nothing."""
-
-    def start_ended(self, case: Case, record: StartRecord) -> None:
-        """Do nothing."""
-
-    def run_ended(self, result: RunResult) -> None:
-        """Do nothing."""
-
-
 class Session:
     """A planned suite, which can be run once.
 
     First `plan`, which finds all errors of its arguments and writes nothing; then `create_folder`; then `run`. Finished
-    runs stay in `results`, whatever happens to the others.
+    runs stay in `results`, even if others fail.
 
     Args:
         cases: What to run.

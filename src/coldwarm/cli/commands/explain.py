@@ -44,7 +44,7 @@ def explain(
     from coldwarm.report.exporters import render
     from coldwarm.report.perfetto import write_perfetto
     from coldwarm.report.summary import SuiteSummary
-    from coldwarm.suite.explaining import explain_stored
+    from coldwarm.suite.stored import explain_stored
 
     results = explain_stored(folder, Catalog.read(catalog or []), model)
     if perfetto is not None:

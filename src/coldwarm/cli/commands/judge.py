@@ -31,7 +31,7 @@ def judge(
       coldwarm judge coldwarm-runs/X                          # all runs of a suite
       coldwarm judge coldwarm-runs/X --report markdown=x.md   # with a report
     """
-    from coldwarm.suite.judging import judge_suite
+    from coldwarm.suite.stored import judge_suite
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
     suite = judge_suite(folder, catalog or [])

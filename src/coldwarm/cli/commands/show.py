@@ -35,7 +35,7 @@ def show(
     from coldwarm.report.catalog_view import print_model
     from coldwarm.report.run_view import print_run
     from coldwarm.report.summary import RunSummary
-    from coldwarm.suite.judging import judge_stored
+    from coldwarm.suite.stored import judge_stored
 
     folder = Path(what)
     if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):

@@ -12,7 +12,7 @@ from coldwarm.core.finding import FindingKind
 from coldwarm.core.record import Outcome, StartKind
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store.suite_folder import Store, read_runs
-from coldwarm.suite.explaining import explain_stored
+from coldwarm.suite.stored import explain_stored
 from tests.support.explanations import compiled_again, finding, keys, span, write_keys, write_trace
 from tests.support.records import cold_record, model_entry, unfinished_record
 from tests.support.runs import passed, result_of, unsupported
