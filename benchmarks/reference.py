@@ -129,6 +129,7 @@ def _start(case: Case, folder: Path, kind: str) -> dict[str, Any]:
         overrides=case.overrides,
         options={},
         result=folder,
+        reports=folder,
         launcher_pid=0,
         events_fd=0,
     )

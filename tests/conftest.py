@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from coldwarm.core.phases import Step
 from coldwarm.core.request import StartRequest
+from coldwarm.core.run_folder import report_name
 from coldwarm.engines import base as engine
 from coldwarm.engines.worker import WorkerResult
 from coldwarm.launch import start
@@ -101,7 +102,10 @@ def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
         [order] = begin.args
         request = StartRequest.model_validate_json(order.request.read_bytes())
         log.touch()
-        request.result.write_text(WorkerResult(facts=cold_facts()).model_dump_json())
+        facts = cold_facts()
+        request.result.write_text(WorkerResult(facts=facts).model_dump_json())
+        [report] = facts.processes
+        (request.reports / report_name(1)).write_text(report.model_dump_json())
         began = time.time()
         return Ended(0, False, 1.0, [Step(name="process start", begin=began, end=began + 1.0)])
 

@@ -89,10 +89,9 @@ def test_each_layer_kind_may_be_compiled_once() -> None:
 
 def test_layer_kinds_missing_from_the_catalog_are_derived_from_the_cold_start() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
-    assert cold.facts
-    cold.facts.layer_kinds = [DENSE, MOE]
+    cold.processes[0].layer_kinds = [DENSE, MOE]
     assert failing(cold=cold, warm=warm, layer_kinds=None) == []
-    cold.facts.layer_kinds = [MOE]
+    cold.processes[0].layer_kinds = [MOE]
     check = the_only_failure(cold=cold, warm=warm, layer_kinds=None)
     assert check.id == InvariantId.ONLY_UNIQUE
     assert "derived from the classes and parameter shapes of its layers: 7 MoELayer" in check.words
@@ -100,8 +99,7 @@ def test_layer_kinds_missing_from_the_catalog_are_derived_from_the_cold_start() 
 
 def test_layer_kinds_in_the_catalog_override_derived_ones() -> None:
     cold, warm = cold_record(counters={SAVED: 4}), warm_record(counters={LOADED: 4})
-    assert cold.facts
-    cold.facts.layer_kinds = [DENSE, MOE]
+    cold.processes[0].layer_kinds = [DENSE, MOE]
     assert the_only_failure(cold=cold, warm=warm, layer_kinds=["dense"]).id == InvariantId.ONLY_UNIQUE
 
 

@@ -44,7 +44,7 @@ def test_no_known_issue_accepts_a_cold_start_that_used_a_cache_of_the_user() -> 
     entry = model_entry(known_issue=[issue])
     warm = warm_record(counters={"vllm.num_compiled_artifacts_loaded": 0})
     nothing = cold_record(counters={SAVED: 0})
-    used = nothing.model_copy(update={"outside": OutsideUse(caches_read=["/c/a"])})
+    used = cold_record(counters={SAVED: 0}, outside=OutsideUse(caches_read=["/c/a"]))
     accepted = [
         {check.id: check.accepted_by for check in judge(entry, cold, warm).checks}["cold-compiles"]
         for cold in (nothing, used)

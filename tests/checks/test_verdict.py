@@ -272,8 +272,7 @@ def test_derived_layer_kinds_are_noted() -> None:
 
 def test_several_derived_layer_kinds_are_noted() -> None:
     cold = cold_record()
-    assert cold.facts
-    cold.facts.layer_kinds = [
+    cold.processes[0].layer_kinds = [
         LayerKind(layer_class="Dense", layers=1, parameters=6),
         LayerKind(layer_class="MoE", layers=7, parameters=8),
     ]

@@ -264,6 +264,7 @@ def remove(folder: Path, secrets: Secrets) -> None:
         trace=folder / "cold.trace",
         request=folder / "cold.request.json",
         result=folder / "cold.result.json",
+        reports=folder / "cold.reports",
     )
 
 
@@ -273,7 +274,9 @@ def test_secrets_in_cache_keys_are_replaced_by_tags(tmp_path: Path) -> None:
         "config.additional_config": {"server.password": "short", "servers": f"[{TOKEN!r}]", "seed": "1"},
         "source": {"/site/auth.py": "sha256 0123"},
     }
-    path = write_result(tmp_path, cache_keys={"factors": factors, "hints": {}, "problems": [f"x {TOKEN}"]})
+    path = tmp_path / "cold.reports" / "1.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"cache_keys": {"factors": factors, "hints": {}, "problems": [f"x {TOKEN}"]}}))
     remove(tmp_path, Secrets({"VLLM_API_KEY": "sk-0a1b2c", "HF_TOKEN": TOKEN}))
     keys = json.loads(path.read_bytes())["cache_keys"]
     assert keys["factors"] == {
@@ -290,8 +293,19 @@ def test_numbers_in_a_result_are_not_changed(tmp_path: Path) -> None:
     assert json.loads(path.read_bytes()) == {"facts": {"counters": {"a": 123456}}, "failure": {"what": "no (secret)"}}
 
 
-@pytest.mark.parametrize("name", ["cold.result.json", "cold.result.part", "cold.request.json", "cold.log"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cold.result.json",
+        "cold.result.part",
+        "cold.request.json",
+        "cold.log",
+        "cold.reports/1.json",
+        "cold.reports/1.part",
+    ],
+)
 def test_secrets_are_removed_from_a_truncated_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cold.reports").mkdir()
     (tmp_path / name).write_text(f'{{"hf_token": "{TOKEN}", "more')
     remove(tmp_path, Secrets({"HF_TOKEN": TOKEN}))
     assert (tmp_path / name).read_text() == f'{{"hf_token": "{"*" * len(TOKEN)}", "more'

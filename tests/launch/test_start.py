@@ -14,7 +14,7 @@ from coldwarm.checks.verdict import Status, judge
 from coldwarm.core.cache_keys import CacheKeys, changed_factors
 from coldwarm.core.case import Changes
 from coldwarm.core.phases import Step
-from coldwarm.core.record import Failure, Outcome, StartKind
+from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind
 from coldwarm.core.request import StartRequest
 from coldwarm.core.seen_in_process import OutsideUse
 from coldwarm.engines.worker import WorkerResult
@@ -25,11 +25,12 @@ from coldwarm.launch.spawn import NewProcesses, WorkerOrder
 from coldwarm.launch.start import Starter, _failure, _outcome
 from tests.support.commands import ROOT
 from tests.support.processes import goes
-from tests.support.records import cold_facts, model_entry, tiny_config, warm_record
+from tests.support.records import cold_facts, model_entry, tiny_config, warm_facts, warm_record
 from tests.support.runs import case_of
 
 AtTheEnd = Callable[[Callable[[], object]], None]
 HEALTHY = WorkerResult(facts=cold_facts())
+RANKS = cold_facts().processes
 
 
 @pytest.fixture
@@ -44,13 +45,13 @@ def ended(status: int = 0, *, timed_out: bool = False, phases: tuple[str, ...] =
 
 
 def test_a_worker_with_facts_and_status_0_has_not_failed(log: Path) -> None:
-    assert _failure(HEALTHY, ended(), 600, log) is None
+    assert _failure(HEALTHY, RANKS, ended(), 600, log) is None
     assert _outcome(None, ended()) is Outcome.FINISHED
 
 
 @pytest.mark.parametrize("worker", [HEALTHY, WorkerResult(), WorkerResult(failure=Failure(what="too late"))])
 def test_a_killed_hang_says_how_long_and_where(worker: WorkerResult, log: Path) -> None:
-    failure = _failure(worker, ended(-9, timed_out=True), 90, log)
+    failure = _failure(worker, RANKS, ended(-9, timed_out=True), 90, log)
     assert failure is not None
     assert failure.what == "still running after 90 s, killed"
     assert failure.phase == "compile"
@@ -60,7 +61,7 @@ def test_a_killed_hang_says_how_long_and_where(worker: WorkerResult, log: Path) 
 
 def test_what_the_worker_says_of_its_crash_is_kept(log: Path) -> None:
     told = Failure(what="ValueError: no", phase="weights", exception="ValueError", traceback="...")
-    failure = _failure(WorkerResult(failure=told), ended(1), 600, log)
+    failure = _failure(WorkerResult(failure=told), RANKS, ended(1), 600, log)
     assert failure is not None
     assert failure.model_copy(update={"log_tail": []}) == told
     assert _outcome(failure, ended(1)) is Outcome.CRASHED
@@ -68,48 +69,48 @@ def test_what_the_worker_says_of_its_crash_is_kept(log: Path) -> None:
 
 @pytest.mark.parametrize(("status", "name"), [(-9, "SIGKILL"), (-11, "SIGSEGV"), (-6, "SIGABRT")])
 def test_a_signal_is_named(status: int, name: str, log: Path) -> None:
-    failure = _failure(WorkerResult(), ended(status), 600, log)
+    failure = _failure(WorkerResult(), RANKS, ended(status), 600, log)
     assert failure is not None
     assert (failure.signal, failure.what) == (name, f"the process was killed by {name}")
 
 
 def test_a_signal_without_a_name_is_told_by_its_number(log: Path) -> None:
-    failure = _failure(WorkerResult(), ended(-40), 600, log)
+    failure = _failure(WorkerResult(), RANKS, ended(-40), 600, log)
     assert failure is not None
     assert "40" in failure.what
 
 
 def test_a_crash_while_leaving_is_a_crash_although_there_are_facts(log: Path) -> None:
-    assert _failure(HEALTHY, ended(-11), 600, log) is not None
-    assert _failure(HEALTHY, ended(1), 600, log) is not None
+    assert _failure(HEALTHY, RANKS, ended(-11), 600, log) is not None
+    assert _failure(HEALTHY, RANKS, ended(1), 600, log) is not None
 
 
 def test_a_start_that_was_never_ready_has_failed_although_there_are_facts(log: Path) -> None:
-    failure = _failure(HEALTHY, replace(ended(), ready=False), 600, log)
+    failure = _failure(HEALTHY, RANKS, replace(ended(), ready=False), 600, log)
     assert failure is not None
     assert "status 0" in failure.what
 
 
 @pytest.mark.parametrize("status", [0, 1, -15])
 def test_the_exit_status_of_a_start_that_was_ready_and_stopped_is_no_failure(status: int, log: Path) -> None:
-    assert _failure(HEALTHY, replace(ended(status), stopped=True), 600, log) is None
+    assert _failure(HEALTHY, RANKS, replace(ended(status), stopped=True), 600, log) is None
 
 
 @pytest.mark.parametrize("status", [0, 2])
 def test_a_worker_without_a_result_has_failed_whatever_its_status(status: int, log: Path) -> None:
-    failure = _failure(WorkerResult(), ended(status), 600, log)
+    failure = _failure(WorkerResult(), RANKS, ended(status), 600, log)
     assert failure is not None
     assert f"status {status}" in failure.what
 
 
 def test_exit_is_no_phase_to_fail_in(log: Path) -> None:
-    failure = _failure(WorkerResult(), ended(-9, phases=("import", "generate", "exit")), 600, log)
+    failure = _failure(WorkerResult(), RANKS, ended(-9, phases=("import", "generate", "exit")), 600, log)
     assert failure is not None
     assert failure.phase == "generate"
 
 
 def test_the_last_lines_of_the_log_come_with_a_failure(log: Path) -> None:
-    failure = _failure(WorkerResult(), ended(1), 600, log)
+    failure = _failure(WorkerResult(), RANKS, ended(1), 600, log)
     assert failure is not None
     assert len(failure.log_tail) == 40
     assert failure.log_tail[0] == "line 61"
@@ -136,8 +137,55 @@ def request_of(folder: Path, start: str) -> StartRequest:
     return StartRequest.model_validate_json((folder / "scratch" / f"{start}.request.json").read_bytes())
 
 
+def test_a_worker_whose_ranks_have_not_reported_has_failed(log: Path) -> None:
+    for processes in ([], [ProcessReport(pid=1)]):
+        failure = _failure(HEALTHY, processes, ended(), 600, log)
+        assert failure is not None
+        assert "no process that runs the model has reported" in failure.what
+
+
 @pytest.mark.usefixtures("fake_engine")
 class TestWithAFakeEngine:
+    def test_every_process_is_observed_with_the_same_probes(self, tmp_path: Path) -> None:
+        record = starter(tmp_path, behaves="has two ranks").cold()
+        assert record.failure is None
+        first, second = record.processes
+        assert [process.rank for process in (first, second)] == [0, 1]
+        assert second.parent_pid == first.pid != second.pid
+        assert first.parent_pid == os.getpid()
+        assert first.keys_digest == kept_keys(tmp_path, "cold").digest()
+        for process in (first, second):
+            assert process.missing_bytecode is not None
+            assert process.peak_memory_bytes is not None
+            assert process.cache_keys is None
+            assert process.failed_probes == {}
+        assert record.facts is not None
+        assert (record.facts.counters, record.facts.processes) == (first.counters, [first, second])
+        assert second.counters == warm_facts().counters
+        assert "of rank 1" in [message.text for message in second.messages]
+        assert "of rank 1" not in [message.text for message in first.messages]
+        assert [message.text for message in record.messages] == ["cannot load it", "of rank 1"]
+        assert record.peak_memory_bytes == (first.peak_memory_bytes or 0) + (second.peak_memory_bytes or 0)
+
+    def test_a_probe_that_raises_is_recorded_and_fails_no_start(self, tmp_path: Path) -> None:
+        record = starter(tmp_path, behaves="has broken probes").cold()
+        assert record.outcome is Outcome.FINISHED
+        [process] = record.processes
+        assert process.failed_probes == {
+            "breaks at once": "OSError: no hook",
+            "breaks later": "ValueError: no such thing",
+        }
+        assert [message.text for message in process.messages] == ["cannot load it", "taken before it broke"]
+        assert process.counters["vllm.num_compiled_artifacts_saved"] == 3
+
+    def test_a_crashed_start_has_what_its_process_saw(self, tmp_path: Path) -> None:
+        [process] = starter(tmp_path, behaves="raises").cold().processes
+        assert (process.rank, [message.text for message in process.messages]) == (None, ["cannot load it"])
+        assert process.peak_memory_bytes is not None
+
+    def test_a_killed_process_has_no_report(self, tmp_path: Path) -> None:
+        assert starter(tmp_path, behaves="is killed").cold().processes == []
+
     @pytest.mark.usefixtures("no_bytecode")
     def test_what_it_imports_from_source_is_told(self, tmp_path: Path) -> None:
         missing = starter(tmp_path).cold().missing_bytecode

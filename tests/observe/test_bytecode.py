@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.observe.bytecode import BytecodeWatch
+from coldwarm.observe.bytecode import BytecodeProbe
 
 
 @pytest.fixture
@@ -27,6 +27,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
+def installed() -> BytecodeProbe:
+    probe = BytecodeProbe()
+    probe.install()
+    return probe
+
+
 def forget() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "some_package"]:
         del sys.modules[name]
@@ -34,14 +40,14 @@ def forget() -> None:
 
 
 def test_what_is_compiled_once_is_kept(folder: Path) -> None:
-    first = BytecodeWatch()
+    first = installed()
     importlib.import_module("some_package.module")
     missing = first.missing()
     assert (missing.modules, missing.modules_again, missing.seconds_again) == (2, 0, 0)
     assert (missing.roots, missing.python) == ([str(folder)], sys.executable)
     assert missing.seconds > 0
     forget()
-    second = BytecodeWatch()
+    second = installed()
     importlib.import_module("some_package.module")
     assert (second.missing().modules, second.missing().seconds, second.missing().roots) == (0, 0, [])
 
@@ -49,7 +55,7 @@ def test_what_is_compiled_once_is_kept(folder: Path) -> None:
 def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "path", [str(folder.parent), *sys.path, str(folder.parent)])
-    watch = BytecodeWatch()
+    watch = installed()
     importlib.import_module("some_package.module")
     missing = watch.missing()
     assert (missing.modules, missing.modules_again, missing.switched_off) == (2, 2, True)
@@ -60,7 +66,7 @@ def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatc
 def test_what_cannot_be_written_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "file").write_text("no folder")
     monkeypatch.setattr(sys, "pycache_prefix", str(folder / "file"))
-    watch = BytecodeWatch()
+    watch = installed()
     importlib.import_module("some_package")
     missing = watch.missing()
     assert (missing.modules_again, missing.switched_off, missing.roots) == (1, False, [str(folder)])
@@ -77,13 +83,13 @@ def test_bytecode_of_an_older_source_that_cannot_be_replaced_is_not_kept(
     os.utime(bytecode, (0, 0))
     # As in a folder that cannot be written, which root cannot have.
     monkeypatch.setattr(SourceFileLoader, "set_data", lambda *_, **__: None)
-    watch = BytecodeWatch()
+    watch = installed()
     importlib.import_module("some_package")
     assert (watch.missing().modules, watch.missing().modules_again) == (1, 1)
 
 
 def test_a_source_may_be_any_path(folder: Path) -> None:
-    watch = BytecodeWatch()
+    watch = installed()
     loader = SourceFileLoader("some_package", str(folder / "some_package" / "__init__.py"))
     loader.source_to_code(b"x = 1", folder / "elsewhere" / "x.py")
     assert watch.missing().roots == [str(folder)]
@@ -92,14 +98,14 @@ def test_a_source_may_be_any_path(folder: Path) -> None:
 def test_a_module_outside_of_the_path_lies_in_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != str(folder))])
-    watch = BytecodeWatch()
+    watch = installed()
     SourceFileLoader("lonely", str(folder / "some_package" / "module.py")).get_code("lonely")
     assert watch.missing().roots == [str(folder / "some_package")]
 
 
 def test_a_module_that_cannot_be_compiled_fails_as_ever(folder: Path) -> None:
     (folder / "some_package" / "wrong.py").write_text("x = = 1\n")
-    watch = BytecodeWatch()
+    watch = installed()
     with pytest.raises(SyntaxError, match=r"wrong\.py"):
         importlib.import_module("some_package.wrong")
     assert watch.missing().modules == 2
@@ -114,7 +120,7 @@ def test_a_folder_within_another_is_not_named_beside_it(folder: Path, monkeypatc
     beside.mkdir()
     (beside / "some_package_beside.py").write_text("x = 1\n")
     monkeypatch.setattr(sys, "path", [str(vendored), str(beside), *sys.path])
-    watch = BytecodeWatch()
+    watch = installed()
     for name in ("some_package.module", "some_package_vendored", "some_package_beside"):
         importlib.import_module(name)
         monkeypatch.delitem(sys.modules, name)

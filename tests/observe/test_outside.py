@@ -11,7 +11,7 @@ import pytest
 from coldwarm.core.seen_in_process import OutsideUse
 from coldwarm.launch.outside import Look
 from coldwarm.observe import outside
-from coldwarm.observe.outside import OutsideWatch
+from coldwarm.observe.outside import OutsideProbe
 
 
 @dataclass
@@ -22,11 +22,13 @@ class Folders:
 
     def use_of(self, act: Callable[[], object]) -> OutsideUse:
         """What a watch hears while `act` runs."""
-        watch = OutsideWatch([self.own], [self.cache])
+        probe = OutsideProbe([self.own], [self.cache])
+        probe.install()
         try:
             act()
         finally:
-            use = watch.use()
+            use = probe.use()
+            probe.stop()
         return use
 
 
@@ -125,7 +127,7 @@ def test_devices_bytecode_and_files_that_are_gone_are_not_noted(folders: Folders
 
 
 def test_only_the_first_files_are_kept(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "_FILES_RECORDED", 2)
+    monkeypatch.setattr(outside, "FILES_RECORDED", 2)
 
     def act() -> None:
         for name in "cab":
@@ -134,11 +136,16 @@ def test_only_the_first_files_are_kept(folders: Folders, monkeypatch: pytest.Mon
     assert folders.use_of(act).caches_written == [str(folders.cache / "a"), str(folders.cache / "c")]
 
 
-def test_a_watch_that_is_over_hears_nothing(folders: Folders) -> None:
-    watch = OutsideWatch([folders.own], [folders.cache])
-    watch.use()
-    (folders.cache / "new").write_text("x")
-    assert watch.use() == OutsideUse()
+def test_a_probe_that_was_stopped_hears_nothing(folders: Folders) -> None:
+    probe = OutsideProbe([folders.own], [folders.cache])
+    probe.install()
+    (folders.cache / "first").write_text("x")
+    assert probe.use() == OutsideUse(caches_written=[str(folders.cache / "first")])
+    (folders.cache / "second").write_text("x")
+    assert len(probe.use().caches_written) == 2
+    probe.stop()
+    (folders.cache / "third").write_text("x")
+    assert len(probe.use().caches_written) == 2
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), (object(), "w", os.O_WRONLY), ("\udc80\0", "w", os.O_WRONLY)])

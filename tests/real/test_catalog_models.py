@@ -45,7 +45,7 @@ def test_every_model_of_the_catalog_is_run(runs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("model", MEASURED)
 def test_counts_are_those_measured(runs: dict[str, Any], model: str) -> None:
     saved, subgraphs = MEASURED[model]
-    cold, warm = runs[model]["cold"]["facts"]["counters"], runs[model]["warm"]["facts"]["counters"]
+    cold, warm = runs[model]["cold"]["processes"][0]["counters"], runs[model]["warm"]["processes"][0]["counters"]
     assert (cold[SAVED], cold[LOADED]) == (saved, 0)
     assert (warm[SAVED], warm[LOADED]) == (0, saved)
     assert cold["vllm.num_piecewise_capturable_graphs_seen"] == subgraphs
@@ -75,7 +75,7 @@ def test_dense_models_pass_and_moe_models_show_their_known_issue(runs: dict[str,
 @pytest.mark.parametrize("model", MEASURED)
 def test_the_kinds_of_layers_that_the_catalog_names_are_those_derived(runs: dict[str, Any], model: str) -> None:
     named = runs[model]["case"]["entry"]["layer_kinds"]
-    assert len(runs[model]["cold"]["facts"]["layer_kinds"]) == len(named)
+    assert len(runs[model]["cold"]["processes"][0]["layer_kinds"]) == len(named)
 
 
 @pytest.mark.parametrize("model", MEASURED)
@@ -121,7 +121,8 @@ def test_a_cache_that_a_variable_of_the_users_names_is_neither_read_nor_written(
     for model in MEASURED:
         for kind in ("cold", "warm"):
             start = runs[model][kind]
-            assert start["outside"] == {"caches_written": [], "caches_read": [], "written": []}
+            [process] = start["processes"]
+            assert process["outside"] == {"caches_written": [], "caches_read": [], "written": []}
             assert start["shared_caches_changed"] == []
             # Others on this machine may use the default places.
             assert not [file for file in start["changed_outside"] if str(folder.parent) in file]

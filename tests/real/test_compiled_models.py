@@ -20,15 +20,15 @@ def models(run: dict[str, Any]) -> list[tuple[str, int]]:
 def test_a_drafter_is_judged_by_its_own_layers(shared: Shared) -> None:
     drafted = shared.drafted.result()
     run = drafted.runs()["llama-3.1-8b"]
-    facts = run["cold"]["facts"]
+    [process] = run["cold"]["processes"]
     assert models(run) == [("backbone", 3), ("eagle_head", 3)]
-    assert facts["main_model"] == "backbone"
-    [drafter] = facts["further_models"]
+    assert process["main_model"] == "backbone"
+    [drafter] = process["further_models"]
     assert (drafter["name"], len(drafter["layer_configurations"])) == ("eagle_head", 5)
     # The first layer of an EAGLE drafter has no norm before its attention.
     assert [kind["layers"] for kind in drafter["layer_kinds"]] == [1, 4]
-    assert [kind["layers"] for kind in facts["layer_kinds"]] == [8]
-    assert facts["counters"][SAVED] == 6
+    assert [kind["layers"] for kind in process["layer_kinds"]] == [8]
+    assert process["counters"][SAVED] == 6
     assert run["verdict"]["status"] == "passed", run["verdict"]["reasons"]
     assert only_unique(run)["is_checked"]
     assert drafted.exit_code == 0

@@ -54,7 +54,7 @@ def test_without_kernels_everything_is_counted_as_with_them(
 ) -> None:
     for kind in ("cold", "warm"):
         with_kernels, without = full[model][kind], counted[model][kind]
-        most, fewest = with_kernels["facts"]["counters"], without["facts"]["counters"]
+        most, fewest = with_kernels["processes"][0]["counters"], without["processes"][0]["counters"]
         more = {name: most.get(name, 0) - fewest.get(name, 0) for name in most.keys() | fewest.keys()}
         assert {name: count for name, count in more.items() if count} == OF_GENERATING[kind]
         assert with_kernels["compiler_work"]["subgraphs_unique"] == without["compiler_work"]["subgraphs_unique"]
@@ -65,7 +65,7 @@ def test_without_kernels_everything_is_counted_as_with_them(
 def test_without_kernels_artifacts_are_saved_and_loaded_and_no_cxx_compiler_runs(
     full: dict[str, Any], counted: dict[str, Any], model: str
 ) -> None:
-    cold, warm = (counted[model][kind]["facts"]["counters"] for kind in ("cold", "warm"))
+    cold, warm = (counted[model][kind]["processes"][0]["counters"] for kind in ("cold", "warm"))
     assert cold[SAVED] == warm[LOADED] == MEASURED[model][0]
 
     def seconds_in_cxx(run: dict[str, Any]) -> float:
@@ -85,10 +85,10 @@ def test_a_trace_finds_the_unique_subgraphs_and_compiles_none(
         subgraphs,
         saved,
     )
-    assert (cold["facts"]["counters"][SAVED], cold["compiler_work"]["code_generations"]) == (0, 0)
+    assert (cold["processes"][0]["counters"][SAVED], cold["compiler_work"]["code_generations"]) == (0, 0)
     assert traced[model]["warm"] is None
     assert full[model]["verdict"]["status"] == traced[model]["verdict"]["status"]
-    assert cold["facts"]["layer_kinds"] == full[model]["cold"]["facts"]["layer_kinds"]
+    assert cold["processes"][0]["layer_kinds"] == full[model]["cold"]["processes"][0]["layer_kinds"]
 
 
 def test_a_trace_explains_what_is_not_shared(full: dict[str, Any], traced: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def test_what_is_imported_without_bytecode_is_told_of_every_start(
     traced: dict[str, Any], counted: dict[str, Any]
 ) -> None:
     for model in MEASURED:
-        missing = traced[model]["cold"]["missing_bytecode"]
+        missing = traced[model]["cold"]["processes"][0]["missing_bytecode"]
         assert missing["modules_again"] == missing["modules"] > 3000
         assert any(root.endswith("site-packages") for root in missing["roots"])
         [finding] = [
@@ -121,7 +121,7 @@ def test_what_is_imported_without_bytecode_is_told_of_every_start(
         assert f"({missing['seconds_again']:.1f} s here, paid once for all forked starts)" in finding["what"]
         # Where pip has compiled what it installed, there is nothing to tell.
         for kind in ("cold", "warm"):
-            assert counted[model][kind]["missing_bytecode"]["seconds"] < 1
+            assert counted[model][kind]["processes"][0]["missing_bytecode"]["seconds"] < 1
         kinds = {each["kind"] for each in counted[model]["explanation"]["findings"]}
         assert FindingKind.IMPORTED_FROM_SOURCE not in kinds
 
@@ -133,7 +133,8 @@ def test_a_cache_folder_that_an_option_names_is_replaced_and_left_as_it_was(shar
     for run in finished.runs().values():
         for kind in ("cold", "warm"):
             assert "compilation_config.cache_dir" in run[kind]["overridden"]
-            assert run[kind]["outside"] == {"caches_written": [], "caches_read": [], "written": []}
+            [process] = run[kind]["processes"]
+            assert process["outside"] == {"caches_written": [], "caches_read": [], "written": []}
             # What vLLM keeps in the folder that it names is kept, in one of the run's own.
             assert run[kind]["caches_after"]["options"]["files"] > 0
         assert run["cold"]["caches_before"] == {}
@@ -145,4 +146,4 @@ def test_a_new_interpreter_counts_what_a_forked_process_counts(shared: Shared, c
     for model, run in finished.runs().items():
         for kind in ("cold", "warm"):
             assert (run[kind]["isolation"], counted[model][kind]["isolation"]) == ("spawn", "fork")
-            assert run[kind]["facts"]["counters"] == counted[model][kind]["facts"]["counters"]
+            assert run[kind]["processes"][0]["counters"] == counted[model][kind]["processes"][0]["counters"]

@@ -22,8 +22,8 @@ def test_the_same_start_gives_the_same_counters(
     of_the_suite = shared.first_half.result().runs()["llama-3.1-8b"]
     cold, warm = cold_start("llama-3.1-8b"), warm_start("llama-3.1-8b")
     assert cold.facts is not None and warm.facts is not None
-    assert cold.facts.counters == of_the_suite["cold"]["facts"]["counters"]
-    assert warm.facts.counters == of_the_suite["warm"]["facts"]["counters"]
+    assert cold.facts.counters == of_the_suite["cold"]["processes"][0]["counters"]
+    assert warm.facts.counters == of_the_suite["warm"]["processes"][0]["counters"]
     assert [token.token_id for token in warm.facts.generated] == [
         token["token_id"] for token in of_the_suite["warm"]["facts"]["generated"]
     ]

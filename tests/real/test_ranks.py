@@ -28,15 +28,23 @@ def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
         ("cold", {SUBGRAPHS: 9, SAVED: 3, LOADED: 0}),
         ("warm", {SUBGRAPHS: 0, SAVED: 0, LOADED: 3, MISSES: 0}),
     ):
-        processes = run[kind]["facts"]["processes"]
-        assert [process["rank"] for process in processes] == [0, 1]
-        assert len({process["pid"] for process in processes}) == 2
+        first, *processes = run[kind]["processes"]
+        assert [(process["role"], process["rank"]) for process in (first, *processes)] == [
+            ("engine core", None),
+            ("worker", 0),
+            ("worker", 1),
+        ]
+        assert len({process["pid"] for process in (first, *processes)}) == 3
+        assert {process["parent_pid"] for process in processes} == {first["pid"]}
         for process in processes:
             assert {name: process["counters"][name] for name in expected} == expected
             assert process["outside"]["caches_written"] == process["outside"]["caches_read"] == []
+            assert process["missing_bytecode"] is not None
+            assert process["keys_digest"] == processes[0]["keys_digest"] is not None
+            assert process["failed_probes"] == {}
         assert run[kind]["compiler_work"]["traced_ranks"] == [0, 1]
     # The ranks compile at the same time with the same keys: each finds what the other has saved in AOTAutograd's cache.
-    misses = {str(each["rank"]): each["counters"][MISSES] for each in run["cold"]["facts"]["processes"]}
+    misses = {str(each["rank"]): each["counters"][MISSES] for each in run["cold"]["processes"][1:]}
     assert sum(misses.values()) >= 3
     generated = run["cold"]["compiler_work"]["code_generations_by_rank"]
     assert generated == {rank: count for rank, count in misses.items() if count}

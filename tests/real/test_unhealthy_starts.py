@@ -23,15 +23,15 @@ def test_bare_configs_get_a_verdict_by_the_invariants_alone(shared: Shared) -> N
     for run in runs.values():
         assert len(run["verdict"]["checks"]) == 6
         assert any("derived" in note for note in run["verdict"]["notes"])
-        assert run["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] >= 3
+        assert run["cold"]["processes"][0]["counters"]["vllm.num_compiled_artifacts_saved"] >= 3
         ineffective = [note for note in run["verdict"]["notes"] if "no effect" in note]
         assert ineffective == ["compilation_config.compile_sizes=[1] has no effect here: vLLM used []"]
     assert runs["gemma-3-1b"]["verdict"]["status"] == "passed", runs["gemma-3-1b"]["verdict"]["reasons"]
     # Every fourth layer has full attention and no rotary embedding: another graph, and as it should be.
     cohere = runs["cohere2"]
     assert cohere["verdict"]["status"] == "passed", cohere["verdict"]["reasons"]
-    assert cohere["cold"]["facts"]["counters"]["vllm.num_compiled_artifacts_saved"] == 4
-    assert len(set(cohere["cold"]["facts"]["layer_configurations"].values())) == 2
+    assert cohere["cold"]["processes"][0]["counters"]["vllm.num_compiled_artifacts_saved"] == 4
+    assert len(set(cohere["cold"]["processes"][0]["layer_configurations"].values())) == 2
     # An MoE model shows on a CPU what the catalog's do: a known issue of the engine, recognized in any model.
     moe = runs["olmoe-1b-7b"]
     assert moe["verdict"]["status"] == "known issue", moe["verdict"]["reasons"]

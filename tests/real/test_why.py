@@ -146,7 +146,7 @@ def test_damaged_artifacts_are_told_apart(variants: dict[str, Any], variant: str
 
 def test_what_came_from_caches_that_vllm_does_not_count_is_said(variants: dict[str, Any]) -> None:
     run = variants["deleted"]
-    assert run["warm"]["facts"]["counters"][SAVED] == 3
+    assert run["warm"]["processes"][0]["counters"][SAVED] == 3
     assert run["warm"]["compiler_work"]["code_generations"] == 0
     assert "the compiler's own caches" in only(run["explanation"]["findings"], "loaded unseen")["what"]
 
@@ -154,7 +154,7 @@ def test_what_came_from_caches_that_vllm_does_not_count_is_said(variants: dict[s
 def test_a_number_burned_into_each_layer_is_found_with_its_line(shared: Shared) -> None:
     scales: Finished = shared.scales.result()
     run = scales.runs()["burned-scale"]
-    assert run["cold"]["facts"]["counters"][SAVED] == run["cold"]["compiler_work"]["subgraphs_unique"] == 6
+    assert run["cold"]["processes"][0]["counters"][SAVED] == run["cold"]["compiler_work"]["subgraphs_unique"] == 6
     [finding] = run["explanation"]["findings"]
     for value in ("1.0 in submod_2", "1.125 in submod_4", "1.25 in submod_6", "1.375 in submod_8"):
         assert value in finding["what"]
@@ -166,7 +166,7 @@ def test_a_number_burned_into_each_layer_is_found_with_its_line(shared: Shared) 
 
 def test_the_same_model_mended_shares(shared: Shared) -> None:
     run = shared.scales.result().runs()["buffered-scale"]
-    assert run["cold"]["facts"]["counters"][SAVED] == 3
+    assert run["cold"]["processes"][0]["counters"][SAVED] == 3
     assert classes(run) == [("first", 1), ("dense layer", 4), ("last", 1)]
     assert run["explanation"]["findings"] == []
     assert run["verdict"]["status"] == "passed"

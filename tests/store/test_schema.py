@@ -183,6 +183,127 @@ def test_a_migrated_explanation_can_be_stored_unchanged(tmp_path: Path) -> None:
     assert EXPLANATION.read(written(tmp_path / "explanation.json", EXPLANATION, once)) == once
 
 
+# Version 1 of records had what was seen in processes in three places.
+
+MESSAGES = [{"logger": "a", "level": "WARNING", "text": text} for text in "xyz"]
+
+
+def record_of_version_1(ranks: list[Data] | None = None, **fields: object) -> Data:
+    facts = {
+        "versions": {"torch": "2.13.0"},
+        "hardware": {},
+        "aot_artifact": "bundled",
+        "counters": {"n": 1},
+        "layer_kinds": [{"layer_class": "L", "layers": 8, "parameters": 6}],
+        "layer_configurations": {"l": 0},
+        "main_model": "backbone",
+        "further_models": [{"name": "eagle_head"}],
+        "prompt_token_ids": [1],
+        "generated": [],
+        "peak_device_memory_bytes": 9,
+        **({} if ranks is None else {"processes": ranks}),
+    }
+    new = RECORD.to_data(cold_record())
+    of_version_2 = ("schema_version", "processes", "facts")
+    return {**{key: value for key, value in new.items() if key not in of_version_2}, "facts": facts, **fields}
+
+
+def rank(number: int, **fields: object) -> Data:
+    return {"pid": 7 + number, "rank": number, "counters": {"n": number}, "peak_memory_bytes": 10, **fields}
+
+
+def test_a_start_without_recorded_processes_had_one_rank() -> None:
+    missing = {"modules": 2, "seconds": 1.5, "modules_again": 0, "seconds_again": 0.0}
+    record = RECORD.from_data(
+        record_of_version_1(
+            messages=MESSAGES, missing_bytecode=missing, peak_memory_bytes=5, outside={"written": ["/x"]}
+        )
+    )
+    [process] = record.processes
+    assert (process.pid, process.rank, process.role) == (None, 0, "worker")
+    assert (process.counters, process.main_model, process.peak_device_memory_bytes) == ({"n": 1}, "backbone", 9)
+    assert (process.layer_kinds[0].layers, process.layer_configurations) == (8, {"l": 0})
+    assert [model.name for model in process.further_models] == ["eagle_head"]
+    assert [message.text for message in process.messages] == list("xyz")
+    assert process.outside.written == ["/x"]
+    assert process.missing_bytecode is not None and process.missing_bytecode.modules == 2
+    assert process.peak_memory_bytes == 5
+    assert record.facts is not None
+    assert (record.facts.counters, record.facts.peak_device_memory_bytes) == ({"n": 1}, 9)
+    assert record.facts.aot_artifact == "bundled"
+
+
+def test_the_only_recorded_process_saw_what_the_start_did() -> None:
+    only = rank(0, messages=MESSAGES, outside={"written": ["/x"]})
+    data = record_of_version_1([only], messages=MESSAGES, outside={"written": ["/x"]}, peak_memory_bytes=10)
+    [process] = RECORD.from_data(data).processes
+    assert (process.pid, process.rank, process.counters) == (7, 0, {"n": 0})
+    assert [message.text for message in process.messages] == list("xyz")
+    assert (process.outside.written, process.peak_memory_bytes) == (["/x"], 10)
+
+
+def test_what_no_rank_saw_is_of_the_process_that_began_the_start() -> None:
+    ranks = [
+        rank(0, messages=MESSAGES[1:2], outside={"written": ["/a"]}),
+        rank(1, messages=MESSAGES[2:], outside={"written": ["/b"], "caches_read": ["/c"]}),
+    ]
+    data = record_of_version_1(
+        ranks, messages=MESSAGES, outside={"written": ["/a", "/b", "/x"], "caches_read": ["/c"]}, peak_memory_bytes=50
+    )
+    record = RECORD.from_data(data)
+    first, *others = record.processes
+    assert (first.role, first.rank, first.pid) == ("engine core", None, None)
+    assert [message.text for message in first.messages] == ["x"]
+    assert (first.outside.written, first.outside.caches_read, first.peak_memory_bytes) == (["/x"], [], 30)
+    assert [(process.pid, process.rank) for process in others] == [(7, 0), (8, 1)]
+    # Together they are what version 1 had of the whole start.
+    assert [message.text for message in record.messages] == list("xyz")
+    assert (record.outside.written, record.peak_memory_bytes) == (["/a", "/b", "/x"], 50)
+    assert record.facts is not None
+    assert [process.rank for process in record.facts.processes] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("seen", "processes"),
+    [({"messages": MESSAGES}, 1), ({"peak_memory_bytes": 5}, 1), ({"outside": {"written": []}}, 0), ({}, 0)],
+)
+def test_a_start_that_did_not_finish_has_a_process_if_anything_was_seen(seen: Data, processes: int) -> None:
+    record = RECORD.from_data(record_of_version_1(facts=None, outcome="crashed", **seen))
+    assert [process.rank for process in record.processes] == [None] * processes
+    assert len(record.messages) == len(seen.get("messages", []))
+    assert record.peak_memory_bytes == seen.get("peak_memory_bytes")
+
+
+@pytest.mark.parametrize("facts", [1, [1], "x", {"processes": [1]}, {"processes": 1}])
+def test_a_record_of_version_1_with_damaged_facts_is_damaged(tmp_path: Path, facts: object) -> None:
+    path = tmp_path / "cold.json"
+    path.write_text(json.dumps(record_of_version_1(facts=facts)))
+    with pytest.raises(UsageError, match=r"cold\.json is damaged"):
+        RECORD.read(path)
+
+
+def test_a_migrated_record_that_is_stored_again_is_the_same(tmp_path: Path) -> None:
+    once = RECORD.from_data(record_of_version_1([rank(0), rank(1)], messages=MESSAGES, peak_memory_bytes=50))
+    assert RECORD.read(written(tmp_path / "cold.json", RECORD, once)) == once
+
+
+@pytest.mark.parametrize("suite", OF_VERSION_1, ids=lambda path: path.name)
+def test_records_of_version_1_read_as_before(suite: Path) -> None:
+    paths = [path for name in ("cold.json", "warm.json") for path in suite.glob(f"*/{name}")]
+    assert len(paths) >= 16
+    for path in paths:
+        data, record = json.loads(path.read_bytes()), RECORD.read(path)
+        assert record is not None and record.facts is not None
+        seen = record.facts
+        assert seen.counters == data["facts"]["counters"]
+        assert [kind.model_dump() for kind in seen.layer_kinds] == data["facts"]["layer_kinds"]
+        assert seen.peak_device_memory_bytes == data["facts"]["peak_device_memory_bytes"]
+        assert [message.model_dump() for message in record.messages] == data["messages"]
+        assert record.peak_memory_bytes == data["peak_memory_bytes"]
+        missing = record.missing_bytecode
+        assert (missing.model_dump() if missing else None) == data.get("missing_bytecode")
+
+
 # What older versions of coldwarm stored.
 
 

@@ -38,8 +38,8 @@ def graph_code(
     """The code of a graph; `expanded`, as AOTAutograd's dumps are, with each input and output on a line of its own."""
     arguments = [argument + (f': "{type_}"' if type_ else "") for argument, type_ in inputs.items()]
     if expanded:
-        listed = [f"        {each},  # PlainAOTInput(idx={n})" for n, each in enumerate(arguments)]
-        signature = ["    def forward(", "        self,", *listed, "    ):"]
+        lines = [f"        {each},  # PlainAOTInput(idx={n})" for n, each in enumerate(arguments)]
+        signature = ["    def forward(", "        self,", *lines, "    ):"]
         results = [f"            {each},  # PlainAOTOutput(idx={n})" for n, each in enumerate(outputs)]
         returned = ["        return (", *results, "        )"]
     else:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from coldwarm.core.cache_files import CacheContent
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import EngineFacts, Failure, GeneratedToken, LayerKind, Outcome, StartKind, StartRecord
+from coldwarm.core.record import (
+    EngineFacts,
+    Failure,
+    GeneratedToken,
+    LayerKind,
+    Outcome,
+    ProcessReport,
+    StartKind,
+    StartRecord,
+)
 
 if TYPE_CHECKING:
     from coldwarm.catalog.catalog import CatalogModel
@@ -36,7 +45,10 @@ def generated_tokens(count: int = 8) -> list[GeneratedToken]:
 
 
 def cold_facts(*, counters: dict[str, int] | None = None, **fields: Any) -> EngineFacts:
-    """Return what the engine knows of a healthy cold start; `counters` are put over its own."""
+    """Return what the engine knows of a healthy cold start; `counters` are put over its own.
+
+    Fields of `ProcessReport` are those of its only rank, unless `processes` are given.
+    """
     return _facts(COLD_COUNTERS, counters, fields)
 
 
@@ -161,19 +173,36 @@ def catalog_model(
     )
 
 
+_OF_PROCESS = frozenset(ProcessReport.model_fields)
+
+
 def _facts(own: dict[str, int], counters: dict[str, int] | None, fields: dict[str, Any]) -> EngineFacts:
+    seen: dict[str, Any] = {
+        "pid": 100,
+        "rank": 0,
+        "counters": {**own, **(counters or {})},
+        "layer_kinds": [LayerKind(layer_class="LlamaDecoderLayer", layers=8, parameters=6)],
+        **{name: value for name, value in fields.items() if name in _OF_PROCESS},
+    }
     values: dict[str, Any] = {
         "versions": dict(VERSIONS),
         "hardware": {"machine": "x86_64", "cores": "2"},
-        "counters": {**own, **(counters or {})},
-        "layer_kinds": [LayerKind(layer_class="LlamaDecoderLayer", layers=8, parameters=6)],
         "prompt_token_ids": [1, 2, 3, 4],
         "generated": generated_tokens(),
+        **{name: value for name, value in fields.items() if name not in {*_OF_PROCESS, "processes"}},
     }
-    return EngineFacts(**{**values, **fields})
+    return EngineFacts(**values).of_processes(fields.get("processes") or [ProcessReport(**seen)])
 
 
 def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> StartRecord:
+    """Return a record; what a process saw is put into the report of the first one, unless `processes` are given."""
+    fields = {**own, **fields}
+    seen = {name: fields.pop(name) for name in _OF_PROCESS & fields.keys()}
+    facts = fields.get("facts")
+    processes = list(facts.processes) if facts else []
+    if seen:
+        first, *others = processes or [ProcessReport(pid=100)]
+        processes = [first.model_copy(update=seen), *others]
     values: dict[str, Any] = {
         "kind": kind,
         "outcome": Outcome.FINISHED,
@@ -187,4 +216,4 @@ def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> Sta
         "overridden": [],
         "caches_as_left": True,
     }
-    return StartRecord(**{**values, **own, **fields})
+    return StartRecord(**{**values, "processes": processes, **fields})

@@ -54,7 +54,7 @@ class Starts:
     def ranks(self) -> dict[StartKind, list[int]]:
         """Return the ranks of each start, in order."""
         return {
-            record.kind: [process.rank for process in _facts(record).processes] or [0]
+            record.kind: [rank for process in _facts(record).processes if (rank := process.rank) is not None] or [0]
             for record in self._records
             if record is not None
         }
@@ -88,21 +88,12 @@ def _stats(record: StartRecord, rank: int | None) -> CompileStats:
 
 
 def _of_rank(record: StartRecord, rank: int) -> StartRecord:
-    """Return a copy of a record that has only the counters, layers, messages and graphs of one rank."""
-    facts, work = _facts(record), record.compiler_work
-    seen = next((process for process in facts.processes if process.rank == rank), None)
-    own = facts.model_copy(
-        update={
-            "counters": seen.counters if seen else {},
-            "layer_kinds": seen.layer_kinds if seen else [],
-            "layer_configurations": seen.layer_configurations if seen else {},
-            "main_model": seen.main_model if seen else None,
-            "further_models": seen.further_models if seen else [],
-        }
-    )
+    """Return a copy of a record that has only the process, messages and graphs of one rank."""
+    work = record.compiler_work
     if work is not None:
         work = work.model_copy(update={"graphs": [graph for graph in work.graphs if graph.rank == rank]})
-    return record.model_copy(update={"facts": own, "compiler_work": work, "messages": seen.messages if seen else []})
+    seen = [process for process in record.processes if process.rank == rank]
+    return record.model_copy(update={"processes": seen, "compiler_work": work})
 
 
 def check_invariants(starts: Starts) -> list[Check]:

@@ -14,6 +14,7 @@ from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_cach
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
 from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
+from coldwarm.checks.unobserved import unobserved
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
 from coldwarm.core.finding import Finding
@@ -98,7 +99,8 @@ def judge(
         notes=[check.words for check in checks if not check.is_checked]
         + _notes(starts, context, expectations)
         + ineffective_settings(cold, warm)
-        + isolation_notes(cold, warm),
+        + isolation_notes(cold, warm)
+        + unobserved(cold, warm),
         checks=checks,
         issues=issues,
     )

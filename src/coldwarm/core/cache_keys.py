@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from pydantic import BaseModel, Field
 
 
@@ -19,6 +22,12 @@ class CacheKeys(BaseModel):
     def add(self, group: str, name: str, value: str) -> None:
         """Add a component, unless it already has a value."""
         self.factors.setdefault(group, {}).setdefault(name, value)
+
+    def digest(self) -> str | None:
+        """Return what identifies all factors with their values; None if there are none."""
+        if not self.factors:
+            return None
+        return hashlib.sha256(json.dumps(self.factors, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class ChangedFactor(BaseModel):

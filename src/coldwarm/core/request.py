@@ -30,6 +30,8 @@ class StartRequest(BaseModel):
     """Folders of the user's own caches, which the start must neither read nor write."""
     result: Path
     """The file for the worker's `WorkerResult`."""
+    reports: Path
+    """The folder for the `ProcessReport` of each observed process, as ``PID.json``."""
     launcher_pid: int
     """The id of the launcher's process, which the worker must not outlive."""
     events_fd: int

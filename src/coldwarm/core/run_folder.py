@@ -53,6 +53,16 @@ def result_name(start: str) -> str:
     return f"{start}.result.json"
 
 
+def reports_name(start: str) -> str:
+    """Return the name of the folder in which observed processes report; it is not stored with the run."""
+    return f"{start}.reports"
+
+
+def report_name(pid: int) -> str:
+    """Return the name of the file with the report of one process, in the folder `reports_name`."""
+    return f"{pid}.json"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run."""

@@ -226,20 +226,22 @@ class Secrets:
                 return {self.text(key) if isinstance(key, str) else key: self.tree(i) for key, i in content.items()}
         return content
 
-    def remove_from_start(self, *, log: Path, trace: Path, request: Path, result: Path) -> None:
+    def remove_from_start(self, *, log: Path, trace: Path, request: Path, result: Path, reports: Path) -> None:
         """Remove the values from the files of a start that has ended; missing files are ignored.
 
         Args:
             log: The log of its processes.
             trace: The folder of PyTorch's trace.
             request: The worker's `StartRequest`.
-            result: The worker's `WorkerResult`; in its cache keys, each value is replaced by a `tag`.
+            result: The worker's `WorkerResult`.
+            reports: The folder of the `ProcessReport` files; in their cache keys, each value is replaced by a `tag`.
 
         Raises:
             OSError: A file cannot be read or written.
         """
-        self._remove_from_result(result)
-        self.remove_from_files([log, request, result.with_suffix(".part")])
+        for path in (result, *reports.glob("*.json")):
+            self._remove_from_result(path)
+        self.remove_from_files([log, request, result.with_suffix(".part"), *reports.glob("*.part")])
         self.remove_from_traces([trace])
 
     def remove_from_files(self, paths: Iterable[Path]) -> None:

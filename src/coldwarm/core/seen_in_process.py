@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, Field
+
+FILES_RECORDED = 100
+"""Of each kind of use."""
 
 
 class MissingBytecode(BaseModel):
@@ -32,3 +37,13 @@ class OutsideUse(BaseModel):
     """Files in the user's own caches."""
     written: list[str] = Field(default_factory=list)
     """Files anywhere else."""
+
+
+def combined(uses: Iterable[OutsideUse]) -> OutsideUse:
+    """Return the files that any of several processes of a start opened."""
+    found = list(uses)
+    return OutsideUse(
+        caches_written=sorted({file for use in found for file in use.caches_written})[:FILES_RECORDED],
+        caches_read=sorted({file for use in found for file in use.caches_read})[:FILES_RECORDED],
+        written=sorted({file for use in found for file in use.written})[:FILES_RECORDED],
+    )

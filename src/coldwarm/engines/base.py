@@ -11,11 +11,11 @@ from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from coldwarm.core.cache_keys import CacheKeys
     from coldwarm.core.depth import Depth
     from coldwarm.core.record import EngineFacts
     from coldwarm.core.request import StartRequest
     from coldwarm.engines.vocabulary import Vocabulary
+    from coldwarm.observe.probes import Observer
     from coldwarm.observe.progress import Progress
 
 _MODULES = {"vllm": "coldwarm.engines.vllm"}
@@ -76,11 +76,15 @@ class Worker(Protocol):
     def after_fork(self) -> None:
         """Redo after a fork, in the start's own environment, what was done in that of the parent."""
 
-    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
-        """Start the model, generate with it, and return what was seen; raises what the engine raises."""
+    def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
+        """Start the model, generate with it, and return what the engine knows; raises what the engine raises.
 
-    def cache_keys(self) -> CacheKeys:
-        """What went into the cache keys that the engine has computed so far."""
+        Args:
+            request: The start.
+            progress: Takes the phases that the start enters.
+            observer: Observes this process already; the engine adds its own probes, at the latest before it loads a
+                model, and has every other process that runs a rank write a report before this returns.
+        """
 
 
 def names() -> list[str]:

@@ -19,13 +19,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from coldwarm.core.cache_files import Manifest, changes, content
+from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
-from coldwarm.core.record import Failure, Outcome, StartKind, StartRecord
+from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
 from coldwarm.core.request import StartRequest
-from coldwarm.core.run_folder import RunFolder, request_name, result_name, start_name
+from coldwarm.core.run_folder import RunFolder, reports_name, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.engines.base import load_installation, load_vocabulary
 from coldwarm.engines.worker import WorkerResult
@@ -109,14 +110,14 @@ class Starter:
         files = self._files(kind)
         ended, order, use_of_caches = self._run(settings, files, on_phase)
         self._case.secrets(changed).remove_from_start(
-            log=files.log, trace=files.trace, request=files.request, result=files.result
+            log=files.log, trace=files.trace, request=files.request, result=files.result, reports=files.reports
         )
-        worker = _read_result(files.result)
-        failure = _failure(worker, ended, self._time_limit, files.log)
+        worker, processes = _read_result(files.result), _read_reports(files.reports)
+        failure = _failure(worker, processes, ended, self._time_limit, files.log)
         after = self._caches.manifest()
         if kind is StartKind.COLD:
             self._left_by_cold = after
-        files.keys.write_text(worker.cache_keys.model_dump_json(indent=1))
+        files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
         measured = _Measured.of(files.trace, self._case.engine)
         forked = ended.isolation is IsolationKind.FORK
         return StartRecord(
@@ -140,12 +141,9 @@ class Starter:
             caches_as_left=not changes_of_caches,
             caches_changed=changes_of_caches,
             files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
-            messages=worker.messages,
+            processes=[_stored(process) for process in processes],
             facts=None if failure else worker.facts,
             compiler_work=None if failure else measured.work,
-            peak_memory_bytes=worker.peak_memory_bytes or None,
-            missing_bytecode=worker.missing_bytecode,
-            outside=worker.outside,
             changed_outside=use_of_caches.changed,
             not_compared=use_of_caches.incomplete,
             shared_caches_changed=self._driver.shared_caches_changed(order) if forked else [],
@@ -186,8 +184,10 @@ class Starter:
             keys=self._output.keys(name),
             request=self._scratch / request_name(name),
             result=self._scratch / result_name(name),
+            reports=self._scratch / reports_name(name),
         )
         files.trace.mkdir()
+        files.reports.mkdir()
         return files
 
     def _run(
@@ -230,6 +230,7 @@ class Starter:
                 overrides=case.overrides,
                 options=settings.options_of_start,
                 result=files.result,
+                reports=files.reports.absolute(),
                 launcher_pid=os.getpid(),
                 events_fd=events,
                 own_folders=[self._scratch.absolute(), self._output.path.absolute()],
@@ -286,6 +287,7 @@ class _Files:
     keys: Path
     request: Path
     result: Path
+    reports: Path
 
 
 @dataclass(frozen=True)
@@ -317,13 +319,36 @@ def _read_result(path: Path) -> WorkerResult:
     return WorkerResult()
 
 
+def _read_reports(folder: Path) -> list[ProcessReport]:
+    """Return what each observed process has reported; one that was killed before that has nothing here."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError, ValidationError):
+            found.append(ProcessReport.model_validate_json(path.read_bytes()))
+    return in_order(found)
+
+
+def _keys_of_first_rank(processes: list[ProcessReport]) -> CacheKeys:
+    """Return the components of the first rank's cache keys; of the first process if none runs a rank."""
+    first = min(processes, key=lambda each: (each.rank is None, each.rank or 0), default=ProcessReport())
+    return first.cache_keys or CacheKeys()
+
+
+def _stored(process: ProcessReport) -> ProcessReport:
+    """Return the report as it is stored: with what identifies its cache keys in place of them."""
+    digest = process.cache_keys.digest() if process.cache_keys else None
+    return process.model_copy(update={"cache_keys": None, "keys_digest": digest})
+
+
 def _outcome(failure: Failure | None, ended: Ended) -> Outcome:
     if failure is None:
         return Outcome.FINISHED
     return Outcome.TIMED_OUT if ended.timed_out else Outcome.CRASHED
 
 
-def _failure(worker: WorkerResult, ended: Ended, time_limit: float, log: Path) -> Failure | None:
+def _failure(
+    worker: WorkerResult, processes: list[ProcessReport], ended: Ended, time_limit: float, log: Path
+) -> Failure | None:
     phase = next((step.name for step in reversed(ended.steps) if step.name != "exit"), None)
     if ended.timed_out:
         failure = Failure(what=f"still running after {time_limit:g} s, killed", phase=phase)
@@ -336,6 +361,8 @@ def _failure(worker: WorkerResult, ended: Ended, time_limit: float, log: Path) -
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
     elif ended.exit_status > 0 or not ended.ready or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
+    elif all(process.rank is None for process in processes):
+        failure = Failure(what="no process that runs the model has reported what was seen in it", phase=phase)
     else:
         return None
     return failure.model_copy(update={"log_tail": _tail(log)})

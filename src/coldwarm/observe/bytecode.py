@@ -13,19 +13,28 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from coldwarm.core.record import ProcessReport
 from coldwarm.core.seen_in_process import MissingBytecode
 
 # File systems keep times less precisely than clocks do.
 _CLOCK_SLACK_SECONDS = 2.0
 
 
-class BytecodeWatch:
-    """Listens to Python's importer, in this process and in those forked from it, from the time that it is made."""
+class BytecodeProbe:
+    """Listens to Python's importer, in this process and in those forked from it, from its installation."""
+
+    name = "bytecode"
 
     def __init__(self) -> None:
-        self._began = time.time()
+        self._began: float | None = None
         self._seconds: dict[str, float] = {}
         """By source file."""
+
+    def install(self) -> None:
+        """Listen from now on."""
+        if self._began is not None:
+            return
+        self._began = time.time()
         compiled = SourceFileLoader.source_to_code
 
         # The importer's hook for it: called for a module without valid bytecode alone (importlib.abc.SourceLoader).
@@ -37,6 +46,10 @@ class BytecodeWatch:
                 self._seconds[os.fspath(path)] = time.perf_counter() - began
 
         SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign, assignment]
+
+    def report(self, report: ProcessReport) -> None:
+        """Report what was compiled so far."""
+        report.missing_bytecode = self.missing()
 
     def missing(self) -> MissingBytecode:
         """What was compiled so far."""
@@ -56,7 +69,7 @@ class BytecodeWatch:
     def _is_kept(self, source: str) -> bool:
         # Older bytecode is of another source: it was found, did not fit, and is still there.
         with suppress(OSError):
-            return Path(cache_from_source(source)).stat().st_mtime >= self._began - _CLOCK_SLACK_SECONDS
+            return Path(cache_from_source(source)).stat().st_mtime >= (self._began or 0.0) - _CLOCK_SLACK_SECONDS
         return False
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from coldwarm.core.record import Message
+from coldwarm.core.record import Message, ProcessReport
 
 
 def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
@@ -25,15 +25,34 @@ def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
     logging.setLogRecordFactory(make_and_tell)
 
 
-class WarningKeeper:
-    """Keeps what some loggers, and those below them, log at WARNING or above, each text once."""
+class WarningProbe:
+    """Reports what some loggers, and those below them, log at WARNING or above, each text once."""
+
+    name = "warnings"
 
     def __init__(self, loggers: tuple[str, ...]) -> None:
         self._loggers = loggers
+        self._problem: Exception | None = None
         self.messages: list[Message] = []
 
+    def install(self) -> None:
+        """Watch everything that is logged from now on."""
+        watch_logs(self)
+
+    def report(self, report: ProcessReport) -> None:
+        """Report the messages; then raise what went wrong with others."""
+        report.messages = list(self.messages)
+        if self._problem is not None:
+            raise self._problem
+
     def __call__(self, record: logging.LogRecord) -> None:
-        """Keep `record` if it is one of those."""
+        """Store `record` if it is one of those; raises nothing, since whatever logs it would fail."""
+        try:
+            self._take(record)
+        except Exception as error:
+            self._problem = self._problem or error
+
+    def _take(self, record: logging.LogRecord) -> None:
         # `logging.makeLogRecord` makes records of nothing first, without a name or a level.
         if not record.levelno or record.levelno < logging.WARNING or not self._is_watched(record.name):
             return

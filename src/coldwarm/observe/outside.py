@@ -10,10 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from coldwarm.core.seen_in_process import OutsideUse
-
-_FILES_RECORDED = 100
-
+from coldwarm.core.record import ProcessReport
+from coldwarm.core.seen_in_process import FILES_RECORDED, OutsideUse
 
 # Nothing that lasts is there.
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
@@ -31,41 +29,46 @@ _WRITES = {
 }
 
 
-def combined(uses: Iterable[OutsideUse]) -> OutsideUse:
-    """Return what several processes of a start opened, as if one had."""
-    found = list(uses)
-    return OutsideUse(
-        caches_written=sorted({file for use in found for file in use.caches_written})[:_FILES_RECORDED],
-        caches_read=sorted({file for use in found for file in use.caches_read})[:_FILES_RECORDED],
-        written=sorted({file for use in found for file in use.written})[:_FILES_RECORDED],
-    )
-
-
-class OutsideWatch:
-    """Listens to what this process opens from the time that it is created; its children are not seen.
+class OutsideProbe:
+    """Listens to what this process opens from its installation; its children are not seen.
 
     Args:
         own: The start's own folders, and files it is to write.
         caches: Folders where the user's own starts keep caches.
     """
 
+    name = "outside"
+
     def __init__(self, own: Iterable[Path], caches: Iterable[Path]) -> None:
         self._own = prefixes(own)
         self._caches = prefixes(caches)
         self._watching = True
+        self._problem: Exception | None = None
         self._caches_written: dict[str, None] = {}
         self._caches_read: dict[str, None] = {}
         self._written: dict[str, None] = {}
+
+    def install(self) -> None:
+        """Listen from now on."""
         sys.addaudithook(self._hear)
 
-    def use(self) -> OutsideUse:
-        """Return what was opened so far, and stop listening: a hook cannot be removed."""
+    def stop(self) -> None:
+        """Stop listening; the hook itself cannot be removed."""
         self._watching = False
+
+    def report(self, report: ProcessReport) -> None:
+        """Report what was opened so far; then raise what went wrong with other files."""
+        report.outside = self.use()
+        if self._problem is not None:
+            raise self._problem
+
+    def use(self) -> OutsideUse:
+        """Return what was opened so far."""
         return OutsideUse(
             caches_written=sorted(self._caches_written),
             caches_read=sorted(self._caches_read),
-            # Temporary files that are gone were nobody's cache.
-            written=sorted(filter(os.path.exists, self._written)),
+            # Temporary files that are gone were nobody's cache. A copy: another thread may be opening files.
+            written=sorted(filter(os.path.exists, list(self._written))),
         )
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
@@ -76,8 +79,8 @@ class OutsideWatch:
         try:
             if self._watching:
                 self._note(event, arguments)
-        except Exception:
-            return
+        except Exception as error:
+            self._problem = self._problem or error
 
     def _note(self, event: str, arguments: tuple[object, ...]) -> None:
         path = arguments[_WRITES.get(event, 0)]
@@ -107,7 +110,7 @@ def _can_be_written(event: str, name: str) -> bool:
 
 
 def _add(files: dict[str, None], name: str) -> None:
-    if len(files) < _FILES_RECORDED:
+    if len(files) < FILES_RECORDED:
         files[name] = None
 
 

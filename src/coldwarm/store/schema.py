@@ -142,9 +142,54 @@ def _explanation_from_1(data: Data) -> Data:
     return {**data, "findings": findings, "notes": [*data.get("notes", []), note]}
 
 
+_OF_RANK = ("counters", "layer_kinds", "layer_configurations", "main_model", "further_models")
+
+
+def _record_from_1(data: Data) -> Data:
+    """Move what was seen in processes to `processes`: version 1 had it in three places, in part several times."""
+    whole: Data = {"messages": [], "outside": {}, "missing_bytecode": None, "peak_memory_bytes": None}
+    whole |= {key: data[key] for key in whole if data.get(key) is not None}
+    record = {key: value for key, value in data.items() if key not in whole}
+    facts = data.get("facts")
+    ranks: list[Data] = []
+    if facts is not None:
+        of_first = {key: facts[key] for key in (*_OF_RANK, "peak_device_memory_bytes") if key in facts}
+        record["facts"] = {key: value for key, value in facts.items() if key not in {*of_first, "processes"}}
+        # One process was the only rank, also before processes were recorded.
+        ranks = facts.get("processes") or [{"rank": 0, **of_first}]
+    if len(ranks) == 1:
+        processes = [{**ranks[0], **whole}]
+    else:
+        rest = _rest_of(whole, ranks)
+        is_known = rest["messages"] or any(rest["outside"].values()) or rest["missing_bytecode"]
+        processes = [*([rest] if is_known or rest["peak_memory_bytes"] else []), *ranks]
+    return {**record, "processes": processes}
+
+
+def _rest_of(whole: Data, ranks: list[Data]) -> Data:
+    """Return the report of the process that the start began with, from what is known of the `whole` start.
+
+    If it ran no rank itself, version 1 stored only what it and the `ranks` saw together.
+    """
+    of_ranks = [message for rank in ranks for message in rank.get("messages", [])]
+    own = [number for number, message in enumerate(whole["messages"]) if message not in of_ranks]
+    memory = (whole["peak_memory_bytes"] or 0) - sum(rank.get("peak_memory_bytes") or 0 for rank in ranks)
+    return {
+        **whole,
+        "role": "engine core" if ranks else "worker",
+        # Its own came first.
+        "messages": whole["messages"][: own[-1] + 1 if own else 0],
+        "outside": {
+            kind: [file for file in files if not any(file in rank.get("outside", {}).get(kind, ()) for rank in ranks)]
+            for kind, files in whole["outside"].items()
+        },
+        "peak_memory_bytes": max(0, memory) or None,
+    }
+
+
 SUITE = Schema(SuiteRecord)
 CASE = Schema(Case)
-RECORD = Schema(record.StartRecord, record.SCHEMA_VERSION)
+RECORD = Schema(record.StartRecord, record.SCHEMA_VERSION, {1: _record_from_1})
 VERDICT = Schema(Verdict)
 EXPLANATION = Schema(Explanation, 2, {1: _explanation_from_1})
 ALL: tuple[Schema[Any], ...] = (SUITE, CASE, RECORD, VERDICT, EXPLANATION)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from coldwarm.engines.vllm.cache_keys import (
     UNNAMED,
-    KeyWatch,
+    KeyProbe,
     _items,
     _restored,
     _text,
@@ -24,7 +24,7 @@ from coldwarm.engines.vllm.cache_keys import (
 
 def flat(value: object, name: str = "") -> dict[str, str]:
     """Return the components that `value` is split into."""
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch._add_flat("group", name, value)
     return watch.keys.factors["group"]
 
@@ -91,7 +91,7 @@ def test_a_long_text_is_cut_off_and_has_a_digest() -> None:
 @pytest.mark.parametrize("value", ["\udcff", "\udcff" * 2000])
 def test_a_value_that_is_not_utf8_can_be_recorded(value: str) -> None:
     # The value in os.environ of VLLM_X=$'\xff'.
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.keys.add("environment", "VLLM_X", _text(value))
     watch.keys.model_dump_json()
 
@@ -124,7 +124,7 @@ def test_a_watched_function_is_called_as_before(moment: str, order: list[str]) -
         called.append("watch")
 
     owner = SimpleNamespace(add=add)
-    key_watch = KeyWatch()
+    key_watch = KeyProbe()
     key_watch._watch(owner, "add", **{moment: watch})
     assert owner.add(1, more=2) == 3
     assert called == order
@@ -138,7 +138,7 @@ def test_an_exception_of_a_watched_function_is_raised() -> None:
 
     seen: list[str] = []
     owner = SimpleNamespace(verify=verify)
-    KeyWatch()._watch(owner, "verify", after=seen.append)
+    KeyProbe()._watch(owner, "verify", after=seen.append)
     with pytest.raises(RuntimeError, match="Source code has changed"):
         owner.verify("Source code has changed")
     assert seen == ["Source code has changed"]
@@ -150,7 +150,7 @@ def test_an_exception_of_a_watcher_is_recorded_and_not_raised(moment: str) -> No
         raise KeyError("gone")
 
     owner = SimpleNamespace(double=lambda one: 2 * one)
-    key_watch = KeyWatch()
+    key_watch = KeyProbe()
     key_watch._watch(owner, "double", **{moment: watch})
     assert owner.double(2) == 4
     assert key_watch.keys.problems == ["double: KeyError: 'gone'"]
@@ -159,7 +159,7 @@ def test_an_exception_of_a_watcher_is_recorded_and_not_raised(moment: str) -> No
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_function_that_this_version_does_not_have_is_skipped(moment: str) -> None:
     owner = SimpleNamespace()
-    KeyWatch()._watch(owner, "absent", **{moment: print})
+    KeyProbe()._watch(owner, "absent", **{moment: print})
     assert vars(owner) == {}
 
 
@@ -293,7 +293,7 @@ def test_all_components_are_recorded_when_a_graph_is_compiled(vllm: FakeVllm, tm
     source.write_text("x = 1\n")
     files = {str(source), str(tmp_path / "gone.py"), "<eval_with_key>.1"}
     config = VllmConfig(compilation_config=CompilationConfig(files), additional_config={"seed": {"of": 1}})
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     assert watch.keys.factors == {}
     assert backend_of(vllm, config)("graph", inputs="s") == "compiled graphs"
@@ -314,7 +314,7 @@ def test_all_components_are_recorded_when_a_graph_is_compiled(vllm: FakeVllm, tm
 
 
 def test_components_are_recorded_when_a_saved_function_is_looked_up(vllm: FakeVllm) -> None:
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     assert vllm.modules[".compilation.caching"].aot_compile_hash_factors(VllmConfig()) == ["factors"]
 
@@ -331,7 +331,7 @@ def test_the_first_config_stays_and_sources_are_added(vllm: FakeVllm, tmp_path: 
     one, other = tmp_path / "one.py", tmp_path / "other.py"
     for file in (one, other):
         file.write_text(file.name)
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     backend_of(vllm, VllmConfig(compilation_config=CompilationConfig({str(one)})))("graph")
     vllm.environment["VLLM_LATER"] = "1"
@@ -351,7 +351,7 @@ def test_sources_are_recorded_even_if_they_changed(vllm: FakeVllm, tmp_path: Pat
 
     decorators = vllm.modules[".compilation.decorators"]
     decorators._verify_source_unchanged = verify
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     with pytest.raises(RuntimeError, match="Source code has changed"):
         decorators._verify_source_unchanged("loaded", VllmConfig())
@@ -359,7 +359,7 @@ def test_sources_are_recorded_even_if_they_changed(vllm: FakeVllm, tmp_path: Pat
 
 
 def test_an_additional_config_that_is_not_a_mapping_has_no_components(vllm: FakeVllm) -> None:
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     backend_of(vllm, VllmConfig(additional_config=object()))("graph")
     assert watch.keys.factors["config.additional_config"] == {}
@@ -368,7 +368,7 @@ def test_an_additional_config_that_is_not_a_mapping_has_no_components(vllm: Fake
 def test_keys_of_a_version_with_fewer_components_are_recorded(vllm: FakeVllm) -> None:
     vllm.inductor = [{"device": "x86"}]
     del vllm.modules[".compilation.decorators"]._model_hash_key
-    watch = KeyWatch()
+    watch = KeyProbe()
     watch.install()
     backend_of(vllm, VllmConfig())("graph")
     assert watch.keys.factors["system"] == {"device": "x86"}
@@ -376,5 +376,5 @@ def test_keys_of_a_version_with_fewer_components_are_recorded(vllm: FakeVllm) ->
 
 
 def test_watching_imports_neither_vllm_nor_torch() -> None:
-    assert KeyWatch().keys.factors == {}
+    assert KeyProbe().keys.factors == {}
     assert not {"torch", "vllm"} & sys.modules.keys()

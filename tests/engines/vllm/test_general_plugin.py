@@ -34,7 +34,7 @@ def test_a_process_of_a_start_is_observed(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_rank_that_was_not_observed_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="vLLM did not load the plugin 'coldwarm'"):
-        rank.report_of_rank(None)
+        rank.write_report(None)
 
 
 def test_vllm_finds_the_plugin_and_loading_it_imports_nothing_heavy() -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
 from coldwarm.core.options import flatten
-from coldwarm.core.record import EngineFacts
+from coldwarm.core.record import EngineFacts, Message, ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
+from coldwarm.observe.probes import Observer, process_probes
 from coldwarm.observe.progress import Progress
 from tests.support.records import SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
@@ -44,10 +45,6 @@ class FakeWorker:
         self._keys = CacheKeys()
         self._preloaded: list[str] = []
 
-    def cache_keys(self) -> CacheKeys:
-        """All options, and the variables that begin with ``VLLM_FAKE_``."""
-        return self._keys
-
     def preload(self, depth: Depth) -> None:
         """Fail where the environment says so; else note that it was done, and where the caches were."""
         if "FAKE_LEAKS" in os.environ:
@@ -65,8 +62,14 @@ class FakeWorker:
         """Note where the caches are now."""
         self._preloaded += [os.environ["VLLM_CACHE_ROOT"], tempfile.gettempdir()]
 
-    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
+    def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
         """Behave."""
+        facts = self._start(request, progress, observer)
+        observer.install(FakeProbe(facts.processes[0]))
+        return facts
+
+    def _start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
+        observer.install(KeyProbe(self._keys))
         for name, value in flatten(request.options).items():
             self._keys.add("options", name, value)
         for name in sorted(os.environ):
@@ -99,6 +102,10 @@ class FakeWorker:
                         os._exit(0)
                 while not Path(os.environ["FAKE_SLEEPER"]).exists():
                     time.sleep(0.01)
+            case "has two ranks":
+                self._run_second_rank(request)
+            case "has broken probes":
+                observer.install(BrokenProbe(installs=False), BrokenProbe(installs=True))
             case "writes elsewhere":
                 Path(os.environ["FAKE_FILE"]).write_text("x")
             case "reads elsewhere":
@@ -125,6 +132,20 @@ class FakeWorker:
         artifact.write_text("compiled")
         return cold_facts(counters={SAVED: 4} if behaves == "compiles too much" else None)
 
+    def _run_second_rank(self, request: StartRequest) -> None:
+        """Have a new process do as rank 1 what this one does as rank 0."""
+        child = os.fork()
+        if child == 0:
+            try:
+                observer = Observer(request.reports)
+                observer.install(*process_probes(request, self.compiler_loggers))
+                observer.install(KeyProbe(self._keys), FakeProbe(warm_facts().processes[0], rank=1))
+                logging.getLogger("fake.compiler").warning("of rank 1")
+                observer.write()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
     def _leak(self, request: StartRequest, *, raises: bool) -> None:
         """Write all variables and options wherever an engine may; as they are, to the file that FAKE_LEAKS names."""
         known = {"environment": dict(os.environ), "options": request.options}
@@ -146,6 +167,50 @@ class FakeWorker:
         Path(os.environ["TORCH_TRACE"], "trace.log").write_text(text)
         if raises:
             raise ValueError(f"no such weights with {known}")
+
+
+class KeyProbe:
+    """Reports all options, and the variables that begin with ``VLLM_FAKE_``."""
+
+    name = "fake keys"
+
+    def __init__(self, keys: CacheKeys) -> None:
+        self._keys = keys
+
+    def install(self) -> None: ...
+
+    def report(self, report: ProcessReport) -> None:
+        report.cache_keys = self._keys
+
+
+class FakeProbe:
+    """Reports what is the same in each healthy start, with that of one rank."""
+
+    name = "fake counters"
+
+    def __init__(self, seen: ProcessReport, rank: int = 0) -> None:
+        self._seen, self._rank = seen, rank
+
+    def install(self) -> None: ...
+
+    def report(self, report: ProcessReport) -> None:
+        report.rank = self._rank
+        report.counters, report.layer_kinds = self._seen.counters, self._seen.layer_kinds
+
+
+class BrokenProbe:
+    """Fails at its installation, or later."""
+
+    def __init__(self, *, installs: bool) -> None:
+        self.name = "breaks later" if installs else "breaks at once"
+
+    def install(self) -> None:
+        if self.name == "breaks at once":
+            raise OSError("no hook")
+
+    def report(self, report: ProcessReport) -> None:
+        report.messages.append(Message(logger="broken", level="WARNING", text="taken before it broke"))
+        raise ValueError("no such thing")
 
 
 def _start_native_thread(name: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.record import ProcessReport
 from coldwarm.core.secrets import masked
 
 _LONGEST_VALUE = 1000
@@ -27,8 +28,10 @@ _LONGEST_VALUE = 1000
 UNNAMED = "factors"
 
 
-class KeyWatch:
+class KeyProbe:
     """Fills `keys` while vLLM starts."""
+
+    name = "cache keys"
 
     def __init__(self) -> None:
         self.keys = CacheKeys()
@@ -42,6 +45,10 @@ class KeyWatch:
         self._watch(backends.VllmBackend, "__call__", before=self._take_backend)
         # This function fills the config's list of traced files.
         self._watch(decorators, "_verify_source_unchanged", after=lambda _, config: self._take_sources(config))
+
+    def report(self, report: ProcessReport) -> None:
+        """Report what went into the keys so far; what could not be taken is in `CacheKeys.problems`."""
+        report.cache_keys = self.keys.model_copy(deep=True)
 
     def _watch(
         self,

@@ -38,15 +38,12 @@ class _CompiledPart:
     """The published config of its model."""
 
 
-def layers_of(model: nn.Module) -> tuple[ModelLayers | None, list[ModelLayers]]:
+def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
     """Return the layers of the main model and of each further model that vLLM compiles in this process.
 
     vLLM distinguishes compiled models by their names (vllm/compilation/backends.py, `VllmBackend.prefix`): that of an
     encoder is its class, that of other models the tag that was set when they were created: ``backbone``, ``eagle_head``
     for a drafter. Models with the same name are described as one.
-
-    Args:
-        model: What vLLM runs; the models that were loaded are known without it.
 
     Returns:
         For the main model, None if no part of a loaded model is compiled.

@@ -3,116 +3,101 @@
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
-from coldwarm.engines.vllm.cache_keys import KeyWatch
-from coldwarm.observe.log_watch import WarningKeeper, watch_logs
-from coldwarm.observe.outside import OutsideWatch
+from coldwarm.engines.vllm.cache_keys import KeyProbe
+from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
 
 if TYPE_CHECKING:
     from torch import nn
 
 COMPILER_LOGGERS = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
 
-_of_this_process: Rank | None = None
+_of_this_process: Observer | None = None
 
 
-def set_up(request: StartRequest, *, is_workers_own: bool) -> Rank:
-    """Set up this process once; a process that was forked from one that is set up has it from there.
+def set_up(request: StartRequest, observer: Observer | None = None) -> None:
+    """Set up this process once, before vLLM loads a model there; one that is forked from it later has it from there.
 
     Args:
         request: The start.
-        is_workers_own: Whether this is coldwarm's own process, which watches logs and files by itself.
+        observer: Observes this process already; None: nothing does.
     """
     global _of_this_process
-    if _of_this_process is None:
-        _of_this_process = Rank(request, is_workers_own=is_workers_own)
-    return _of_this_process
+    if _of_this_process is not None:
+        return
+    from coldwarm.engines.vllm.seeded_weights import SeededWeightsLoader
+
+    if observer is None:
+        observer = Observer(request.reports)
+        observer.install(*process_probes(request, COMPILER_LOGGERS))
+    observer.install(*engine_probes())
+    SeededWeightsLoader.depth = request.depth
+    _limit_to(request.depth)
+    _of_this_process = observer
+
+
+def engine_probes() -> list[Probe]:
+    """Return the probes of vLLM's processes, whether they run a rank or not, in the order of installation."""
+    return [KeyProbe(), CounterProbe(snapshot), ModelProbe()]
 
 
 def set_up_from_environment() -> None:
     """Set up a process that vLLM started for a start of coldwarm's."""
-    request = Path(os.environ[REQUEST_VARIABLE])
-    set_up(StartRequest.model_validate_json(request.read_bytes()), is_workers_own=False)
+    set_up(StartRequest.model_validate_json(Path(os.environ[REQUEST_VARIABLE]).read_bytes()))
 
 
-def report_of_rank(model: nn.Module) -> tuple[ProcessReport, CacheKeys]:
-    """Return what was seen in this process, which runs `model`; vLLM calls this in each of them (`LLM.apply_model`).
+def write_report(model: nn.Module) -> int:
+    """Write what was seen in this process, which runs `model`; vLLM calls this in each of them (`LLM.apply_model`).
+
+    Returns:
+        The process id, which names the report.
 
     Raises:
         RuntimeError: The process was not set up: vLLM did not load coldwarm's plugin.
+        OSError: The report cannot be written.
     """
     if _of_this_process is None:
         raise RuntimeError(
             f"coldwarm did not observe process {os.getpid()}, which runs a part of the model: "
             "vLLM did not load the plugin 'coldwarm' of the entry point group vllm.general_plugins; reinstall coldwarm"
         )
-    return _of_this_process.report(model), _of_this_process.cache_keys
+    _of_this_process.write()
+    return os.getpid()
 
 
-class Rank:
-    """One process, from the time that this is created: before vLLM loads a model there.
+class ModelProbe:
+    """Reports which rank the process runs, and the layers of the models that vLLM compiles there."""
 
-    Args:
-        request: The start.
-        is_workers_own: Whether this is coldwarm's own process, which watches logs and files by itself.
-    """
+    name = "model"
 
-    def __init__(self, request: StartRequest, *, is_workers_own: bool) -> None:
-        from coldwarm.engines.vllm.seeded_weights import SeededWeightsLoader
+    def install(self) -> None:
+        """Nothing to install: the loader of the weights notes each model."""
 
-        self._keys = KeyWatch()
-        self._keys.install()
-        SeededWeightsLoader.depth = request.depth
-        _limit_to(request.depth)
-        self._warnings = WarningKeeper(() if is_workers_own else COMPILER_LOGGERS)
-        self._outside: OutsideWatch | None = None
-        if not is_workers_own:
-            watch_logs(self._warnings)
-            self._outside = OutsideWatch(request.own_folders, request.users_caches)
-        self._before = snapshot()
-
-    @property
-    def cache_keys(self) -> CacheKeys:
-        """What went into the keys of vLLM's caches."""
-        return self._keys.keys
-
-    def counters(self) -> dict[str, int]:
-        """How far each counter rose since this was created."""
-        return {name: count - self._before.get(name, 0) for name, count in snapshot().items()}
-
-    def report(self, model: nn.Module) -> ProcessReport:
-        """Return what was seen so far."""
+    def report(self, report: ProcessReport) -> None:
+        """Report the rank and the layers; a process that loaded no model runs none, but has others do so."""
         import torch
 
-        from coldwarm.engines.vllm.layers import layers_of
+        from coldwarm.engines.vllm.layers import layers_of_models
+        from coldwarm.engines.vllm.seeded_weights import SeededWeightsLoader
 
-        main, further = layers_of(model)
+        if not SeededWeightsLoader.loaded:
+            report.role = "engine core"
+            return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        report = ProcessReport(
-            pid=os.getpid(),
-            rank=torch.distributed.get_rank() if distributed else 0,
-            counters=self.counters(),
-            layer_kinds=main.layer_kinds if main else [],
-            layer_configurations=main.layer_configurations if main else {},
-            main_model=main.name if main else None,
-            further_models=further,
-            messages=list(self._warnings.messages),
-            # Linux counts ru_maxrss in KiB.
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            peak_device_memory_bytes=int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else None,
-        )
-        if self._outside is not None:
-            report.outside = self._outside.use()
-        return report
+        report.rank = torch.distributed.get_rank() if distributed else 0
+        main, further = layers_of_models()
+        report.further_models = further
+        if main is not None:
+            report.layer_kinds = main.layer_kinds
+            report.layer_configurations = main.layer_configurations
+            report.main_model = main.name
 
 
 def _limit_to(depth: Depth) -> None:

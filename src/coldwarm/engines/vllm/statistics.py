@@ -33,7 +33,11 @@ def compile_stats(record: StartRecord) -> dict[int, CompileStats]:
     if not facts.processes:
         return {0: _of_rank(record, 0, facts.counters, is_only=True)}
     only = len(facts.processes) == 1
-    return {each.rank: _of_rank(record, each.rank, each.counters, is_only=only) for each in facts.processes}
+    return {
+        each.rank: _of_rank(record, each.rank, each.counters, is_only=only)
+        for each in facts.processes
+        if each.rank is not None
+    }
 
 
 def counters_of_trace(record: StartRecord) -> dict[str, int]:

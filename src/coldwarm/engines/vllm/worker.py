@@ -8,7 +8,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
 from coldwarm.core.options import merged
 from coldwarm.core.record import EngineFacts, GeneratedToken
@@ -17,6 +16,7 @@ from coldwarm.engines.base import Worker
 from coldwarm.engines.vllm.cache_load import announce_cache_load
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS
 from coldwarm.observe.log_watch import watch_logs
+from coldwarm.observe.probes import Observer
 from coldwarm.observe.progress import Progress
 
 # As in vLLM's own startup tests (tests/compile/h100/test_startup.py).
@@ -65,13 +65,8 @@ class VllmWorker:
     shared_folders: tuple[str, ...] = ("precompiled_headers",)
 
     def __init__(self) -> None:
-        self._keys = CacheKeys()
         # Kept until the process ends, which frees all of it at once; vLLM shuts down what is dropped, in a second.
         self._started: Any = None
-
-    def cache_keys(self) -> CacheKeys:
-        """What went into the keys of vLLM's caches."""
-        return self._keys
 
     def preload(self, depth: Depth) -> None:
         """Import vLLM, for starts that are forked from here."""
@@ -85,18 +80,20 @@ class VllmWorker:
 
         after_fork()
 
-    def start(self, request: StartRequest, progress: Progress) -> EngineFacts:
-        """Start the model, generate a few tokens greedily, and return what was seen; less of it at other depths."""
+    def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
+        """Start the model, generate a few tokens greedily, and return what vLLM knows; less of it at other depths.
+
+        Each process that runs a rank has written its report by then; so has this one if it runs one.
+        """
         progress.enter("import")
         import vllm
 
         announce_cache_load(progress)
 
-        from coldwarm.engines.vllm.rank import report_of_rank, set_up
+        from coldwarm.engines.vllm.rank import set_up, write_report
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
-        rank = set_up(request, is_workers_own=True)
-        self._keys = rank.cache_keys
+        set_up(request, observer)
         watch_logs(_PhaseFollower(progress))
         progress.enter("engine setup")
         generation = _Generation()
@@ -105,28 +102,18 @@ class VllmWorker:
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
-            seen = sorted(llm.apply_model(report_of_rank), key=lambda each: each[0].rank)
+            llm.apply_model(write_report)
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
-            seen = [(rank.report(SeededWeightsLoader.loaded[0].model), rank.cache_keys)]
-        processes = [report for report, _ in seen]
-        first, self._keys = seen[0]
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
-            counters=first.counters,
-            layer_kinds=first.layer_kinds,
-            layer_configurations=first.layer_configurations,
-            main_model=first.main_model,
-            further_models=first.further_models,
             ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
-            peak_device_memory_bytes=max(each.peak_device_memory_bytes or 0 for each in processes) or None,
-            processes=processes,
         )
 
 

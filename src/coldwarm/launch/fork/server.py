@@ -36,7 +36,7 @@ from coldwarm.engines import worker
 from coldwarm.engines.base import Worker, load_worker
 from coldwarm.launch.fork.captured_paths import CapturedPaths
 from coldwarm.launch.spawn import status_of_ended_child
-from coldwarm.observe.bytecode import BytecodeWatch
+from coldwarm.observe.bytecode import BytecodeProbe
 
 LONGEST_MESSAGE = 1 << 16
 """The maximum length of an order or an answer in bytes; an order has about twenty variables with paths."""
@@ -51,7 +51,8 @@ def main() -> int:
     engine_name, depth, caches = sys.argv[1], Depth(sys.argv[2]), Path(sys.argv[3])
     control = socket.socket(fileno=int(sys.argv[4]))
     control.set_inheritable(False)
-    bytecode = BytecodeWatch()
+    bytecode = BytecodeProbe()
+    bytecode.install()
     # Imported objects are not garbage. Collecting during the import would take a sixth of the time, and freezing them
     # prevents collections in children from visiting them and copying their pages.
     gc.disable()
@@ -140,7 +141,7 @@ class _Server:
         engine: Worker,
         caches: Path,
         captured: CapturedPaths,
-        bytecode: BytecodeWatch,
+        bytecode: BytecodeProbe,
         control: socket.socket,
     ) -> None:
         self._engine = engine

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from coldwarm.core.record import ProcessReport
+from coldwarm.core.run_folder import report_name
+from coldwarm.observe.log_watch import WarningProbe
+from coldwarm.observe.outside import OutsideProbe
+from coldwarm.observe.probes import CounterProbe, MemoryProbe, Observer
+
+
+class Probe:
+    def __init__(self, name: str, *, installs: bool = True, reports: bool = True) -> None:
+        self.name, self._installs, self._reports = name, installs, reports
+
+    def install(self) -> None:
+        if not self._installs:
+            raise OSError("no hook")
+
+    def report(self, report: ProcessReport) -> None:
+        if not self._reports:
+            raise ValueError("no such thing")
+        report.counters[self.name] = 1
+
+
+def test_a_report_names_its_process(tmp_path: Path) -> None:
+    report = Observer(tmp_path, "engine core").report()
+    assert (report.pid, report.parent_pid, report.role, report.rank) == (os.getpid(), os.getppid(), "engine core", None)
+
+
+def test_a_probe_that_raises_is_named_and_the_others_report(tmp_path: Path) -> None:
+    observer = Observer(tmp_path)
+    observer.install(Probe("a"), Probe("b", installs=False), Probe("c", reports=False))
+    observer.install(Probe("d"))
+    report = observer.report()
+    assert report.counters == {"a": 1, "d": 1}
+    assert report.failed_probes == {"b": "OSError: no hook", "c": "ValueError: no such thing"}
+
+
+def test_a_later_report_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    observer = Observer(tmp_path)
+    observer.install(Probe("a"))
+    observer.write()
+    observer.install(Probe("b"))
+    observer.write()
+    [path] = tmp_path.iterdir()
+    assert path.name == report_name(os.getpid())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_bytes())["counters"] == {"a": 1, "b": 1}
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Observer(tmp_path / "nowhere").write()
+
+
+def test_counters_are_reported_from_the_installation_on() -> None:
+    counters = {"a": 3}
+    probe = CounterProbe(lambda: dict(counters))
+    probe.install()
+    counters |= {"a": 5, "b": 1}
+    report = ProcessReport()
+    probe.report(report)
+    assert report.counters == {"a": 2, "b": 1}
+
+
+def test_memory_is_reported_in_bytes() -> None:
+    report = ProcessReport()
+    MemoryProbe().report(report)
+    assert report.peak_memory_bytes is not None
+    assert report.peak_memory_bytes > 2**20
+
+
+def test_a_warning_that_cannot_be_stored_fails_the_probe_and_not_what_logs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coldwarm.observe.log_watch.Message", None)
+    probe = WarningProbe(("test_probes",))
+    make = logging.getLogRecordFactory()
+    observer = Observer(tmp_path)
+    observer.install(probe)
+    try:
+        logging.getLogger("test_probes").warning("cannot load it")
+    finally:
+        logging.setLogRecordFactory(make)
+    assert observer.report().failed_probes == {"warnings": "TypeError: 'NoneType' object is not callable"}
+
+
+def test_a_file_that_cannot_be_noted_fails_the_probe_and_not_what_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coldwarm.observe.outside._add", None)
+    probe = OutsideProbe([], [])
+    observer = Observer(tmp_path)
+    observer.install(probe)
+    try:
+        (tmp_path / "file").write_text("x")
+    finally:
+        probe.stop()
+    assert list(observer.report().failed_probes) == ["outside"]
