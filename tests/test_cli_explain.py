@@ -163,7 +163,7 @@ def test_a_crash_is_explained_as_far_as_it_came_and_is_no_error(ask: Ask, tmp_pa
     done = ask("suite", "--perfetto", "out.json")
     assert done.code == 0
     assert "No findings" in done.stdout
-    assert "note: cold.trace holds no trace" in done.stdout
+    assert "note: cold.trace contains no trace" in done.stdout
     assert len(json.loads((tmp_path / "out.json").read_bytes())["traceEvents"]) == 2
 
 
@@ -172,7 +172,7 @@ def test_a_garbled_trace_is_no_crash(ask: Ask, suite: Path) -> None:
     trace.write_bytes(b"\xff\x00\x1b[31m[/x]\n" * 3)
     done = ask("suite", "bad")
     assert done.code == 0
-    assert "note: lines of warm.trace that could not be read: 3; the first: " in done.stdout
+    assert "note: warm.trace: 3 malformed lines; the first: " in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -215,7 +215,7 @@ def test_kept_records_can_be_explained(ask: Ask, suite: Path) -> None:
     runs = [run for run in read_runs(suite) if run.cold]
     assert done.stdout.count(" finding") >= len(runs) > 0
     without = [run for run in runs if run.explanation is None]
-    assert done.stdout.count("note: cold.trace holds no trace") == len(without)
+    assert done.stdout.count("note: cold.trace contains no trace") == len(without)
 
 
 def test_help_names_it(ask: Ask) -> None:

@@ -47,6 +47,14 @@ def test_it_is_accepted_in_any_model_and_in_any_version_in_which_it_occurs(vllm:
     assert reason.endswith("one more unique subgraph (docs/known-issues/first-moe-layer-on-cpu.md)")
 
 
+def test_a_finding_that_an_older_version_stored_is_recognized() -> None:
+    what = (
+        "7 subgraphs of the same part of the model (MoE layer) were compiled as 2: `math_prod((s72, 256)) -> "
+        "Sym(256*s72)` is computed in submod_2 and handed on to submod_4 as an input"
+    )
+    assert run_of(4, [moe_finding(what=what)]).status is Status.KNOWN_ISSUE
+
+
 def test_it_is_accepted_with_any_settings() -> None:
     options = {"hf_overrides": {"num_hidden_layers": 4}}
     cold, warm = cold_record(counters={SAVED: 4}, options=options), warm_record(counters={LOADED: 4}, options=options)
@@ -85,8 +93,8 @@ def test_several_findings_account_for_their_sum() -> None:
         moe_finding(kind=FindingKind.UNEXPLAINED),
         moe_finding(where="vllm/model_executor/layers/fused_moe/layer.py:1122"),
         moe_finding(where=None),
-        moe_finding(what="7 subgraphs were compiled as 2: a constant is burned into the graph: 1.0 in submod_2"),
-        moe_finding(details=["a constant is burned into the graph: 1.0 in submod_2, 1.5 in submod_4"]),
+        moe_finding(what="7 subgraphs (MoE layer) compiled to 2 artifacts instead of 1: a constant that differs"),
+        moe_finding(details=["a constant that differs is baked into the graph: 1.0 in submod_2, 1.5 in submod_4"]),
     ],
     ids=["kind", "file", "no file", "cause", "a second cause"],
 )

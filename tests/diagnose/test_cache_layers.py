@@ -40,7 +40,7 @@ def counts(record: StartRecord, kernels: TraceCounter | None = None) -> dict[str
     return {layer.name: layer.cold for layer in layers if layer.cold is not None}
 
 
-def test_the_layers_are_told_the_engines_first_cold_beside_warm() -> None:
+def test_layers_are_listed_with_cold_and_warm_counts_the_engines_first() -> None:
     layers = cache_layers(cold_record(), warm_record(), counter(), counter())
     assert [layer.name for layer in layers] == NAMES
     [artifacts] = [layer for layer in layers if layer.name == "vLLM, artifacts"]
@@ -52,7 +52,7 @@ def test_the_layers_are_told_the_engines_first_cold_beside_warm() -> None:
 
 
 def test_artifacts_that_were_not_found_are_misses_even_if_none_is_saved(tmp_path: Path) -> None:
-    # As measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): nine subgraphs, three of them unique.
+    # Measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): nine subgraphs, three of them unique.
     subgraphs = [piecewise_start(n) for n in range(9)]
     for at, key in ((9, "c"), (3, "b"), (1, "a")):
         subgraphs.insert(at, asked("miss", key, frame_id=None))
@@ -62,14 +62,14 @@ def test_artifacts_that_were_not_found_are_misses_even_if_none_is_saved(tmp_path
     )
 
 
-def test_what_only_the_compilers_own_cache_had_is_a_miss_of_vllms(tmp_path: Path) -> None:
+def test_an_artifact_that_only_the_compilers_cache_had_is_a_miss_of_vllm(tmp_path: Path) -> None:
     trace = traced(
         tmp_path, *(each for n in (0, 1) for each in (piecewise_start(n), asked("hit", f"k{n}", frame_id=None)))
     )
     assert counts(warm_record(counters={SAVED: 0, LOADED: 0, INDUCTOR: 9}), trace)["vLLM, artifacts"].misses == 2
 
 
-def test_one_key_is_one_artifact_and_each_bypass_another(tmp_path: Path) -> None:
+def test_each_key_and_each_bypass_is_one_artifact(tmp_path: Path) -> None:
     answers = [("miss", "k0"), ("hit", "k0"), ("bypass", None), ("bypass", None)]
     records = [
         each
@@ -79,7 +79,7 @@ def test_one_key_is_one_artifact_and_each_bypass_another(tmp_path: Path) -> None
     assert counts(cold_record(counters={SAVED: 0}), traced(tmp_path, *records))["vLLM, artifacts"].misses == 3
 
 
-def test_a_nested_compile_is_no_artifact_of_vllm(tmp_path: Path) -> None:
+def test_a_nested_compile_is_not_an_artifact_of_vllm(tmp_path: Path) -> None:
     trace = traced(
         tmp_path, piecewise_start(0), asked("miss", "nested", frame_id=7), asked("miss", "k0", frame_id=None)
     )
@@ -97,11 +97,11 @@ def test_a_nested_compile_is_no_artifact_of_vllm(tmp_path: Path) -> None:
     ],
     ids=["saved", "loaded", "nothing compiled", "compiled and not saved", "not counted"],
 )
-def test_without_a_trace_the_counters_tell_or_nothing_does(counters: dict[str, int], misses: int | None) -> None:
+def test_without_a_trace_misses_come_from_the_counters_if_at_all(counters: dict[str, int], misses: int | None) -> None:
     assert counts(cold_record(counters=counters), TraceCounter())["vLLM, artifacts"].misses == misses
 
 
-def test_a_function_that_is_not_looked_for_is_off() -> None:
+def test_the_layer_of_whole_functions_is_off_if_none_was_looked_up() -> None:
     found = counts(cold_record(counters={**AOT, "vllm.num_aot_compiles": 0}, environment=OFF))
     assert found["vLLM, whole function"] == LayerCounts(hits=0, misses=0, saved=1, is_off=True)
     assert not found["AOTAutograd"].is_off
@@ -138,7 +138,7 @@ def test_every_counter_goes_to_its_layer() -> None:
     assert found["FX graph"] == LayerCounts(hits=10, misses=11, bypasses=12)
 
 
-def test_what_this_version_does_not_count_is_not_0() -> None:
+def test_counters_that_this_version_does_not_have_are_not_0() -> None:
     record = cold_record()
     assert record.facts
     record.facts.counters.clear()
@@ -156,7 +156,7 @@ def test_what_this_version_does_not_count_is_not_0() -> None:
         (unfinished_record(), None, set()),
         (None, None, set()),
     ],
-    ids=["cold alone", "warm crashed", "cold crashed", "both", "none"],
+    ids=["only cold", "warm crashed", "cold crashed", "both", "none"],
 )
 def test_a_start_that_did_not_finish_has_no_counts(
     cold: StartRecord | None, warm: StartRecord | None, sides: set[tuple[bool, bool]]
@@ -165,7 +165,7 @@ def test_a_start_that_did_not_finish_has_no_counts(
     assert {(layer.cold is not None, layer.warm is not None) for layer in layers} == sides
 
 
-def test_kernels_that_no_file_was_written_for_came_from_a_cache() -> None:
+def test_kernels_without_a_written_file_came_from_a_cache() -> None:
     files = ["inductor/a/x.main.so", "inductor/a/x.main.cpp", "inductor/b/wrapper.so", "triton/k/k.cubin", "t/k.hsaco"]
     found = counts(cold_record(files_written=files), counter(native=3, triton=5))
     assert found["C++ kernels"] == LayerCounts(hits=2, misses=1, saved=1)
@@ -177,7 +177,7 @@ def test_more_files_than_kernels_in_the_trace_are_no_negative_hits() -> None:
     assert (found["C++ kernels"].hits, found["Triton kernels"].hits) == (0, 0)
 
 
-def test_kernels_without_a_trace_have_no_hits_that_were_counted() -> None:
+def test_without_a_trace_hits_of_kernels_are_not_counted() -> None:
     found = counts(cold_record(files_written=["a.main.so"]), TraceCounter())
     assert found["C++ kernels"] == LayerCounts(hits=None, misses=1, saved=1)
 
@@ -191,8 +191,8 @@ def test_kernels_of_all_ranks_count(tmp_path: Path) -> None:
     assert (kernels.native, kernels.triton) == (2, 4)
 
 
-def test_kernels_are_not_counted_where_the_files_written_were_cut_off() -> None:
-    # 5000 files of other kinds come before the kernel's in the order of paths.
+def test_kernels_are_not_counted_if_the_list_of_written_files_was_cut_off() -> None:
+    # In the order of paths, 5000 other files come before the kernel's.
     files = [f"inductor/a/{number:04}.py" for number in range(5000)]
     found = counts(cold_record(files_written=files), counter(triton=1))["Triton kernels"]
     assert found == LayerCounts(hits=None, misses=None, saved=None)

@@ -67,17 +67,17 @@ def test_a_stored_run_is_explained_without_the_costs_of_schema_1() -> None:
     assert any("older version of coldwarm" in note for note in result.explanation.notes)
 
 
-# Any start
+# Generated starts
 
 EDGES = ("dynamo", "vllm_backend", "create_aot_dispatcher_function", "compile_fx_inner", "CompiledArtifact.load")
 
 
 def traces(draw: Callable[..., Any]) -> list[Written]:
-    """Spans of several frames, in any order and nesting, and what AOTAutograd's cache said to each frame."""
+    """Draw spans of several frames, in any order and nesting, with the answer of AOTAutograd's cache to each frame."""
     records: list[Written] = []
     now = 0.0
     for _ in range(draw(st.integers(0, 12))):
-        # Now and then the clock is set back.
+        # Sometimes the clock is set back.
         now = max(0.0, now + draw(st.floats(-1.0, 3.0)))
         frame = draw(st.sampled_from([None, 1, 2, 3]))
         records.append(span(draw(st.sampled_from(EDGES)), draw(st.sampled_from("BE")), now, frame_id=frame))
@@ -107,7 +107,7 @@ def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartReco
     ends = max((each.end for each in busy.stretches()), default=BEGAN)
     seconds = ends - BEGAN + draw(st.floats(0.5, 5.0))
     steps = [Step(name="compile", begin=BEGAN, end=BEGAN + seconds)]
-    again = draw(st.floats(0.0, seconds))
+    missing = draw(st.floats(0.0, seconds))
     make = cold_record if kind is StartKind.COLD else warm_record
     changes = [FileChange(path=f"vllm/{how}", how=how, bytes_due=2, bytes_found=1) for how in ("missing", "new")]
     return make(
@@ -116,7 +116,7 @@ def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartReco
         steps=steps,
         phases=split(steps, busy.stretches()),
         isolation=draw(st.sampled_from(IsolationKind)),
-        missing_bytecode=MissingBytecode(modules=1, seconds=again, modules_again=1, seconds_again=again),
+        missing_bytecode=MissingBytecode(modules=1, seconds=missing, modules_again=1, seconds_again=missing),
         caches_changed=draw(st.lists(st.sampled_from(changes), unique_by=lambda change: change.path)),
         messages=draw(st.lists(st.sampled_from([load_failure("a"), load_failure("b", "/c")]), unique_by=str)),
         files_written=draw(st.lists(st.sampled_from([f"{a}/aotautograd/{k}/x" for a in "pq" for k in ("k1", "k2")]))),
@@ -133,7 +133,7 @@ def test_findings_cost_no_more_than_their_start_took(data: st.DataObject) -> Non
         write_keys(folder, keys(), keys(environment=dict.fromkeys(names, "1")))
         explained = explain(folder, cold, warm)
         assert_no_second_is_charged_twice(explained.findings, cold, warm)
-        # No cost was left out since the sum was wrong.
+        # No cost was left out because the sum was wrong.
         assert not [note for note in explained.notes if "unknown" in note]
         by_compiling = [each for each in explained.findings if each.kind is not FindingKind.IMPORTED_FROM_SOURCE]
         assert sum(each.seconds or 0.0 for each in by_compiling) <= (seconds_compiling(warm) or 0.0) + 1e-6

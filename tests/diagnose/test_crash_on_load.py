@@ -25,7 +25,7 @@ WRITTEN = [INDEX, *ARTIFACTS, FUNCTION, MODULE]
 
 
 def traceback(*frames: str, error: str) -> str:
-    """A traceback of these frames, each ``file:line function``, the outermost first."""
+    """Return a traceback of these frames, each ``file:line function``, outermost first."""
     lines = ["Traceback (most recent call last):"]
     for each in ("vllm/entrypoints/llm.py:342 __init__", *frames):
         where, function = each.split(" ")
@@ -35,7 +35,7 @@ def traceback(*frames: str, error: str) -> str:
     return "\n".join([*lines, error, ""])
 
 
-# As vLLM 0.32 with separate artifacts fails (measured); the frames that matter.
+# Failures measured with vLLM 0.32 and separate artifacts: the frames that matter.
 BACKEND = "vllm/compilation/backends.py:1234 __call__"
 BAD_INDEX = traceback(
     "vllm/compilation/wrapper.py:185 aot_compile",
@@ -80,7 +80,7 @@ def cold(**fields: Any) -> StartRecord:
 
 
 def crashed(text: str | None, what: str | None = None, **fields: Any) -> StartRecord:
-    """A warm start that ended with this traceback."""
+    """Return a warm start that ended with this traceback."""
     last = (text or "").strip().splitlines()[-1:]
     failure = Failure(
         what=what or last[0], phase=fields.pop("phase", "compile"), traceback=text, log_tail=fields.pop("log", [])
@@ -128,8 +128,8 @@ def test_the_finding_names_the_writer_and_the_settings_that_differ() -> None:
         "the file is truncated: 638 of 1277 bytes",
         "written by the cold start of 2026-11-25 18:03:12 UTC with vllm 0.32.0, torch 2.13.0+cpu, python 3.11.9 "
         "on cpu (EPYC 9V74)",
-        "read with another setting: additional_config.x unset, now 1",
-        "read with another setting: VLLM_USE_V1 True, now False",
+        "read with a different setting: additional_config.x was unset, is 1",
+        "read with a different setting: VLLM_USE_V1 was True, is False",
     ]
     assert finding.next is not None and finding.next.startswith(
         "delete vllm/torch_compile_cache/f72dfdc060 and start cold again"
@@ -139,9 +139,9 @@ def test_the_finding_names_the_writer_and_the_settings_that_differ() -> None:
 @pytest.mark.parametrize(
     ("path", "folder"),
     [(MODULE, AOT), (FUNCTION, AOT), ("inductor/id/cidz2.py", "inductor/id")],
-    ids=["generated module", "function", "cache of its own"],
+    ids=["generated module", "function", "separate cache"],
 )
-def test_all_that_lies_under_the_same_key_is_to_be_deleted(path: str, folder: str) -> None:
+def test_the_advice_is_to_delete_everything_under_the_same_key(path: str, folder: str) -> None:
     text = traceback(f"{CACHES}/{path}:7 call", error="ValueError: no")
     [finding] = findings(crashed(text), cold().model_copy(update={"files_written": [path]}))
     assert finding.next is not None and finding.next.startswith(f"delete {folder} and start cold again")
@@ -149,10 +149,10 @@ def test_all_that_lies_under_the_same_key_is_to_be_deleted(path: str, folder: st
 
 def test_equal_settings_are_reported_as_equal() -> None:
     [finding] = miss_findings(cold(), crashed(BAD_INDEX), evidences())
-    assert finding.details[-1] == "it was read with the settings that it was written with"
+    assert finding.details[-1] == "read with the same settings as when it was written"
 
 
-def test_the_exceptions_further_lines_are_details() -> None:
+def test_the_remaining_lines_of_the_exception_are_details() -> None:
     [finding] = findings(crashed(BAD_MODULE, f"RuntimeError: Failed to import {CACHES}/{MODULE}"))
     assert finding.details[-1] == "SyntaxError: unterminated triple-quoted string (line 1)"
 
@@ -171,10 +171,10 @@ def test_a_crash_in_a_loaded_module_names_it() -> None:
     assert finding.where == f"{CACHES}/{MODULE}:77"
 
 
-def test_a_new_file_was_written_by_no_start() -> None:
+def test_a_new_file_was_not_written_by_any_start() -> None:
     change = FileChange(path="vllm/x/evil.py", how="new", bytes_due=0, bytes_found=5)
     text = traceback(f"{CACHES}/vllm/x/evil.py:1 <module>", error="NameError: x")
-    assert "no start that coldwarm made wrote it" in findings(crashed(text, caches_changed=[change]))[0].details
+    assert "not written by any start of this run" in findings(crashed(text, caches_changed=[change]))[0].details
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_new_file_was_written_by_no_start() -> None:
         traceback("vllm/model_executor/models/llama.py:541 forward", error="ValueError: no"),
         traceback(f"{CACHES}/{AOT}/inductor_cache/own/own.py:3 call", error="ValueError: no"),
     ],
-    ids=["compiling", "a module just compiled", "elsewhere", "a file of its own"],
+    ids=["compiling", "a module just compiled", "elsewhere", "a file that it wrote"],
 )
 def test_a_crash_elsewhere_is_not_a_crash_while_loading(text: str) -> None:
     own = [f"{AOT}/inductor_cache/own/own.py", *([MODULE] if "compile_fx" in text else [])]
@@ -193,8 +193,8 @@ def test_a_crash_elsewhere_is_not_a_crash_while_loading(text: str) -> None:
     assert [each.kind for each in found] == [FindingKind.KEY_CHANGED]
 
 
-def test_compiling_what_a_loaded_function_lacks_is_not_loading() -> None:
-    # The innermost of both is what it was doing.
+def test_compiling_within_a_load_is_not_loading() -> None:
+    # The innermost of the two counts.
     text = traceback(
         "vllm/compilation/decorators.py:320 _try_load_aot_compiled_fn", *COMPILING, error="RuntimeError: no"
     )
@@ -232,14 +232,14 @@ def test_a_faulthandler_stack_in_the_log_is_read_newest_first() -> None:
     assert finding.where == f"{SITE}/torch/_inductor/standalone_compile.py:93"
 
 
-def test_a_failure_to_load_that_the_engine_survived_is_reported_beside_the_crash() -> None:
+def test_a_failure_to_load_that_the_engine_survived_is_reported_next_to_the_crash() -> None:
     messages = [load_failure("KeyError: 'other'")]
     assert [each.kind for each in findings(crashed(BAD_INDEX, messages=messages))] == [FindingKind.LOAD_FAILED] * 2
     same = [load_failure("unterminated string literal (detected at line 5)")]
     assert len(findings(crashed(BAD_INDEX, messages=same))) == 1
 
 
-def test_it_is_the_first_finding_of_the_run(tmp_path: Path) -> None:
+def test_the_crash_is_the_first_finding_of_the_run(tmp_path: Path) -> None:
     layers = [Compiled(layer_code(n, scale=f"{n}.5"), f"k{n}") for n in range(2)]
     subgraphs = [Compiled(first_code(), "first"), *layers, Compiled(last_code(9), "last")]
     write_trace(tmp_path / "warm.trace")

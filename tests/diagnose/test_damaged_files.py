@@ -19,7 +19,7 @@ def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: 
 
 
 @pytest.mark.parametrize(
-    ("found", "how", "words"),
+    ("found", "how", "description"),
     [
         (None, "missing", "is missing (it had 100 bytes)"),
         (FileState(12, "b"), "truncated", "is truncated: 12 of 100 bytes"),
@@ -30,57 +30,57 @@ def change(how: Any = "truncated", path: str = ARTIFACT, due: int = 100, found: 
     ids=["missing", "truncated", "emptied", "altered", "grown"],
 )
 @pytest.mark.parametrize("failures", [[], [FAILURE]], ids=["loaded", "not loaded"])
-def test_what_became_of_a_file_is_told_in_words_and_as_evidence(
-    found: FileState | None, how: str, words: str, failures: list[LoadFailure]
+def test_a_changed_file_is_reported_with_evidence(
+    found: FileState | None, how: str, description: str, failures: list[LoadFailure]
 ) -> None:
     [one] = changes({ARTIFACT: FileState(100, "a")}, {} if found is None else {ARTIFACT: found})
-    told = damage_finding(one, failures)
-    assert (told.kind, told.start) == (FindingKind.CACHE_DAMAGED, StartKind.WARM)
-    assert told.what.startswith(f"a file of the cache {words}: {ARTIFACT}")
-    assert told.evidence[0].file == "warm.json"
-    assert told.evidence[0].record == f"caches_changed: {ARTIFACT}: {how}"
-    assert ("pickle data was truncated" in told.what) is bool(failures)
+    finding = damage_finding(one, failures)
+    assert (finding.kind, finding.start) == (FindingKind.CACHE_DAMAGED, StartKind.WARM)
+    assert finding.what.startswith(f"a cached file {description}: {ARTIFACT}")
+    assert finding.evidence[0].file == "warm.json"
+    assert finding.evidence[0].record == f"caches_changed: {ARTIFACT}: {how}"
+    assert ("pickle data was truncated" in finding.what) is bool(failures)
 
 
-def test_a_failure_to_load_the_file_is_told_with_its_exception() -> None:
-    told = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no", "failed"), FAILURE])
-    assert told.what.endswith("; the engine could not load it: pickle data was truncated")
-    assert [each.file for each in told.evidence] == ["warm.json", "warm.log"]
+def test_a_failure_to_load_the_file_is_reported_with_its_exception() -> None:
+    finding = damage_finding(change(), [LoadFailure("/tmp/c/caches/other", "no", "failed"), FAILURE])
+    assert finding.what.endswith("; the engine could not load it: pickle data was truncated")
+    assert [each.file for each in finding.evidence] == ["warm.json", "warm.log"]
 
 
-def test_a_failure_to_load_another_file_is_told_for_what_is_loaded_may_lie_in_several() -> None:
-    told = damage_finding(change(path="vllm/modelinfos/a.json"), [FAILURE])
-    assert told.what.endswith("a.json; the engine could not load it: pickle data was truncated")
-    assert [each.file for each in told.evidence] == ["warm.json", "warm.log"]
+def test_a_failure_to_load_a_different_file_is_reported_because_a_function_may_have_several() -> None:
+    finding = damage_finding(change(path="vllm/modelinfos/a.json"), [FAILURE])
+    assert finding.what.endswith("a.json; the engine could not load it: pickle data was truncated")
+    assert [each.file for each in finding.evidence] == ["warm.json", "warm.log"]
 
 
-def test_a_new_file_is_told_with_who_may_have_written_it() -> None:
+def test_the_advice_for_a_new_file_is_to_find_its_writer() -> None:
     [new] = changes({}, {"vllm/x": FileState(7, "a")})
-    told = damage_finding(new, [])
-    assert told.what == "a file of the cache is new (7 bytes): vllm/x"
-    assert told.next is not None and "what else writes to the cache" in told.next
+    finding = damage_finding(new, [])
+    assert finding.what == "a cached file is new (7 bytes): vllm/x"
+    assert finding.next is not None and "what else writes to the cache" in finding.next
 
 
 @pytest.mark.parametrize(
-    ("failures", "is_unnoticed", "words"),
+    ("failures", "is_unnoticed", "end"),
     [
-        ([], True, f"{ARTIFACT}; nothing was compiled in its place: the engine did not notice"),
+        ([], True, f"{ARTIFACT}; the engine did not notice, and recompiled nothing"),
         ([], False, ARTIFACT),
         ([FAILURE], True, "; the engine could not load it: pickle data was truncated"),
     ],
     ids=["unnoticed", "noticed", "not loaded"],
 )
-def test_that_nothing_came_of_it_is_told(failures: list[LoadFailure], is_unnoticed: bool, words: str) -> None:
-    assert damage_finding(change(), failures, is_unnoticed=is_unnoticed).what.endswith(words)
+def test_the_consequence_is_reported(failures: list[LoadFailure], is_unnoticed: bool, end: str) -> None:
+    assert damage_finding(change(), failures, is_unnoticed=is_unnoticed).what.endswith(end)
     assert "notice" not in damage_finding(change(), failures).what
 
 
-def test_the_advice_for_a_file_that_is_gone_is_another_one() -> None:
+def test_the_advice_for_a_missing_file_differs() -> None:
     advice = {how: damage_finding(change(how), []).next for how in ("missing", "truncated", "altered", "grown")}
     assert advice["missing"] is not None and "removes files" in advice["missing"]
     assert {advice["truncated"], advice["altered"], advice["grown"]} == {advice["truncated"]}
     assert advice["truncated"] is not None and "delete the cache" in advice["truncated"]
 
 
-def test_a_path_with_markup_is_told_as_it_is() -> None:
+def test_a_path_with_markup_is_reported_unchanged() -> None:
     assert "[/x][bold].so" in damage_finding(change(path="vllm/[/x][bold].so"), []).what

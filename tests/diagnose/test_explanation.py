@@ -31,7 +31,7 @@ OTHER = keys(environment={"VLLM_USE_V1": "[/x]"})
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run's folder with two readable traces and the same keys twice."""
+    """Return the folder of a run with two readable traces and equal keys."""
     for kind in StartKind:
         write_trace(tmp_path / f"{kind}.trace", span("dynamo", "B", 1.0), span("dynamo", "E", 2.0))
     write_keys(tmp_path, keys(), keys())
@@ -43,14 +43,14 @@ def only(explanation: Explanation) -> Finding:
     return finding
 
 
-def test_a_healthy_run_has_layers_and_nothing_to_tell(run: Path) -> None:
+def test_a_healthy_run_has_layers_and_no_findings(run: Path) -> None:
     explained = explain(run, cold_record(), warm_record())
     assert (explained.findings, explained.notes, explained.models) == ([], [], [])
     assert len(explained.layers) == 6
 
 
 @pytest.mark.parametrize("depth", Depth)
-def test_what_is_imported_from_source_costs_the_same_at_every_depth(run: Path, depth: Depth) -> None:
+def test_missing_bytecode_costs_the_same_at_every_depth(run: Path, depth: Depth) -> None:
     missing = MissingBytecode(modules=9, seconds=12.5, modules_again=9, seconds_again=12.5)
     spawned: dict[str, Any] = {"depth": depth, "missing_bytecode": missing, "isolation": IsolationKind.SPAWN}
     cold, warm = (make(**spawned) for make in (cold_record, warm_record))
@@ -67,13 +67,13 @@ def test_an_import_while_compiling_is_not_charged_twice(run: Path) -> None:
 
 
 def test_costs_that_exceed_the_start_are_dropped_with_a_note(run: Path) -> None:
-    # The wall clock, which PyTorch's spans have, may be set while a start runs.
+    # PyTorch's spans have the time of the wall clock, which may be changed while a start runs.
     write_trace(run / "warm.trace", span("dynamo", "B", 1.0, frame_id=1), asked("miss"), span("dynamo", "E", 3601.0))
     explained = explain(run, cold_record(), warm_record(counters={MISSES: 1}))
     assert (only(explained).kind, only(explained).seconds) == (FindingKind.COMPILED_OUTSIDE, None)
     assert explained.notes == [
-        "what the findings on the warm start cost is unknown: 3600.0 s were measured in a start of 12.5 s; "
-        "the clock may have been set while it ran"
+        "the cost of the findings on the warm start is unknown: 3600.0 s were measured in a start of 12.5 s; "
+        "the clock may have been changed while it ran"
     ]
 
 
@@ -84,9 +84,7 @@ def test_keys_that_differ_are_read_from_the_folder(run: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"factors": 1}', '{"factors": {}}', "\x00"])
 @pytest.mark.parametrize("kind", StartKind)
-def test_keys_that_cannot_be_read_are_keys_that_were_not_recorded(
-    run: Path, kind: StartKind, content: str | None
-) -> None:
+def test_unreadable_keys_count_as_not_recorded(run: Path, kind: StartKind, content: str | None) -> None:
     write_keys(run, keys(), OTHER)
     if content is None:
         (run / f"{kind}.keys.json").unlink()
@@ -94,31 +92,31 @@ def test_keys_that_cannot_be_read_are_keys_that_were_not_recorded(
         (run / f"{kind}.keys.json").write_text(content)
     finding = only(explain(run, cold_record(), compiled_again()))
     assert finding.kind is FindingKind.UNEXPLAINED
-    assert finding.details == ["the factors of the cache keys were not recorded"]
-    assert explain(run, cold_record(), warm_record()).notes == ["what went into the cache keys was not recorded"]
+    assert finding.details == ["the components of the cache keys were not recorded"]
+    assert explain(run, cold_record(), warm_record()).notes == ["the components of the cache keys were not recorded"]
 
 
-def test_a_worker_that_recorded_no_factors_recorded_no_keys(run: Path) -> None:
+def test_keys_without_components_count_as_not_recorded(run: Path) -> None:
     write_keys(run, CacheKeys(), OTHER)
     assert only(explain(run, cold_record(), compiled_again())).kind is FindingKind.UNEXPLAINED
 
 
-def test_what_was_compiled_elsewhere_is_read_from_the_traces(run: Path) -> None:
+def test_standalone_compiles_are_read_from_the_traces(run: Path) -> None:
     write_trace(run / "cold.trace", asked("miss", "k1"), compiled("sample"))
     write_trace(run / "warm.trace", asked("miss", "k1"), asked("hit", "f1", layer="fx_graph"), compiled("sample"))
     finding = only(explain(run, cold_record(), warm_record(counters={MISSES: 1})))
     assert finding.kind is FindingKind.COMPILED_OUTSIDE
     assert finding.where == "sampler.py:10"
-    assert "Inductor's FX graph cache had 1 of 1 that it was asked for" in finding.details
+    assert "1 of 1 lookups hit Inductor's FX graph cache" in finding.details
     assert [each.file for each in finding.evidence] == ["warm.trace/dedicated_log_torch_trace_rank_0_x.log"]
 
 
-def test_the_folder_of_a_run_that_kept_nothing_is_told(tmp_path: Path) -> None:
+def test_missing_traces_and_keys_are_noted(tmp_path: Path) -> None:
     explained = explain(tmp_path, cold_record(), compiled_again())
     assert explained.notes == [
-        "cold.trace holds no trace",
-        "warm.trace holds no trace",
-        "what went into the cache keys was not recorded",
+        "cold.trace contains no trace",
+        "warm.trace contains no trace",
+        "the components of the cache keys were not recorded",
     ]
     assert only(explained).kind is FindingKind.UNEXPLAINED
     assert explain(tmp_path / "nowhere", cold_record(), warm_record()).notes == explained.notes
@@ -131,25 +129,25 @@ def test_an_empty_trace_is_one_without_records(run: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", StartKind)
-def test_lines_that_make_no_sense_are_counted_and_the_first_is_shown(run: Path, kind: StartKind) -> None:
+def test_malformed_lines_are_counted_and_the_first_is_shown(run: Path, kind: StartKind) -> None:
     path = write_trace(run / f"{kind}.trace", asked("miss"))
     path.write_bytes(b"[/bold] \xff\x1b[31m\nno record\n" + path.read_bytes())
     [note] = explain(run, cold_record(), warm_record()).notes
-    assert note.startswith(f"lines of {kind}.trace that could not be read: 2; the first: '[/bold] ")
+    assert note.startswith(f"{kind}.trace: 2 malformed lines; the first: '[/bold] ")
     assert "\x1b" not in note
 
 
-def test_a_trace_that_was_cut_off_in_a_record_is_told(run: Path) -> None:
+def test_a_trace_that_was_cut_off_in_a_record_is_read(run: Path) -> None:
     path = run / "warm.trace" / "dedicated_log_torch_trace_rank_0_x.log"
     os.truncate(path, path.stat().st_size - 5)
     explained = explain(run, cold_record(), compiled_again())
     assert only(explained).kind is FindingKind.UNEXPLAINED
-    # The payload of a record without a checksum may be cut off unseen.
+    # If the payload of a record without a checksum is cut off, this may go unnoticed.
     assert len(explained.notes) <= 1
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
-def test_a_cold_start_that_did_not_finish_has_what_its_trace_tells(run: Path, outcome: Outcome) -> None:
+def test_a_cold_start_that_did_not_finish_is_explained_by_its_trace(run: Path, outcome: Outcome) -> None:
     write_trace(run / "cold.trace", piecewise_start(0), span("vllm_backend", "E", 3.0))
     explained = explain(run, unfinished_record(outcome=outcome), None)
     assert (explained.findings, explained.layers, explained.notes) == ([], [], [])
@@ -167,18 +165,18 @@ def test_a_run_without_records_is_empty(run: Path) -> None:
     assert explain(run / "nowhere", None, None) == Explanation()
 
 
-def test_it_is_the_same_after_json(run: Path) -> None:
+def test_an_explanation_survives_json(run: Path) -> None:
     write_keys(run, keys(), OTHER)
     explained = explain(run, cold_record(), compiled_again())
     assert explained.findings
     assert Explanation.model_validate_json(explained.model_dump_json()) == explained
 
 
-def test_the_same_is_said_each_time(run: Path) -> None:
+def test_explaining_twice_gives_the_same(run: Path) -> None:
     write_keys(run, keys(), OTHER)
     assert explain(run, cold_record(), compiled_again()) == explain(run, cold_record(), compiled_again())
 
 
-def test_evidences_without_keys_have_no_changed_factors() -> None:
+def test_equal_keys_have_no_changed_components() -> None:
     assert evidences(keys(), OTHER).changed_factors() != []
     assert evidences(keys(), keys()).changed_factors() == []

@@ -19,7 +19,7 @@ def read(folder: Path) -> list[Frame]:
     return caches.frames()
 
 
-def test_what_the_caches_said_belongs_to_the_frame_in_which_it_was_asked(tmp_path: Path) -> None:
+def test_answers_of_the_caches_belong_to_the_frame_that_asked(tmp_path: Path) -> None:
     one, other = frames(
         tmp_path,
         asked("hit", "x", layer="fx_graph", frame_id=2),
@@ -36,11 +36,11 @@ def test_what_the_caches_said_belongs_to_the_frame_in_which_it_was_asked(tmp_pat
     assert [event.key for event in other.events] == ["a"]
 
 
-def test_what_vllm_compiles_outside_of_all_frames_is_not_followed(tmp_path: Path) -> None:
+def test_compilations_outside_of_all_frames_are_ignored(tmp_path: Path) -> None:
     assert frames(tmp_path, piecewise_start(), asked("miss", frame_id=None), compiled("f", frame_id=None)) == []
 
 
-def test_the_frame_in_which_vllm_compiles_its_subgraphs_is_not_beside_it(tmp_path: Path) -> None:
+def test_the_frame_in_which_vllm_compiles_its_subgraphs_is_ignored(tmp_path: Path) -> None:
     found = frames(
         tmp_path,
         piecewise_start(0, frame_id=0),
@@ -54,7 +54,7 @@ def test_the_frame_in_which_vllm_compiles_its_subgraphs_is_not_beside_it(tmp_pat
     assert [each.function for each in found] == ["sample"]
 
 
-def test_a_frame_that_asked_no_cache_is_not_told(tmp_path: Path) -> None:
+def test_a_frame_that_asked_no_cache_is_ignored(tmp_path: Path) -> None:
     assert frames(tmp_path, compiled("f"), span("dynamo", "B", 1.0)) == []
 
 
@@ -99,7 +99,7 @@ def test_the_same_frame_of_two_processes_is_two(tmp_path: Path) -> None:
 
 
 def test_the_first_answer_of_a_layer_is_its_outcome() -> None:
-    told = frame(cache_event("hit", layer="FX graph"), cache_event("bypass"), cache_event("hit"))
-    outcome = told.outcome("AOTAutograd")
+    asked_three_times = frame(cache_event("hit", layer="FX graph"), cache_event("bypass"), cache_event("hit"))
+    outcome = asked_three_times.outcome("AOTAutograd")
     assert outcome is not None and outcome.outcome == "bypass"
-    assert told.outcome("Triton") is None
+    assert asked_three_times.outcome("Triton") is None

@@ -135,7 +135,7 @@ def test_a_different_version_is_shown_however_many_components_it_changes(group: 
 
 @pytest.mark.parametrize(("cold", "warm"), [(None, "sha256 a"), ("sha256 a", None)])
 def test_a_source_that_one_start_did_not_trace_is_not_said_to_have_changed(cold: str | None, warm: str | None) -> None:
-    # A setting that has the model take another path has Dynamo trace another file.
+    # If a setting makes the model take a different path, Dynamo traces a different file.
     shown = [found.what for found in key_findings([factor("source", "/v/a.py", cold=cold, warm=warm)], [], VOCABULARY)]
     assert not any("changed" in what for what in shown)
 

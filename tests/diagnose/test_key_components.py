@@ -1,4 +1,4 @@
-"""The compiler's own keys, component by component."""
+"""Tests of the comparison of the compiler's own keys."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ COLD = [
 ]
 
 
-def test_equal_keys_differ_in_nothing() -> None:
+def test_equal_keys_have_no_changed_components() -> None:
     assert changed_components(COLD, list(COLD)) == []
 
 
-def test_a_component_is_told_by_name_with_both_values() -> None:
+def test_a_changed_component_is_reported_by_name_with_both_values() -> None:
     warm = [COLD[0], "[bbc] fx_kwargs[cpp_wrapper]: True", COLD[2]]
     assert changed_components(COLD, warm) == ["fx_kwargs[cpp_wrapper]: False -> True"]
 
 
-def test_a_component_is_known_by_its_hash_whatever_it_shows() -> None:
+def test_components_are_compared_by_hash() -> None:
     warm = [COLD[0], "[bbb] fx_kwargs[cpp_wrapper]: <function at 0x7f>", COLD[2]]
     assert changed_components(COLD, warm) == []
 
 
-def test_a_component_that_one_key_lacks_is_told() -> None:
+def test_a_component_that_one_key_lacks_is_reported() -> None:
     assert changed_components(COLD, COLD[:2]) == ["cache_key_tag:  -> nothing"]
     assert changed_components(COLD[:2], COLD) == ["cache_key_tag: nothing -> "]
 
 
-def test_a_graph_is_told_on_one_line_and_cut_off() -> None:
-    [told] = changed_components(COLD[:1], ["[aab] gm: <lambda>()\n" + "x" * 500])
-    assert "\n" not in told and len(told) < 300
+def test_a_graph_is_shown_on_one_line_and_cut_off() -> None:
+    [change] = changed_components(COLD[:1], ["[aab] gm: <lambda>()\n" + "x" * 500])
+    assert "\n" not in change and len(change) < 300
 
 
 @settings(max_examples=25)
 @given(st.lists(st.text()), st.lists(st.text()))
-def test_what_is_no_component_is_passed_over(cold: list[str], warm: list[str]) -> None:
+def test_malformed_components_are_skipped(cold: list[str], warm: list[str]) -> None:
     assert isinstance(changed_components(cold, warm), list)

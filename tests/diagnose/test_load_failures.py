@@ -18,7 +18,7 @@ def message(text: str) -> Message:
 
 
 @pytest.mark.parametrize("tag", ["", "[backbone] ", "[eagle_head] "])
-def test_the_path_and_the_reason_are_read_out_of_vllms_warning(tag: str) -> None:
+def test_the_path_and_the_reason_are_read_from_vllms_warning(tag: str) -> None:
     reason = "'function' object has no attribute 'finalize_loading'"
     assert load_failures([load_failure(reason, "/c/model", tag)]) == [
         LoadFailure("/c/model", reason, "Compiling model again due to a load failure")
@@ -26,23 +26,23 @@ def test_the_path_and_the_reason_are_read_out_of_vllms_warning(tag: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/a folder/model", "/a, b/model", "/[bold]/model", "/a\tb/é", "/x, reason/model"])
-def test_a_path_may_hold_anything(path: str) -> None:
+def test_a_path_may_contain_anything(path: str) -> None:
     assert [failure.path for failure in load_failures([load_failure("no", path)])] == [path]
 
 
-def test_a_reason_may_tell_of_reasons() -> None:
+def test_a_reason_may_contain_the_word_reason() -> None:
     [failure] = load_failures([load_failure("bad, reason: worse", "/c/model")])
     assert (failure.path, failure.reason) == ("/c/model", "bad, reason: worse")
 
 
-def test_all_failures_are_told_in_their_order_and_nothing_else_is_one() -> None:
+def test_all_failures_and_nothing_else_are_returned_in_their_order() -> None:
     texts = ["", "load failure", "reason: none", "cannot load it", "load failure from /x"]
     failures = load_failures([load_failure("b"), *map(message, texts), load_failure("a")])
     assert [failure.reason for failure in failures] == ["b", "a"]
     assert load_failures([]) == []
 
 
-def test_a_reason_of_several_lines_is_kept_whole_and_told_by_its_first() -> None:
+def test_a_reason_of_several_lines_has_its_first_as_headline() -> None:
     reason = "Failed to load artifact:\n  File 'x.py'\nKeyError: 'y'"
     [failure] = load_failures([load_failure(f"\n{reason}\n")])
     assert failure.reason == reason
@@ -53,24 +53,24 @@ def test_a_reason_of_several_lines_is_kept_whole_and_told_by_its_first() -> None
 
 def test_a_finding_has_the_whole_reason() -> None:
     [failure] = load_failures([load_failure("Failed to load artifact:\nKeyError: 'y'")])
-    told = load_failure_finding(failure, VOCABULARY)
-    assert "KeyError: 'y'" in "\n".join([told.what, *told.details])
+    finding = load_failure_finding(failure, VOCABULARY)
+    assert "KeyError: 'y'" in "\n".join([finding.what, *finding.details])
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n\n"])
-def test_an_exception_without_a_text_is_said_to_have_none(reason: str) -> None:
+def test_an_exception_without_a_text_is_reported_as_such(reason: str) -> None:
     [failure] = load_failures([load_failure(reason)])
     assert failure.headline() == "(no text)"
 
 
-def test_only_vllms_own_words_tell_of_a_changed_source() -> None:
+def test_only_vllms_own_message_means_a_changed_source() -> None:
     failures = load_failures(
         [load_failure(SOURCE_CHANGED), load_failure("KeyError: 'source'", "/c/Source code has changed")]
     )
     assert [failure.by_source for failure in failures] == [True, False]
 
 
-def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
+def test_the_finding_names_the_file_the_exception_and_the_evidence() -> None:
     found = load_failure_finding(LoadFailure("/c/model", "KeyError: [bold]", "failed"), VOCABULARY)
     assert (found.kind, found.start) == (FindingKind.LOAD_FAILED, StartKind.WARM)
     assert found.what == "the saved function was found but failed to load: KeyError: [bold]"
@@ -80,7 +80,7 @@ def test_the_finding_names_the_file_the_exception_and_where_it_stands() -> None:
 
 
 @given(texts=st.lists(st.text()))
-def test_whatever_is_logged_is_no_crash(texts: list[str]) -> None:
+def test_no_log_message_raises(texts: list[str]) -> None:
     for failure in load_failures([*map(message, texts), *map(load_failure, texts)]):
         assert failure.headline()
         assert len(load_failure_finding(failure, VOCABULARY).what.splitlines()) == 1

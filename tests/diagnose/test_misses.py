@@ -47,7 +47,7 @@ def sources(digest: str, **groups: dict[str, str]) -> Any:
     return keys(source={"/v/llama.py": digest}, **groups)
 
 
-# What compiled nothing.
+# Warm starts that compiled nothing
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_a_healthy_start_with_a_hit_has_no_finding() -> None:
     ],
     ids=["code generation", "saved", "miss", "no trace", "load failure"],
 )
-def test_whatever_tells_of_a_compiler_is_explained(warm: StartRecord) -> None:
+def test_every_sign_of_a_compiler_is_explained(warm: StartRecord) -> None:
     assert found(warm)
 
 
-# Factors of keys.
+# Components of keys
 
 
 def test_a_changed_variable_is_the_only_finding() -> None:
@@ -95,7 +95,7 @@ def test_a_changed_variable_is_the_only_finding() -> None:
     assert finding.seconds == 13.5
 
 
-def test_an_option_that_was_not_there_is_told_as_nothing() -> None:
+def test_an_option_that_the_cold_start_did_not_have_is_shown_as_nothing() -> None:
     [finding] = found(known=evidences(keys(), keys(config__additional_config={"x": "1"})))
     assert "additional_config.x" in finding.what
     assert finding.what.endswith("nothing cold, 1 warm")
@@ -106,38 +106,38 @@ def test_a_group_that_one_start_never_computed_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize("messages", [[], [load_failure(SOURCE_CHANGED)]], ids=["silent", "refused"])
-def test_a_changed_source_is_told_once_and_where_forward_stands_is_not(messages: list[Message]) -> None:
+def test_a_changed_source_is_reported_once_without_the_line_of_forward(messages: list[Message]) -> None:
     cold, warm = sources("a", model={"forward": "f at line 1"}), sources("b", model={"forward": "f at line 2"})
     [finding] = found(compiled_again(messages=messages), evidences(cold, warm))
     assert finding.where == "/v/llama.py"
     assert any(each.file == "warm.log" for each in finding.evidence) is bool(messages)
 
 
-def test_another_failure_to_load_is_told_beside_a_changed_source() -> None:
+def test_a_different_failure_to_load_is_reported_next_to_a_changed_source() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED), load_failure("KeyError: 'x'", tag="[eagle] ")])
     findings = found(warm, evidences(sources("a"), sources("b")))
     assert [finding.kind for finding in findings] == [FindingKind.LOAD_FAILED, FindingKind.KEY_CHANGED]
     assert "KeyError" in findings[0].what
 
 
-def test_what_was_found_under_its_key_did_not_miss_for_a_changed_variable() -> None:
+def test_a_changed_variable_is_not_the_reason_if_the_function_was_found_under_its_key() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)])
     assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.LOAD_FAILED]
 
 
-def test_the_engines_message_comes_before_the_key_of_another_function() -> None:
+def test_the_engines_message_comes_before_the_key_of_a_different_function() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)], counters={AOT_COMPILES: 2})
     assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.LOAD_FAILED, FindingKind.KEY_CHANGED]
 
 
-def test_a_refusal_by_source_is_no_defect_where_keys_were_not_recorded() -> None:
+def test_a_refusal_by_source_is_not_called_a_defect_if_keys_were_not_recorded() -> None:
     warm = compiled_again(messages=[load_failure(SOURCE_CHANGED)])
     [finding] = found(warm, KnownOfRun(None, None, [], []))
     assert finding.next is not None and "defect" not in finding.next
 
 
 def moved_cache(*, before: str = "vllm/aot/111", after: str = "vllm/aot/222") -> list[StartRecord]:
-    """A cold and a warm start that each saved the result for the key k1 in an Inductor cache of these folders."""
+    """Return a cold and a warm start that saved the result for the key k1 in Inductor caches in these folders."""
     cold, warm = ([f"{folder}/inductor_cache/aotautograd/k1/entry"] for folder in (before, after))
     return [cold_record(files_written=cold), compiled_again(files_written=warm)]
 
@@ -148,13 +148,13 @@ def test_a_changed_key_that_moves_the_compilers_cache_explains_a_nested_compile(
     [finding] = found(warm, known, cold)
     assert (finding.kind, finding.seconds) == (FindingKind.KEY_CHANGED, 13.5)
     assert finding.details == [
-        "torch.compile of sample (sampler.py:10) was compiled again for the same reason: its cache was "
+        "torch.compile of sample (sampler.py:10) was recompiled for the same reason: its cache was "
         "vllm/aot/111/inductor_cache/aotautograd, and is vllm/aot/222/inductor_cache/aotautograd"
     ]
 
 
 @pytest.mark.parametrize("after", ["vllm/aot/111", "vllm/aot/222"], ids=["same cache", "never saved cold"])
-def test_a_nested_compile_that_missed_by_itself_has_its_own_cost(after: str) -> None:
+def test_a_nested_compile_that_missed_for_another_reason_has_its_own_cost(after: str) -> None:
     known = evidences(keys(), ENVIRONMENT, warm_frames=[frame(cache_event("miss", "k1"), seconds=1.5)])
     cold, warm = moved_cache(after=after)
     if after == "vllm/aot/222":
@@ -170,7 +170,7 @@ def test_a_nested_compile_that_hit_is_not_in_the_cost_of_a_changed_key() -> None
     assert finding.seconds == 13.0
 
 
-# Causes of one recompilation.
+# Causes of one recompilation
 
 
 def test_two_changed_variables_have_one_cost() -> None:
@@ -211,41 +211,41 @@ def test_an_unexplained_recompilation_is_reported_next_to_a_nested_compile() -> 
     ]
 
 
-# Files.
+# Files
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "altered", "grown"])
-def test_a_damaged_file_is_told_even_where_nothing_was_compiled(how: str) -> None:
+def test_a_damaged_file_is_reported_even_if_nothing_was_compiled(how: str) -> None:
     [finding] = found(warm_record(caches_as_left=False, caches_changed=[damaged(how)], phases=STAGES))
     assert finding.kind is FindingKind.CACHE_DAMAGED
-    assert finding.what.endswith("; nothing was compiled in its place: the engine did not notice")
+    assert finding.what.endswith("; the engine did not notice, and recompiled nothing")
     assert finding.seconds is None
 
 
-def test_a_new_file_is_told_as_one_that_was_not_left() -> None:
+def test_a_new_file_is_reported_as_new() -> None:
     new = FileChange(path="vllm/x", how="new", bytes_due=0, bytes_found=1)
     for warm in (warm_record(caches_as_left=False, caches_changed=[new]), compiled_again(caches_changed=[new])):
         [finding] = found(warm)
         assert finding.kind is FindingKind.CACHE_DAMAGED
-        assert finding.what.startswith("a file of the cache is new (1 bytes): vllm/x")
+        assert finding.what.startswith("a cached file is new (1 bytes): vllm/x")
 
 
 @pytest.mark.parametrize("how", ["truncated", "altered", "grown"])
-def test_a_damaged_file_that_could_not_be_loaded_is_told_once(how: str) -> None:
+def test_a_damaged_file_that_could_not_be_loaded_is_reported_once(how: str) -> None:
     warm = compiled_again(caches_changed=[damaged(how)], messages=[load_failure("pickle data was truncated")])
     [finding] = found(warm)
     assert finding.kind is FindingKind.CACHE_DAMAGED
     assert "pickle data was truncated" in finding.what
 
 
-def test_a_file_that_is_gone_explains_that_it_was_compiled_again() -> None:
+def test_a_missing_file_explains_a_recompilation() -> None:
     [finding] = found(compiled_again(caches_changed=[damaged("missing")]))
     assert finding.kind is FindingKind.CACHE_DAMAGED
     assert finding.what.endswith(ARTIFACT)
     assert finding.seconds == 13.5
 
 
-def test_every_damaged_file_is_told() -> None:
+def test_every_damaged_file_is_reported() -> None:
     changes = [damaged("missing", "vllm/a"), damaged("altered", "vllm/b")]
     assert [finding.what.split(": ")[-1] for finding in found(compiled_again(caches_changed=changes))] == [
         "vllm/a",
@@ -253,20 +253,20 @@ def test_every_damaged_file_is_told() -> None:
     ]
 
 
-def test_damage_and_a_changed_key_are_both_told() -> None:
+def test_damage_and_a_changed_key_are_both_reported() -> None:
     warm = compiled_again(caches_changed=[damaged()])
     assert kinds(warm, evidences(keys(), ENVIRONMENT)) == [FindingKind.CACHE_DAMAGED, FindingKind.KEY_CHANGED]
 
 
-def test_a_failure_to_load_another_file_is_told_with_every_damaged_one() -> None:
+def test_a_failure_to_load_a_different_file_is_reported_with_every_damaged_one() -> None:
     changes = [damaged(path="vllm/modelinfos/a.json"), damaged("altered", "vllm/b")]
     findings = found(compiled_again(caches_changed=changes, messages=[load_failure("no")]))
     assert [finding.kind for finding in findings] == 2 * [FindingKind.CACHE_DAMAGED]
     assert all(finding.what.endswith("; the engine could not load it: no") for finding in findings)
 
 
-def test_damage_beside_the_file_that_failed_to_load_is_not_called_a_defect() -> None:
-    # The saved function and what it loads lie in one folder, torch_aot_compile/<hash>.
+def test_damage_next_to_the_file_that_failed_to_load_is_not_called_a_defect() -> None:
+    # The saved function and what it loads are in one folder, torch_aot_compile/<hash>.
     kernel = ARTIFACT.replace("rank_0_0/model", "inductor_cache/x.so")
     warm = compiled_again(
         caches_changed=[damaged("missing", kernel)], messages=[load_failure("[Errno 2] No such file: 'x.so'")]
@@ -280,7 +280,7 @@ def test_a_start_that_did_not_finish_has_the_damage_and_the_keys_it_found(outcom
     warm = unfinished_record(StartKind.WARM, outcome, caches_changed=[change], phases=STAGES)
     damage, key = found(warm, evidences(keys(), ENVIRONMENT))
     assert (damage.kind, key.kind) == (FindingKind.CACHE_DAMAGED, FindingKind.KEY_CHANGED)
-    # What came of it is not known, nor what it cost.
+    # The consequence is not known, nor the cost.
     assert damage.what.endswith(ARTIFACT)
     assert (damage.seconds, key.seconds) == (None, None)
     warm = unfinished_record(StartKind.WARM, outcome, caches_changed=[change], messages=[failure])
@@ -295,35 +295,35 @@ def test_a_start_that_did_not_finish_and_logged_nothing_has_no_finding(outcome: 
     assert found(unfinished_record(StartKind.WARM, outcome, compiler_work=work)) == []
 
 
-def test_a_start_that_could_not_load_and_crashed_says_why() -> None:
+def test_a_start_that_could_not_load_and_crashed_is_explained() -> None:
     warm = unfinished_record(StartKind.WARM, messages=[load_failure("KeyError")])
     assert kinds(warm) == [FindingKind.LOAD_FAILED]
 
 
-# What failed to load.
+# Failures to load
 
 
-def test_a_failure_to_load_is_told_with_its_exception_even_where_no_counter_tells() -> None:
+def test_a_failure_to_load_is_reported_with_its_exception_even_if_no_counter_shows_it() -> None:
     reason = "'function' object has no attribute 'finalize_loading'"
     [finding] = found(warm_record(messages=[load_failure(reason)]))
     assert finding.kind is FindingKind.LOAD_FAILED
     assert reason in finding.what
 
 
-def test_every_failure_to_load_is_told() -> None:
+def test_every_failure_to_load_is_reported() -> None:
     warm = compiled_again(messages=[load_failure("a"), load_failure("b", "/c/other/model")])
     assert kinds(warm) == [FindingKind.LOAD_FAILED, FindingKind.LOAD_FAILED]
 
 
-# What was never saved.
+# Cold starts that saved nothing
 
 
-def test_where_nothing_was_saved_the_cold_starts_warnings_are_told() -> None:
+def test_if_nothing_was_saved_the_cold_starts_warnings_are_shown() -> None:
     message = Message(logger="torch._inductor", level="WARNING", text="bypassing [bold]\nmore")
     cold = cold_record(counters={SAVED: 0}, messages=[message])
     [finding] = found(warm_record(counters={MISSES: 4}, phases=STAGES), cold=cold)
     assert finding.kind is FindingKind.NEVER_SAVED
-    assert finding.what == "the cold start saved nothing that a warm start could load"
+    assert finding.what == "the cold start saved nothing for a warm start to load"
     assert finding.details == ["torch._inductor: bypassing [bold]"]
     [evidence] = finding.evidence
     assert (evidence.file, evidence.record) == (
@@ -334,7 +334,7 @@ def test_where_nothing_was_saved_the_cold_starts_warnings_are_told() -> None:
     assert finding.next is not None and "cold.log" in finding.next
 
 
-def test_where_the_cache_was_switched_off_the_variable_is_named() -> None:
+def test_if_the_cache_was_switched_off_the_variable_is_named() -> None:
     cold = cold_record(counters={SAVED: 0}, environment={"VLLM_DISABLE_COMPILE_CACHE": "1", "VLLM_OTHER": "1"})
     [finding] = found(warm_record(counters=NOTHING), cold=cold)
     assert finding.what.endswith(": VLLM_DISABLE_COMPILE_CACHE=1 switches the cache off")
@@ -352,18 +352,18 @@ def test_a_warning_without_a_text_is_no_crash() -> None:
     assert kinds(warm_record(counters=NOTHING), cold=cold) == [FindingKind.NEVER_SAVED]
 
 
-def test_a_function_saved_whole_is_something_saved() -> None:
+def test_a_saved_whole_function_counts_as_saved() -> None:
     cold = cold_record(counters={SAVED: 0, "vllm.num_aot_artifacts_saved": 1})
     assert kinds(warm_record(counters=NOTHING), cold=cold) == [FindingKind.UNEXPLAINED]
 
 
-def test_where_nothing_was_saved_a_changed_key_is_not_the_reason() -> None:
+def test_if_nothing_was_saved_a_changed_key_is_not_the_reason() -> None:
     cold = cold_record(counters={SAVED: 0})
     assert kinds(warm_record(counters=NOTHING), evidences(keys(), ENVIRONMENT), cold=cold) == [FindingKind.NEVER_SAVED]
 
 
 def test_a_disabled_cache_is_reported_even_if_the_compilers_own_cache_hit() -> None:
-    # As measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): Dynamo ran again, and AOTAutograd's cache had the rest.
+    # Measured with VLLM_DISABLE_COMPILE_CACHE=1 (vLLM 0.32): Dynamo ran again, and AOTAutograd's cache had the rest.
     off = {"environment": {"VLLM_DISABLE_COMPILE_CACHE": "1"}, "phases": STAGES}
     compiles = {SAVED: 0, LOADED: 0, "vllm.num_inductor_compiles": 9, "vllm.num_aot_compiles": 0}
     warm = warm_record(counters={**compiles, HITS: 3, MISSES: 0}, **off)
@@ -372,42 +372,42 @@ def test_a_disabled_cache_is_reported_even_if_the_compilers_own_cache_hit() -> N
     assert finding.what.endswith(": VLLM_DISABLE_COMPILE_CACHE=1 switches the cache off")
 
 
-def test_an_engine_that_hands_nothing_to_the_compiler_has_nothing_to_save() -> None:
+def test_an_engine_that_compiles_nothing_has_nothing_to_save() -> None:
     none = {SAVED: 0, LOADED: 0, "vllm.num_graphs_seen": 0, "vllm.num_inductor_compiles": 0}
     known = evidences(warm_frames=[frame(cache_event(), seconds=0.5)])
     [finding] = found(warm_record(counters={**none, MISSES: 1}), known, cold_record(counters=none))
     assert (finding.kind, finding.seconds) == (FindingKind.COMPILED_OUTSIDE, 0.5)
 
 
-def test_entries_of_the_engines_index_are_something_saved() -> None:
+def test_entries_of_the_engines_index_count_as_saved() -> None:
     # vLLM's adaptor for an older Inductor counts no saved artifacts (compiler_interface.py, `InductorAdaptor`).
     entries = {SAVED: 0, LOADED: 0, "vllm.num_cache_entries_updated": 3, "vllm.num_inductor_compiles": 9}
     warm = warm_record(counters={**entries, MISSES: 1})
     assert kinds(warm, evidences(keys(), ENVIRONMENT), cold=cold_record(counters=entries)) == [FindingKind.KEY_CHANGED]
 
 
-# What was compiled beside the engine's own compilation.
+# Nested and standalone compiles
 
 
-def test_a_torch_compile_elsewhere_is_told_where_nothing_else_is() -> None:
+def test_a_standalone_compile_is_reported_if_nothing_else_is() -> None:
     known = evidences(cold_frames=[frame(cache_event())], warm_frames=[frame(cache_event())])
     [finding] = found(warm_record(counters={MISSES: 1}), known)
     assert finding.kind is FindingKind.COMPILED_OUTSIDE
 
 
-def test_a_torch_compile_elsewhere_that_hit_explains_nothing() -> None:
+def test_a_standalone_compile_that_hit_explains_nothing() -> None:
     known = evidences(warm_frames=[frame(cache_event("hit"))])
     assert kinds(known=known) == [FindingKind.UNEXPLAINED]
 
 
-# What came from caches that are not counted.
+# Hits in caches that the engine does not count
 
 
-def test_artifacts_saved_again_without_a_compiler_came_from_its_caches() -> None:
+def test_artifacts_re_saved_without_a_compiler_came_from_its_caches() -> None:
     warm = compiled_again(compiler_work=compiler_work(), counters={HITS: 3, FX_HITS: 2, MISSES: 0})
     findings = found(warm, evidences(keys(), ENVIRONMENT))
     assert [finding.kind for finding in findings] == [FindingKind.KEY_CHANGED, FindingKind.LOADED_UNSEEN]
-    assert findings[1].what.startswith("3 artifacts were saved again with 0 code generations: ")
+    assert findings[1].what.startswith("3 artifacts were re-saved with 0 code generations: ")
     assert "AOTAutograd 3 hits, FX graph 2" in findings[1].what
     assert findings[1].seconds is None
     assert [(each.file, each.record) for each in findings[1].evidence] == [
@@ -426,38 +426,38 @@ def test_artifacts_saved_again_without_a_compiler_came_from_its_caches() -> None
     ],
     ids=["no hits", "all generated", "no trace", "no work", "nothing saved"],
 )
-def test_without_hits_or_a_trace_nothing_was_loaded_unseen(fields: dict[str, Any]) -> None:
+def test_without_hits_or_a_trace_no_untracked_hits_are_reported(fields: dict[str, Any]) -> None:
     assert FindingKind.LOADED_UNSEEN not in kinds(compiled_again(**fields))
 
 
 @pytest.mark.parametrize("name", [HITS, FX_HITS])
-def test_some_of_the_artifacts_may_be_loaded_unseen(name: str) -> None:
+def test_some_of_the_artifacts_may_be_untracked_hits(name: str) -> None:
     warm = compiled_again(compiler_work=compiler_work(code_generations=2), counters={name: 1})
     assert kinds(warm) == [FindingKind.UNEXPLAINED, FindingKind.LOADED_UNSEEN]
 
 
-# What nothing explains.
+# Unexplained recompilations
 
 
-def test_what_nothing_explains_says_that_the_factors_are_the_same() -> None:
+def test_an_unexplained_recompilation_says_that_the_key_components_are_the_same() -> None:
     [finding] = found()
     assert finding.kind is FindingKind.UNEXPLAINED
     assert finding.details == [
-        "all 2 factors of the cache keys that were recorded are those of the cold start",
+        "all 2 recorded components of the cache keys are the same as in the cold start",
     ]
-    assert finding.what == "the warm start compiled, and nothing that was recorded tells why"
+    assert finding.what == "the warm start compiled something, and nothing that was recorded explains why"
     assert [each.file for each in finding.evidence] == ["cold.json", "warm.json"]
     assert finding.next is not None and "VLLM_LOGGING_LEVEL=DEBUG" in finding.next
 
 
 @pytest.mark.parametrize("known", [(None, None), (keys(), None), (None, ENVIRONMENT)])
-def test_where_keys_were_not_recorded_that_is_said(known: tuple[Any, Any]) -> None:
+def test_an_unexplained_recompilation_says_that_keys_were_not_recorded(known: tuple[Any, Any]) -> None:
     [finding] = found(known=KnownOfRun(*known, [], []))
     assert finding.kind is FindingKind.UNEXPLAINED
-    assert finding.details == ["the factors of the cache keys were not recorded"]
+    assert finding.details == ["the components of the cache keys were not recorded"]
 
 
-# What it costs.
+# Costs
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_where_keys_were_not_recorded_that_is_said(known: tuple[Any, Any]) -> No
         ([Phase(name="cache load", seconds=2.0), Phase(name="import", seconds=3.0)], None),
         ([Phase(name="vLLM's backend", seconds=2.0), Phase(name="unaccounted", seconds=3.0)], 2.0),
     ],
-    ids=["stages", "none", "old record", "load alone", "backend"],
+    ids=["stages", "none", "old record", "only load", "backend"],
 )
 def test_the_cost_is_the_time_of_the_stages_that_compile(phases: list[Phase], seconds: float | None) -> None:
     [finding] = found(compiled_again(phases=phases))

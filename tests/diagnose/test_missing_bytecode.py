@@ -26,7 +26,7 @@ def missing(**fields: Any) -> MissingBytecode:
 
 
 NOTHING = missing(modules=0, seconds=0.0, modules_again=0, seconds_again=0.0, roots=[])
-KEPT = missing(modules_again=3, seconds_again=0.1, switched_off=False)
+CACHED = missing(modules_again=3, seconds_again=0.1, switched_off=False)
 
 
 def found(
@@ -40,7 +40,7 @@ def found(
 
 
 @pytest.mark.parametrize("cold_seconds", [12.34, 12.5])
-def test_what_each_start_compiles_is_told_of_the_warm_one_with_the_way_out(cold_seconds: float) -> None:
+def test_modules_that_each_start_compiles_are_reported_for_the_warm_one_with_the_fix(cold_seconds: float) -> None:
     finding = found(missing(seconds_again=cold_seconds), missing())
     assert finding is not None
     assert (finding.kind, finding.start, finding.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, StartKind.WARM, 12.34)
@@ -54,7 +54,7 @@ def test_what_each_start_compiles_is_told_of_the_warm_one_with_the_way_out(cold_
     )
 
 
-def test_what_forked_starts_inherit_is_no_cost_of_each_of_them() -> None:
+def test_forked_starts_are_not_charged_for_what_they_inherit() -> None:
     finding = found(missing(), missing(), IsolationKind.FORK)
     assert finding is not None
     assert (finding.kind, finding.start, finding.seconds) == (FindingKind.IMPORTED_FROM_SOURCE, StartKind.WARM, None)
@@ -74,17 +74,19 @@ def test_if_one_start_was_spawned_it_has_the_cost(start: StartKind) -> None:
     assert (finding.start, finding.seconds) == (start, 12.34)
 
 
-def test_folders_that_cannot_be_written_are_told_from_a_variable() -> None:
+def test_folders_that_are_not_writable_are_distinguished_from_a_variable() -> None:
     finding = found(missing(switched_off=False), missing(switched_off=False))
     assert finding is not None
-    assert finding.what.endswith("; the folders that they lie in cannot be written")
+    assert finding.what.endswith("; their folders are not writable")
     assert finding.next is not None
     assert finding.next.startswith("compile them once")
 
 
-@pytest.mark.parametrize(("warm", "start"), [(NOTHING, StartKind.COLD), (KEPT, StartKind.WARM)], ids=["spawn", "fork"])
-def test_what_is_kept_from_now_on_is_told_as_done_once(warm: MissingBytecode, start: StartKind) -> None:
-    finding = found(KEPT, warm)
+@pytest.mark.parametrize(
+    ("warm", "start"), [(NOTHING, StartKind.COLD), (CACHED, StartKind.WARM)], ids=["spawn", "fork"]
+)
+def test_bytecode_that_is_cached_now_is_reported_as_compiled_once(warm: MissingBytecode, start: StartKind) -> None:
+    finding = found(CACHED, warm)
     assert finding is not None
     assert (finding.start, finding.seconds) == (start, None)
     assert finding.what == (
@@ -93,12 +95,12 @@ def test_what_is_kept_from_now_on_is_told_as_done_once(warm: MissingBytecode, st
     )
 
 
-def test_a_cold_start_alone_is_enough() -> None:
+def test_a_cold_start_without_a_warm_one_is_enough() -> None:
     [finding] = imported_from_source_findings(cold_record(missing_bytecode=missing()), None)
     assert finding.start is StartKind.COLD
 
 
-@pytest.mark.parametrize("each", [missing(seconds=0.3, seconds_again=0.2), None], ids=["hardly any", "not recorded"])
-def test_there_is_nothing_to_tell_where_it_is_short(each: MissingBytecode | None) -> None:
+@pytest.mark.parametrize("each", [missing(seconds=0.3, seconds_again=0.2), None], ids=["short", "not recorded"])
+def test_nothing_is_reported_below_a_second(each: MissingBytecode | None) -> None:
     assert found(each, each) is None
     assert imported_from_source_findings(None, None) == []

@@ -24,7 +24,7 @@ def of_words(*words: str) -> dict[str, Any]:
         {"compilation_config.cache_dir": "/users/warm"},
     ],
 )
-def test_a_cache_folder_is_replaced_however_it_is_given(options: dict[str, Any]) -> None:
+def test_a_cache_folder_is_replaced_in_every_notation(options: dict[str, Any]) -> None:
     isolated, replaced = isolated_options(options, CACHES)
     assert replaced == ["compilation_config.cache_dir"]
     assert "/users/warm" not in str(isolated)
@@ -32,7 +32,7 @@ def test_a_cache_folder_is_replaced_however_it_is_given(options: dict[str, Any])
     assert list(folders_named(options)) == [Path("/users/warm")]
 
 
-def test_what_is_no_folder_is_left_and_the_given_options_are_not_changed() -> None:
+def test_other_options_are_unchanged_and_the_given_options_are_not_modified() -> None:
     options = {
         "dtype": "bfloat16",
         "compilation_config": {"cache_dir": "", "compile_sizes": [1]},
@@ -44,7 +44,7 @@ def test_what_is_no_folder_is_left_and_the_given_options_are_not_changed() -> No
     assert given == {"compilation_config": {"cache_dir": "/users/warm"}}
 
 
-def test_one_folder_is_replaced_by_one_and_two_by_two() -> None:
+def test_equal_folders_have_the_same_replacement_and_different_ones_do_not() -> None:
     def own(folder: str) -> str:
         return str(isolated_options({"download_dir": folder}, CACHES)[0]["download_dir"])
 
@@ -57,7 +57,7 @@ def test_one_folder_is_replaced_by_one_and_two_by_two() -> None:
     "name",
     ["fx_graph_remote_cache", "autotune_remote_cache", "bundled_autotune_remote_cache", "remote_gemm_autotune_cache"],
 )
-def test_remote_caches_are_left_at_their_default(name: str) -> None:
+def test_remote_caches_get_their_default(name: str) -> None:
     options = {"compilation_config": {"inductor_compile_config": {name: True, "max_autotune": True}}}
     isolated, replaced = isolated_options(options, CACHES)
     assert isolated == {"compilation_config": {"inductor_compile_config": {"max_autotune": True}}}

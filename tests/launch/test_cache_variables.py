@@ -40,7 +40,7 @@ def test_a_cache_folder_of_the_user_is_replaced_and_recorded(caches: Caches, var
     assert overridden(user) == [variable]
 
 
-def test_every_replaced_variable_names_a_folder_of_its_own(caches: Caches) -> None:
+def test_every_replaced_variable_names_a_separate_folder(caches: Caches) -> None:
     environment = of_start(caches, dict.fromkeys(ISOLATED, "/users/warm"))
     assert environment.keys() >= ISOLATED - REMOTE
     paths = [environment[name] for name in ISOLATED - REMOTE]
@@ -50,12 +50,14 @@ def test_every_replaced_variable_names_a_folder_of_its_own(caches: Caches) -> No
 
 @pytest.mark.parametrize("variable", WHERE_SET)
 @pytest.mark.parametrize("user", [{}, None])
-def test_what_the_user_has_not_set_stays_unset(caches: Caches, variable: str, user: dict[str, str] | None) -> None:
+def test_variables_that_the_user_has_not_set_stay_unset(
+    caches: Caches, variable: str, user: dict[str, str] | None
+) -> None:
     user = {variable: ""} if user is None else user
     assert of_start(caches, user).get(variable, "") == ""
 
 
-def test_a_file_keeps_its_name_in_a_folder_of_the_starts_own(caches: Caches) -> None:
+def test_a_file_has_the_same_name_in_a_folder_of_the_start(caches: Caches) -> None:
     environment = of_start(caches, {"PYTORCH_TUNABLEOP_FILENAME": "/users/tuned%d.csv"})
     assert environment["PYTORCH_TUNABLEOP_FILENAME"] == str(caches.root / "tunable-op" / "tuned%d.csv")
 
@@ -76,7 +78,7 @@ def test_remote_caches_are_switched_off_and_recorded(caches: Caches, variable: s
     assert of_start(caches, user) == of_start(caches, {})
 
 
-def test_what_is_replaced_because_it_is_set_is_known_by_name() -> None:
+def test_the_variables_that_are_replaced_because_they_are_set_are_listed() -> None:
     user = {"HELION_CACHE_DIR": "/a", "VLLM_CACHE_ROOT": "/b", "TRITON_CACHE_MANAGER": "m:C", "PATH": "/bin"}
     assert replaced_where_set(user) == ["HELION_CACHE_DIR", "TRITON_CACHE_MANAGER"]
 
@@ -95,16 +97,16 @@ def test_what_is_replaced_because_it_is_set_is_known_by_name() -> None:
         "GOOGLE_CACHE_DIR",
     ],
 )
-def test_what_looks_like_a_cache_and_is_not_known_is_named(name: str) -> None:
+def test_unknown_variables_that_look_like_a_cache_are_listed(name: str) -> None:
     assert unknown({name: "/anywhere"}) == [name]
 
 
-def test_a_variable_with_cache_in_its_name_that_is_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_variable_with_cache_in_its_name_that_is_a_folder_is_listed(tmp_path: Path) -> None:
     assert unknown({"MYLIB_CACHE": str(tmp_path)}) == ["MYLIB_CACHE"]
 
 
 @pytest.mark.parametrize("value", ["1", "tests", "redis://host/0", "~nobody-of-that-name/x", "a\0b", ""])
-def test_a_variable_with_cache_in_its_name_that_is_no_folder_is_not(value: str) -> None:
+def test_a_variable_with_cache_in_its_name_that_is_not_a_folder_is_not_listed(value: str) -> None:
     assert unknown({"MYLIB_CACHE": value}) == []
 
 
@@ -124,11 +126,11 @@ def test_a_variable_with_cache_in_its_name_that_is_no_folder_is_not(value: str) 
         *("VLLM_CACHE_ROOT", "HELION_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE", "TRITON_CACHE_MANAGER", "PATH"),
     ],
 )
-def test_what_is_known_is_not_named_as_unknown(name: str, tmp_path: Path) -> None:
+def test_known_variables_are_not_listed_as_unknown(name: str, tmp_path: Path) -> None:
     assert unknown({name: str(tmp_path)}) == []
 
 
-def test_the_users_caches_are_the_folders_that_he_named_and_the_defaults() -> None:
+def test_the_users_caches_are_the_folders_in_variables_and_the_defaults() -> None:
     user = {
         "HOME": "/home/me",
         "USER": "me",
@@ -145,7 +147,7 @@ def test_the_users_caches_are_the_folders_that_he_named_and_the_defaults() -> No
     assert "/xdg/vllm" in {str(place) for place in places({**user, "XDG_CACHE_HOME": "/xdg"})}
 
 
-def test_a_folder_that_holds_a_package_which_is_developed_there_is_no_cache(
+def test_a_folder_with_a_package_in_development_mode_is_not_a_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = Path(coldwarm.__file__).parents[2]
@@ -156,6 +158,6 @@ def test_a_folder_that_holds_a_package_which_is_developed_there_is_no_cache(
 
 
 @pytest.mark.parametrize("folder", ["/", "/root-of-python"])
-def test_a_folder_that_holds_python_is_no_cache(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_python_is_not_a_cache(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.prefix", "/root-of-python/venv")
     assert Path(folder) not in places({"DG_JIT_CACHE_DIR": folder})

@@ -27,7 +27,7 @@ def test_fresh_refuses_a_folder_that_exists(tmp_path: Path) -> None:
         Caches.fresh(tmp_path)
 
 
-def test_every_variable_points_to_a_folder_of_its_own_below_the_root(caches: Caches) -> None:
+def test_every_variable_points_to_a_separate_folder_below_the_root(caches: Caches) -> None:
     environment = caches.environment()
     assert environment.keys() == CACHE_VARIABLES
     assert len(set(environment.values())) == len(environment)
@@ -57,7 +57,7 @@ def test_manifest_changes_when_a_file_appears(caches: Caches) -> None:
     assert list(caches.manifest()) == ["vllm/deep/artifact"]
 
 
-def test_manifest_changes_when_a_file_grows_is_altered_or_vanishes(caches: Caches) -> None:
+def test_manifest_changes_when_a_file_grows_changes_or_is_removed(caches: Caches) -> None:
     file = caches.root / "inductor" / "code.py"
     file.write_text("a")
     first = caches.manifest()
@@ -70,7 +70,7 @@ def test_manifest_changes_when_a_file_grows_is_altered_or_vanishes(caches: Cache
     assert caches.manifest() == {}
 
 
-def test_manifest_stays_when_a_file_is_only_touched_or_written_again(caches: Caches) -> None:
+def test_manifest_stays_the_same_when_a_file_is_only_touched_or_rewritten(caches: Caches) -> None:
     file = caches.root / "inductor" / "code.py"
     file.write_text("a")
     before = caches.manifest()
@@ -80,7 +80,7 @@ def test_manifest_stays_when_a_file_is_only_touched_or_written_again(caches: Cac
     assert caches.manifest() == before
 
 
-def test_a_file_is_known_by_its_content(caches: Caches) -> None:
+def test_files_are_compared_by_content(caches: Caches) -> None:
     for name, text in (("a", "one"), ("b", "one"), ("c", "two"), ("d", "")):
         (caches.root / "vllm" / name).write_text(text)
     digests = {path: state.digest for path, state in caches.manifest().items()}
@@ -101,23 +101,23 @@ def test_of_temporary_files_only_the_size_is_compared(caches: Caches) -> None:
     assert [change.how for change in changes(before, caches.manifest())] == ["grown"]
 
 
-def test_nothing_but_files_is_opened(caches: Caches) -> None:
+def test_only_regular_files_are_opened(caches: Caches) -> None:
     os.mkfifo(caches.root / "vllm" / "pipe")
     assert caches.manifest() == {"vllm/pipe": FileState(0, "")}
 
 
-def test_any_name_of_a_file_can_be_recorded(caches: Caches) -> None:
+def test_any_file_name_can_be_recorded(caches: Caches) -> None:
     (caches.root / "home" / os.fsdecode(b"caf\xe9")).touch()
     [change] = changes({}, caches.manifest())
     change.model_dump_json()
 
 
-def test_manifest_stays_when_nothing_changes(caches: Caches) -> None:
+def test_manifest_stays_the_same_when_nothing_changes(caches: Caches) -> None:
     (caches.root / "vllm" / "artifact").write_text("x")
     assert caches.manifest() == caches.manifest()
 
 
-def test_manifest_takes_a_dangling_link_for_a_file_and_leaves_sockets_out(
+def test_manifest_includes_dangling_links_and_leaves_sockets_out(
     caches: Caches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (caches.root / "vllm" / "link").symlink_to(caches.root / "nowhere")
@@ -139,7 +139,7 @@ def test_content_counts_files_and_bytes_by_cache(caches: Caches) -> None:
 
 
 @pytest.mark.parametrize(
-    ("due", "found", "how", "told"),
+    ("due", "found", "how", "description"),
     [
         (FileState(5, "a"), None, "missing", "is missing (it had 5 bytes)"),
         (FileState(5, "a"), FileState(2, "b"), "truncated", "is truncated: 2 of 5 bytes"),
@@ -150,14 +150,16 @@ def test_content_counts_files_and_bytes_by_cache(caches: Caches) -> None:
         (None, FileState(0, "b"), "new", "is new (0 bytes)"),
     ],
 )
-def test_how_a_file_changed(due: FileState | None, found: FileState | None, how: str, told: str) -> None:
+def test_a_changed_file_is_described(
+    due: FileState | None, found: FileState | None, how: str, description: str
+) -> None:
     [change] = changes({"vllm/a": due} if due else {}, {"vllm/a": found} if found else {})
     assert (change.path, change.how) == ("vllm/a", how)
     assert (change.bytes_due, change.bytes_found) == (due.bytes if due else 0, found.bytes if found else 0)
-    assert change.describe() == told
+    assert change.describe() == description
 
 
-def test_files_on_disk_that_changed_are_told_in_the_order_of_paths(caches: Caches) -> None:
+def test_changed_files_on_disk_are_listed_in_the_order_of_paths(caches: Caches) -> None:
     folder = caches.root / "vllm"
     for name in ("gone", "cut", "flipped", "longer", "same"):
         (folder / name).write_text("content")
@@ -182,7 +184,7 @@ manifests = st.dictionaries(st.sampled_from(["vllm/a", "vllm/b", "inductor/c", "
 
 
 @given(manifests, manifests)
-def test_exactly_the_files_that_differ_have_changed(due: Manifest, found: Manifest) -> None:
+def test_exactly_the_files_that_differ_are_listed(due: Manifest, found: Manifest) -> None:
     changed = changes(due, found)
     paths = [change.path for change in changed]
     assert paths == sorted(path for path in due.keys() | found.keys() if due.get(path) != found.get(path))
@@ -191,13 +193,13 @@ def test_exactly_the_files_that_differ_have_changed(due: Manifest, found: Manife
     assert [FileChange.model_validate_json(change.model_dump_json()) for change in changed] == changed
 
 
-def test_temporary_root_is_gone_afterwards() -> None:
+def test_temporary_root_is_removed_afterwards() -> None:
     with temporary_root() as root:
         Caches.fresh(root / "model")
     assert not root.exists()
 
 
-def test_the_file_by_which_ranks_find_each_other_is_no_cache(tmp_path: Path) -> None:
+def test_the_rendezvous_file_of_ranks_is_not_a_cache(tmp_path: Path) -> None:
     caches = Caches.fresh(tmp_path / "caches")
     (caches.root / "tmp" / "vllm_dist_0123").touch()
     (caches.root / "tmp" / "header.h").touch()

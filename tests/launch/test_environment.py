@@ -35,7 +35,7 @@ def test_the_users_flags_reach_the_start() -> None:
     assert environment["PATH"] == "/bin"
 
 
-def test_a_test_of_pytests_makes_no_other_environment() -> None:
+def test_the_name_of_the_current_test_does_not_reach_the_start() -> None:
     assert of_start({"PYTEST_CURRENT_TEST": "test_a (call)", "PATH": "/bin"}) == of_start({"PATH": "/bin"})
 
 
@@ -44,7 +44,7 @@ def test_the_users_caches_are_replaced() -> None:
     assert {environment[name] for name in CACHE_VARIABLES} == set(CACHES.environment().values())
 
 
-def test_engine_defaults_lose_against_the_users_values() -> None:
+def test_the_users_values_take_precedence_over_engine_defaults() -> None:
     environment = of_start({"HF_HUB_OFFLINE": "0"}, defaults={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"})
     assert environment["HF_HUB_OFFLINE"] == "0"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
@@ -55,7 +55,7 @@ def test_an_engine_default_never_moves_a_cache() -> None:
 
 
 @pytest.mark.parametrize("compilation", ["piecewise", "shipped"])
-def test_a_start_is_told_its_trace_compilation_and_token(compilation: str) -> None:
+def test_a_start_gets_its_trace_compilation_and_token(compilation: str) -> None:
     environment = of_start(
         {"TORCH_TRACE": "/mine", "COLDWARM_COMPILATION": "x", "COLDWARM_START": "y"}, compilation=compilation
     )
@@ -64,35 +64,35 @@ def test_a_start_is_told_its_trace_compilation_and_token(compilation: str) -> No
     assert environment["COLDWARM_START"] == "t"
 
 
-def test_coldwarms_plugin_joins_the_users_list() -> None:
+def test_coldwarms_plugin_is_added_to_the_users_list() -> None:
     assert of_start({"VLLM_PLUGINS": "mine,other"})["VLLM_PLUGINS"].split(",") == ["mine", "other", "coldwarm"]
 
 
-def test_without_a_list_all_plugins_are_loaded_anyway() -> None:
+def test_without_a_list_of_plugins_none_is_set() -> None:
     assert "VLLM_PLUGINS" not in of_start({})
 
 
-def test_an_empty_list_of_plugins_does_not_shut_coldwarms_out() -> None:
+def test_an_empty_list_of_plugins_does_not_exclude_coldwarms() -> None:
     # vllm/envs.py: an empty VLLM_PLUGINS is the list [""], which names no plugin.
     assert "coldwarm" in of_start({"VLLM_PLUGINS": ""})["VLLM_PLUGINS"].split(",")
 
 
-def test_packages_of_the_users_home_are_still_found() -> None:
+def test_packages_in_the_users_home_folder_are_still_found() -> None:
     assert of_start({})["PYTHONUSERBASE"] == site.getuserbase()
     assert of_start({"PYTHONUSERBASE": "/mine"})["PYTHONUSERBASE"] == "/mine"
 
 
 @settings(max_examples=40)
 @given(st.dictionaries(names, st.text(max_size=10), max_size=6))
-def test_whatever_the_user_has_set_isolates_the_start_and_is_left_as_it_was(user: dict[str, str]) -> None:
-    kept = dict(user)
+def test_any_environment_of_the_user_is_isolated_and_not_modified(user: dict[str, str]) -> None:
+    before = dict(user)
     environment = of_start(user)
-    assert user == kept
+    assert user == before
     assert CACHES.environment().items() <= environment.items()
     assert environment["COLDWARM_START"] == "t"
 
 
-def test_what_changes_compilation_is_recorded_in_order() -> None:
+def test_variables_that_change_compilation_are_recorded_in_order() -> None:
     user = {
         "VLLM_USE_AOT_COMPILE": "0",
         "TORCH_LOGS": "x",
@@ -114,16 +114,16 @@ def test_secrets_are_masked(name: str) -> None:
     assert name in recorded({name: "hunter2"})
 
 
-def test_a_flag_that_counts_tokens_is_no_secret() -> None:
+def test_a_number_of_tokens_is_not_a_secret() -> None:
     assert recorded({"VLLM_MAX_TOKENS_PER_EXPERT_FP4_MOE": "512"}) == {"VLLM_MAX_TOKENS_PER_EXPERT_FP4_MOE": "512"}
 
 
-def test_what_coldwarm_sets_is_not_recorded_as_the_users() -> None:
+def test_variables_that_coldwarm_sets_are_not_recorded_as_the_users() -> None:
     user = dict.fromkeys([*CACHE_VARIABLES, "TORCH_TRACE", "COLDWARM_COMPILATION", "COLDWARM_START"], "x")
     assert recorded(user) == {}
 
 
-def test_overridden_names_what_the_start_does_not_see() -> None:
+def test_overridden_lists_the_variables_that_the_start_does_not_see() -> None:
     user = {"VLLM_CACHE_ROOT": "/mine", "TORCH_TRACE": "/t", "HOME": "/h", "TMPDIR": "/t", "VLLM_USE_V1": "1"}
     assert overridden(user) == ["TORCH_TRACE", "VLLM_CACHE_ROOT"]
 

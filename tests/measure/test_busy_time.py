@@ -27,7 +27,7 @@ RANK_0, RANK_1 = TraceFile(Path("rank_0.log"), 0, TRACE), TraceFile(Path("rank_1
 
 
 def busy(*edges: Edge) -> list[Busy]:
-    """Follow the edges of spans of one file, each a name, ``B`` or ``E``, and when."""
+    """Follow the edges of spans of one file, each a name, ``B`` or ``E``, and a time."""
     time = BusyTime()
     follow(time, RANK_0, edges)
     return time.stretches()
@@ -40,7 +40,7 @@ def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge]) -> None:
 
 
 def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, float]]:
-    """Follow the edges of spans that are each in a frame, or in none; return the frame of each stretch and its time."""
+    """Follow the edges of spans, each in a frame or in none; return the frame and the seconds of each period."""
     time = BusyTime()
     time.begin(RANK_0)
     for name, edge, when, frame in edges:
@@ -54,7 +54,7 @@ def seconds_of(stretches: list[Busy], stage: str) -> float:
     return sum(stretch.end - stretch.begin for stretch in stretches if stretch.stage == stage)
 
 
-def test_without_spans_nothing_was_busy() -> None:
+def test_without_spans_there_is_no_busy_time() -> None:
     assert BusyTime().stretches() == []
     assert busy() == []
 
@@ -63,11 +63,11 @@ def test_a_span_is_busy_from_its_begin_to_its_end() -> None:
     assert busy((DYNAMO, "B", 1.0), (DYNAMO, "E", 3.5)) == [Busy(1.0, 3.5, Stage.DYNAMO)]
 
 
-def test_a_span_of_another_name_is_not_busy() -> None:
+def test_a_span_with_an_unknown_name_is_ignored() -> None:
     assert busy(("pass.remove_noop", "B", 1.0), ("pass.remove_noop", "E", 2.0)) == []
 
 
-def test_other_records_are_not_busy() -> None:
+def test_other_records_are_ignored() -> None:
     time = BusyTime()
     time.begin(RANK_0)
     time.take(GraphDump(span_edge("a", "B", 0).location, "dynamo", ""))
@@ -102,7 +102,7 @@ def test_the_inner_stage_has_the_time_and_the_outer_one_the_rest() -> None:
 
 @pytest.mark.parametrize("first", Stage)
 @pytest.mark.parametrize("second", Stage)
-def test_of_two_open_stages_the_one_that_is_named_first_has_the_time(first: Stage, second: Stage) -> None:
+def test_of_two_open_stages_the_first_in_the_order_has_the_time(first: Stage, second: Stage) -> None:
     name = {stage: name for name, stage in _STAGES.items()}
     stretches = busy(
         (name[first], "B", 0.0), (name[second], "B", 1.0), (name[first], "E", 2.0), (name[second], "E", 3.0)
@@ -124,7 +124,7 @@ def test_spans_of_one_stage_that_overlap_are_busy_once() -> None:
     assert stretches == [Busy(0.0, 3.0, Stage.NATIVE)]
 
 
-def test_a_stage_nested_in_itself_is_one_stretch() -> None:
+def test_a_stage_nested_in_itself_is_one_period() -> None:
     assert busy((AOT, "B", 0.0), (AOT, "B", 1.0), (AOT, "E", 2.0), (AOT, "E", 4.0)) == [Busy(0.0, 4.0, Stage.AOT)]
 
 
@@ -135,7 +135,7 @@ def test_a_gap_is_not_busy() -> None:
     ]
 
 
-def test_an_end_without_a_begin_is_passed_over() -> None:
+def test_an_end_without_a_begin_is_skipped() -> None:
     assert busy((AOT, "E", 0.5), (DYNAMO, "B", 1.0), (AOT, "E", 2.0), (DYNAMO, "E", 3.0)) == [
         Busy(1.0, 3.0, Stage.DYNAMO)
     ]
@@ -153,7 +153,7 @@ def test_other_ranks_are_not_followed() -> None:
     assert time.stretches() == [Busy(0.0, 1.0, Stage.DYNAMO)]
 
 
-def test_a_span_does_not_go_on_in_the_next_file() -> None:
+def test_a_span_does_not_continue_in_the_next_file() -> None:
     time = BusyTime()
     follow(time, RANK_0, [(AOT, "B", 0.0)])
     follow(time, RANK_1, [(AOT, "E", 1.0), (DYNAMO, "B", 2.0), (DYNAMO, "E", 3.0)])
@@ -172,7 +172,7 @@ def test_a_span_that_is_logged_afterwards_overlaps_nothing() -> None:
     stretches = busy(
         (DYNAMO, "B", 0.0), (AOT, "B", 1.0), (AOT, "E", 3.0), (LOAD, "B", 2.0), (LOAD, "E", 4.0), (DYNAMO, "E", 5.0)
     )
-    assert_apart(stretches)
+    assert_disjoint(stretches)
     assert sum(stretch.end - stretch.begin for stretch in stretches) == 5.0
 
 
@@ -190,8 +190,8 @@ def test_the_spans_of_a_trace_are_followed(tmp_path: Path) -> None:
     assert time.stretches() == [Busy(1795435200.0, 1795435202.25, Stage.DYNAMO)]
 
 
-def assert_apart(stretches: list[Busy]) -> None:
-    """Assert that stretches are in the order of time and do not overlap."""
+def assert_disjoint(stretches: list[Busy]) -> None:
+    """Assert that periods are in the order of time and do not overlap."""
     assert all(stretch.begin <= stretch.end for stretch in stretches)
     assert all(before.end <= after.begin for before, after in pairwise(stretches))
 
@@ -201,12 +201,12 @@ spans = st.lists(st.tuples(names, st.integers(0, 30), st.integers(0, 30)), max_s
 
 
 @given(spans)
-def test_each_moment_is_of_the_first_stage_that_is_open_then(spans: list[tuple[str, int, int]]) -> None:
+def test_each_moment_counts_towards_the_first_open_stage(spans: list[tuple[str, int, int]]) -> None:
     whole = [(name, min(one, other), max(one, other)) for name, one, other in spans]
-    # At the same moment, begins before ends: none of them is left unmatched.
+    # At the same moment, begins come before ends, so that each has a match.
     edges = [(begin, 0, name, "B") for name, begin, _ in whole] + [(end, 1, name, "E") for name, _, end in whole]
     stretches = busy(*((name, edge, float(at)) for at, _, name, edge in sorted(edges)))
-    assert_apart(stretches)
+    assert_disjoint(stretches)
     for moment in (n + 0.5 for n in range(30)):
         open_ = [STAGES[name] for name, begin, end in whole if begin < moment < end and name in STAGES]
         top = [stretch.stage for stretch in stretches if stretch.begin < moment < stretch.end]
@@ -214,9 +214,9 @@ def test_each_moment_is_of_the_first_stage_that_is_open_then(spans: list[tuple[s
 
 
 @given(st.lists(st.tuples(names, st.sampled_from("BE"), st.integers(0, 30)), max_size=30))
-def test_any_edges_in_any_order_of_time_make_stretches_apart(edges: list[tuple[str, str, int]]) -> None:
+def test_any_edges_in_any_order_of_time_make_disjoint_periods(edges: list[tuple[str, str, int]]) -> None:
     stretches = busy(*((name, edge, float(at)) for name, edge, at in edges))
-    assert_apart(stretches)
+    assert_disjoint(stretches)
     times = [at for _, _, at in edges] or [0]
     assert sum(seconds_of(stretches, stage) for stage in ORDER) <= max(times) - min(times)
 
@@ -224,7 +224,7 @@ def test_any_edges_in_any_order_of_time_make_stretches_apart(edges: list[tuple[s
 # Frames
 
 
-def test_a_stretch_is_of_the_frame_whose_spans_are_open() -> None:
+def test_a_period_belongs_to_the_frame_whose_spans_are_open() -> None:
     assert frames((DYNAMO, "B", 0, 1), (AOT, "B", 1, 1), (AOT, "E", 3, 1), (DYNAMO, "E", 4, 1)) == [
         (1, 1),
         (1, 2),
@@ -248,7 +248,7 @@ def test_the_innermost_of_two_frames_has_the_time() -> None:
     ]
 
 
-def test_a_span_without_a_frame_is_of_the_frame_around_it() -> None:
+def test_a_span_without_a_frame_belongs_to_the_frame_around_it() -> None:
     assert frames((CODE, "B", 0, 1), (NATIVE, "B", 1, None), (NATIVE, "E", 3, None), (CODE, "E", 4, 1)) == [
         (1, 1),
         (1, 2),
@@ -256,7 +256,7 @@ def test_a_span_without_a_frame_is_of_the_frame_around_it() -> None:
     ]
 
 
-def test_a_file_that_ends_within_a_frame_leaves_the_next_file_without_it() -> None:
+def test_a_frame_does_not_continue_in_the_next_file() -> None:
     time = BusyTime()
     time.begin(RANK_0)
     edge = span_edge(DYNAMO, "B", 0.0)

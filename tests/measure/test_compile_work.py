@@ -16,7 +16,7 @@ Read = Callable[..., CompilerWork]
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Reads the compiler's work from a trace of the given records."""
+    """Return a function that reads the compiler's work from a trace of the given records."""
 
     def read(*records: Record) -> CompilerWork:
         (tmp_path / "trace.log").write_text(trace_text(*records), encoding="utf-8")
@@ -58,7 +58,7 @@ BEGIN = event(name="GraphLowering.codegen", ph="B", ts=1)
 END = event(name="GraphLowering.codegen", ph="E", ts=2)
 
 
-def test_without_a_trace_nothing_is_known(tmp_path: Path) -> None:
+def test_without_a_trace_the_counts_are_empty(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
         work = compiler_work_of(folder)
         assert (work.files, work.records) == (0, 0)
@@ -80,12 +80,12 @@ def test_a_subgraph_is_unique_once_however_often_it_misses(read: Read) -> None:
 
 
 @pytest.mark.parametrize("nested", [miss(frame=7), miss(frame=0, compilation=1), miss(frame=None)])
-def test_a_nested_compile_is_no_subgraph(read: Read, nested: Record) -> None:
+def test_a_nested_compile_is_not_a_subgraph(read: Read, nested: Record) -> None:
     work = read(subgraph(), nested, hit(), subgraph(), nested, miss())
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
 
 
-def test_a_subgraph_that_hits_and_is_compiled_all_the_same_is_unique(read: Read) -> None:
+def test_a_subgraph_that_hits_and_is_compiled_anyway_is_unique(read: Read) -> None:
     assert read(subgraph(), miss(), subgraph(), hit(), miss()).subgraphs_unique == 2
 
 
@@ -94,16 +94,16 @@ def test_a_subgraph_that_bypasses_the_cache_is_unique(read: Read) -> None:
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (2, 1)
 
 
-def test_a_miss_of_another_cache_makes_no_subgraph_unique(read: Read) -> None:
+def test_a_miss_of_a_different_cache_does_not_count(read: Read) -> None:
     assert read(subgraph(), artifact("fx_graph_cache_miss", 0), hit()).subgraphs_unique == 0
 
 
-def test_a_miss_outside_of_every_subgraph_is_no_subgraph(read: Read) -> None:
+def test_a_miss_outside_of_every_subgraph_does_not_count(read: Read) -> None:
     work = read(miss(), miss(frame=None), subgraph(), hit())
     assert (work.subgraphs_compiled, work.subgraphs_unique) == (1, 0)
 
 
-def test_code_generation_is_counted_where_it_begins(read: Read) -> None:
+def test_code_generations_are_counted_by_the_begin_of_their_span(read: Read) -> None:
     assert read(BEGIN, END, BEGIN, END).code_generations == 2
     assert read(END).code_generations == 0
 
@@ -122,22 +122,22 @@ def test_code_generation_is_counted_where_it_begins(read: Read) -> None:
         ({"inductor_output_code": {}}, '{"name": "GraphLowering.codegen", "ph": "B", "ts": 1}'),
     ],
 )
-def test_nothing_else_is_code_generation(read: Read, record: Record) -> None:
+def test_other_records_are_not_counted_as_code_generation(read: Read, record: Record) -> None:
     work = read(record)
     assert (work.records, work.code_generations) == (1, 0)
 
 
-def test_an_event_nested_deeper_than_python_recurses_is_no_code_generation(read: Read) -> None:
+def test_an_event_nested_deeper_than_python_recurses_does_not_count(read: Read) -> None:
     depth = 100 * sys.getrecursionlimit()
     assert read(({"chromium_event": {}}, '["GraphLowering.codegen", ' + "[" * depth)).code_generations == 0
 
 
-def test_what_is_passed_over_is_told_by_kind(read: Read) -> None:
+def test_skipped_records_are_counted_by_kind(read: Read) -> None:
     work = read(({"str": ["a", 0]}, None), subgraph(), ({"str": ["b", 1]}, None), artifact("torch_version", None))
     assert list(work.passed_over.items()) == [("artifact:torch_version", 1), ("str", 2)]
 
 
-def test_all_files_are_read_and_ranks_that_compile_the_same_are_not_added_up(tmp_path: Path) -> None:
+def test_all_files_are_read_and_ranks_are_not_added_up(tmp_path: Path) -> None:
     for rank in (0, 1):
         text = trace_text(subgraph(), miss(), BEGIN, END)
         (tmp_path / f"dedicated_log_torch_trace_rank_{rank}_x.log").write_text(text + "garbage\n")
@@ -154,7 +154,7 @@ def test_all_files_are_read_and_ranks_that_compile_the_same_are_not_added_up(tmp
     )
 
 
-def test_a_subgraph_of_one_file_does_not_go_on_in_the_next(tmp_path: Path) -> None:
+def test_a_subgraph_does_not_continue_in_the_next_file(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(trace_text(subgraph()))
     (tmp_path / "b.log").write_text(trace_text(miss()))
     assert compiler_work_of(tmp_path).subgraphs_unique == 0

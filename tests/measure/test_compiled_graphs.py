@@ -20,13 +20,13 @@ from tests.support.graphs import FILE, RANGE, Compiled, layer_code, model_record
             "l_self_modules_cross_decoder_modules_decoder_layers_modules_2_modules_experts_modules_5_parameters_w_",
             ["modules_cross_decoder_modules_decoder_layers_modules_2"],
         ),
-        # A rotary embedding is one buffer for all layers, and is named by the first.
+        # All layers share one buffer for the rotary embedding, which has the name of the first.
         ("l_self_modules_layers_modules_0_modules_rotary_emb_buffers_cos_sin_cache_", []),
         ("l_self_modules_norm_parameters_weight_", []),
         ("hidden_states_3", []),
     ],
 )
-def test_the_layer_of_a_parameter(name: str, layers: list[str]) -> None:
+def test_a_parameter_names_its_layer(name: str, layers: list[str]) -> None:
     assert layers_of([Value(name, "bf16[8, 8]")]) == layers
 
 

@@ -15,7 +15,7 @@ STEPS = ["process start", "import", "engine setup", "weights", COMPILE, "warm-up
 
 
 def steps(**seconds: float) -> list[Step]:
-    """Steps that follow one another, each of these seconds."""
+    """Return consecutive steps of these seconds."""
     ends = list(accumulate(seconds.values(), initial=BEGAN))
     return [
         Step(name=name.replace("_", " "), begin=begin, end=end)
@@ -27,34 +27,34 @@ def busy(begin: float, end: float, stage: str) -> Busy:
     return Busy(BEGAN + begin, BEGAN + end, stage)
 
 
-def told(phases: list[Phase]) -> dict[str, float]:
+def seconds_of(phases: list[Phase]) -> dict[str, float]:
     return {phase.name: round(phase.seconds, 6) for phase in phases}
 
 
 def test_without_a_trace_the_steps_are_the_phases() -> None:
-    assert told(split(steps(process_start=1, engine_setup=4), [])) == {"process start": 1, "engine setup": 4}
+    assert seconds_of(split(steps(process_start=1, engine_setup=4), [])) == {"process start": 1, "engine setup": 4}
     assert split([], []) == []
 
 
-def test_what_of_compiling_no_span_covers_is_unaccounted() -> None:
+def test_compile_time_outside_of_spans_is_unaccounted() -> None:
     phases = split(steps(weights=1, compile=10), [busy(2, 5, Stage.DYNAMO), busy(6, 9.5, Stage.NATIVE)])
-    assert told(phases) == {"weights": 1, "Dynamo": 3, "C++/Triton compilation": 3.5, UNACCOUNTED: 3.5}
+    assert seconds_of(phases) == {"weights": 1, "Dynamo": 3, "C++/Triton compilation": 3.5, UNACCOUNTED: 3.5}
 
 
 def test_compiling_without_a_trace_is_unaccounted() -> None:
-    assert told(split(steps(compile=10), [])) == {UNACCOUNTED: 10}
+    assert seconds_of(split(steps(compile=10), [])) == {UNACCOUNTED: 10}
 
 
-def test_time_in_a_compiler_is_no_time_of_the_step_around_it() -> None:
-    assert told(split(steps(weights=3, generate=5), [busy(4, 6, Stage.CODE)])) == {
+def test_time_in_a_compiler_is_subtracted_from_its_step() -> None:
+    assert seconds_of(split(steps(weights=3, generate=5), [busy(4, 6, Stage.CODE)])) == {
         "weights": 3,
         "Inductor code generation": 2,
         "generate": 3,
     }
 
 
-def test_a_stretch_over_several_steps_is_taken_from_each() -> None:
-    assert told(split(steps(weights=2, exit=2, generate=2), [busy(1, 5, Stage.AOT)])) == {
+def test_a_period_over_several_steps_is_subtracted_from_each() -> None:
+    assert seconds_of(split(steps(weights=2, exit=2, generate=2), [busy(1, 5, Stage.AOT)])) == {
         "weights": 1,
         "AOTAutograd": 4,
         "generate": 1,
@@ -62,28 +62,28 @@ def test_a_stretch_over_several_steps_is_taken_from_each() -> None:
     }
 
 
-def test_stretches_outside_of_the_steps_are_not_counted() -> None:
-    assert told(split(steps(weights=2), [busy(-3, -1, Stage.AOT), busy(2, 9, Stage.AOT)])) == {"weights": 2}
+def test_periods_outside_of_the_steps_are_not_counted() -> None:
+    assert seconds_of(split(steps(weights=2), [busy(-3, -1, Stage.AOT), busy(2, 9, Stage.AOT)])) == {"weights": 2}
 
 
-def test_the_same_stage_in_several_stretches_is_one_phase() -> None:
+def test_the_same_stage_in_several_periods_is_one_phase() -> None:
     phases = split(steps(compile=10), [busy(n, n + 0.5, Stage.LOAD) for n in range(10)])
-    assert told(phases) == {"cache load": 5, UNACCOUNTED: 5}
+    assert seconds_of(phases) == {"cache load": 5, UNACCOUNTED: 5}
 
 
-def test_a_step_that_is_named_as_a_stage_is_a_part_of_it() -> None:
+def test_a_step_with_the_name_of_a_stage_counts_towards_it() -> None:
     loading = [Step(name=Stage.LOAD, begin=BEGAN, end=BEGAN + 4), Step(name=COMPILE, begin=BEGAN + 4, end=BEGAN + 6)]
     phases = split(loading, [busy(1, 2, Stage.LOAD), busy(2, 3, Stage.DYNAMO), busy(4, 5, Stage.LOAD)])
-    assert told(phases) == {"Dynamo": 1, "cache load": 4, UNACCOUNTED: 1}
+    assert seconds_of(phases) == {"Dynamo": 1, "cache load": 4, UNACCOUNTED: 1}
 
 
-def test_a_step_that_comes_again_is_one_phase() -> None:
+def test_a_repeated_step_is_one_phase() -> None:
     twice = [Step(name=COMPILE, begin=BEGAN, end=BEGAN + 1), Step(name="weights", begin=BEGAN + 1, end=BEGAN + 3)]
     twice.append(Step(name=COMPILE, begin=BEGAN + 3, end=BEGAN + 6))
-    assert told(split(twice, [])) == {"weights": 2, UNACCOUNTED: 4}
+    assert seconds_of(split(twice, [])) == {"weights": 2, UNACCOUNTED: 4}
 
 
-def test_phases_come_in_the_order_of_a_start_and_an_engines_own_before_aotautograd() -> None:
+def test_phases_are_in_the_order_of_a_start_with_the_engines_own_before_aotautograd() -> None:
     backwards = steps(exit=1, of_another_engine=1, generate=1, compile=9, weights=1, process_start=1)
     stretches = [busy(3 + n, 4 + n, stage) for n, stage in enumerate([*Stage, "vLLM's backend"])]
     assert [phase.name for phase in split(backwards, stretches)] == [

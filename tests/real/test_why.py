@@ -60,7 +60,7 @@ def test_the_first_moe_layer_is_explained_by_what_it_computes_for_the_others(run
     [finding] = runs[model]["explanation"]["findings"]
     assert (finding["kind"], finding["start"]) == ("not shared", "cold")
     assert "math_prod((s72, 256))" in finding["what"]
-    assert "handed on to" in finding["what"]
+    assert "and passed to" in finding["what"]
     file, line = finding["where"].rsplit(":", 1)
     assert file.endswith("vllm/model_executor/layers/fused_moe/modular_kernel.py")
     assert Path(file).read_text().splitlines()[int(line) - 1].strip() == finding["code"]
@@ -131,7 +131,7 @@ def test_an_edited_source_is_named_with_both_digests(variants: dict[str, Any]) -
     [
         ("truncated", "truncated", "is truncated"),
         ("flipped", "altered", "was altered"),
-        ("deleted", "missing", "is gone"),
+        ("deleted", "missing", "is missing"),
     ],
 )
 def test_damaged_artifacts_are_told_apart(variants: dict[str, Any], variant: str, how: str, told: str) -> None:

@@ -196,7 +196,7 @@ def test_each_short_line_is_one_line() -> None:
 
 
 def test_notes_are_printed() -> None:
-    assert "note: warm.trace holds no trace\n" in shown(Explanation(notes=["warm.trace holds no trace"]))
+    assert "note: warm.trace contains no trace\n" in shown(Explanation(notes=["warm.trace contains no trace"]))
 
 
 @pytest.mark.parametrize("field", ["what", "where", "code", "next"])

@@ -92,8 +92,8 @@ def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
     values: dict[str, Any] = {
         "kind": FindingKind.NOT_SHARED,
         "start": StartKind.COLD,
-        "what": "7 subgraphs of the same part of the model (MoE layer) were compiled as 2: "
-        "`math_prod((s72, 256)) -> Sym(256*s72)` is computed in submod_2 and handed on to submod_4 as an input",
+        "what": "7 subgraphs (MoE layer) compiled to 2 artifacts instead of 1: "
+        "`math_prod((s72, 256)) -> Sym(256*s72)` is computed in submod_2 and passed to submod_4 as an input",
         "where": "site-packages/vllm/model_executor/layers/fused_moe/modular_kernel.py:1122",
         "code": "max_shape_size = max(prod(workspace13_shape), prod(fused_out_shape))",
         "extra_artifacts": extra_artifacts,

@@ -1,4 +1,4 @@
-"""Tells of Triton kernels whose launch configuration a warm start chose anew, by timing them again."""
+"""Reports Triton kernels that the warm start re-autotuned."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import record_name
 
-# torch/_inductor/runtime/autotune_cache.py: what was chosen for one kernel.
+# torch/_inductor/runtime/autotune_cache.py: the configuration chosen for one kernel.
 _CHOICE = "*.best_config"
 
 
-def tuned_again_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
-    """Tell, in one finding, how many choices of the cold start the warm start made again and kept otherwise."""
-    again = rewritten_files(cold.files_written, warm.files_written, _CHOICE)
-    if not again:
+def autotuning_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
+    """Report in one finding how many of the cold start's autotuning results the warm start rewrote."""
+    rewritten = rewritten_files(cold.files_written, warm.files_written, _CHOICE)
+    if not rewritten:
         return []
-    tuned = sum(1 for path in cold.files_written if fnmatchcase(path, _CHOICE))
-    kernels = "1 kernel" if len(again) == 1 else f"{len(again)} kernels"
+    autotuned = sum(1 for path in cold.files_written if fnmatchcase(path, _CHOICE))
     return [
         Finding(
             kind=FindingKind.TUNED_AGAIN,
             start=StartKind.WARM,
-            what=f"Inductor tuned {kernels} again, of {tuned} that the cold start had tuned: another choice may "
-            "add up in another order, so that the outputs of the two starts round otherwise",
-            evidence=[Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in again],
-            next="artifacts that are bundled keep what was chosen: --aot-artifact bundled",
+            what=f"Inductor re-autotuned {len(rewritten)} of the {autotuned} kernels that the cold start autotuned; "
+            "a different config can change the reduction order, and so the rounding of the outputs",
+            evidence=[
+                Evidence(file=record_name(StartKind.WARM), record=f"files_written: {path}") for path in rewritten
+            ],
+            next="use bundled artifacts, which include the chosen configs: --aot-artifact bundled",
         )
     ]

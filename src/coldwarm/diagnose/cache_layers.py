@@ -15,7 +15,7 @@ from coldwarm.trace.unique import answers
 
 _NATIVE_LIBRARY = re.compile(r"\.main\.so$")
 _TRITON_KERNEL = re.compile(r"\.(cubin|hsaco)$")
-# So many written files are recorded at most (coldwarm/launch/start.py).
+# The most written files that are recorded (coldwarm/launch/start.py).
 _FILES_RECORDED = 5000
 
 
@@ -29,10 +29,10 @@ class CacheLayer(BaseModel):
 
 
 class TraceCounter:
-    """Counts what only the trace shows of the layers, as a consumer of it.
+    """A trace consumer that counts what no counter shows.
 
-    These are the kernels of the modules that Inductor loads, built in this start or before, of all ranks; and the
-    artifacts that the engine did not have, so that it asked the compiler's cache for them.
+    These are the kernels in the modules that Inductor loads, of all ranks, whether this start built them or not; and
+    the artifacts that the engine did not have, so that it asked the compiler's cache for them.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class TraceCounter:
 def cache_layers(
     cold: StartRecord | None, warm: StartRecord | None, cold_trace: TraceCounter, warm_trace: TraceCounter
 ) -> list[CacheLayer]:
-    """Every layer's counts, the engine's first."""
+    """Return the counts of every layer, those of the engine first."""
     before, after = _counts(cold, cold_trace), _counts(warm, warm_trace)
     names = list(before or after or {})
     return [
@@ -106,7 +106,7 @@ def _counts(record: StartRecord | None, trace: TraceCounter) -> dict[str, LayerC
 
 def _kernels(record: StartRecord, pattern: re.Pattern[str], loaded: int | None) -> LayerCounts:
     if len(record.files_written) >= _FILES_RECORDED:
-        # Those beyond are not known.
+        # The list was cut off.
         return LayerCounts(hits=None, misses=None)
     written = sum(1 for path in record.files_written if pattern.search(path))
     return LayerCounts(hits=None if loaded is None else max(0, loaded - written), misses=written, saved=written)

@@ -1,7 +1,7 @@
 """What compiling cost a start, and which finding is charged for it.
 
-Each second of a start is charged to one finding at most. What is compiled outside the engine's own compilation is
-measured by itself, by the spans of its frames; all else is one recompilation, whatever caused it.
+Each second of a start is charged to at most one finding. What is compiled outside the engine's own compilation is
+measured separately, by the spans of its frames; everything else is one recompilation, whatever caused it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from coldwarm.measure.busy_time import Stage
 
 
 def seconds_compiling(record: StartRecord) -> float | None:
-    """The time of all phases in which a compiler worked; None where the record does not tell them apart."""
+    """Return the seconds of all phases in which a compiler worked; None if the record has no such phases."""
     compiling = {*Stage, *load_vocabulary(record.engine).trace.stages.values()} - {Stage.LOAD}
     seconds = [phase.seconds for phase in record.phases if phase.name in compiling]
     return sum(seconds) if seconds else None

@@ -1,4 +1,4 @@
-"""Explains a start that crashed inside something that it had loaded from a cache: what it was, and who wrote it."""
+"""Explains a start that crashed inside something that it had loaded from a cache: what it is, and who wrote it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COMPILING = frozenset(
     )
 )
 
-# As Python writes a traceback, and as `faulthandler` does.
+# A frame, as Python's tracebacks and `faulthandler` write it.
 _FRAME = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?:,? in (?P<function>[^\s]+))?')
 _SECTION = re.compile(r"^(?:Traceback|Current thread|Thread|Fatal Python error).*$", re.MULTILINE)
 _NEWEST_FIRST = "most recent call first"
@@ -59,20 +59,20 @@ class _Frame:
     function: str
 
     def among(self, functions: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
-        """That of `functions`, each a file's end and a name, which it is in."""
+        """Return which of `functions`, each the end of a file's path and a name, the frame is in."""
         return next((each for each in functions if each[1] == self.function and _ends(self.file, each[0])), None)
 
 
 @dataclass(frozen=True)
 class _Crash:
-    """Where a start failed inside something that it had loaded."""
+    """A failure of a start inside something that it had loaded."""
 
     frame: _Frame | None
     """None: only the phase of the start shows it."""
     pattern: str | None = None
-    """How the file that it reads is named."""
+    """A pattern of the path that it reads."""
     is_run: bool = False
-    """Whether it failed in the loaded code, after loading it."""
+    """Whether it failed while it ran the loaded code."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class _Artifact:
 def crash_on_load_findings(
     start: StartRecord, writer: StartRecord | None, changed: list[ChangedFactor]
 ) -> list[Finding]:
-    """Explain, in one finding, that `start` failed inside what it had loaded from a cache; empty: it did not.
+    """Explain in one finding that `start` failed inside something that it had loaded from a cache; empty if it did not.
 
     Args:
         start: A start, finished or not.
         writer: The start that filled its caches; None: unknown.
-        changed: How the factors of their cache keys differ.
+        changed: The components of their cache keys that differ.
     """
     failure, engine = start.failure, load_vocabulary(start.engine)
     known = _known(start, writer)
@@ -133,12 +133,12 @@ def crash_on_load_findings(
 
 
 def _crash(failure: Failure, known: list[str], engine: Vocabulary) -> _Crash | None:
-    """Find where a start failed inside what it had loaded; None: it failed elsewhere."""
+    """Return where a start failed inside something that it had loaded; None if it failed elsewhere."""
     loading, compiling = {**_LOADING, **engine.loading}, _COMPILING | engine.compiling
     for frames in _sections(_text(failure)):
         for number, frame in enumerate(frames):
             if frame.among(loading) is not None:
-                # PyTorch does not know which file of the engine's it reads; its caller does.
+                # PyTorch does not know which of the engine's files it reads; its caller does.
                 callers = (each.among(loading) for each in frames[number:])
                 patterns = (loading[function] for function in callers if function is not None)
                 return _Crash(frame, next((pattern for pattern in patterns if pattern is not None), None))
@@ -150,12 +150,12 @@ def _crash(failure: Failure, known: list[str], engine: Vocabulary) -> _Crash | N
 
 
 def _text(failure: Failure) -> str:
-    """Where a traceback may be: of a process that was killed, in its log."""
+    """Return the text that may contain a traceback: for a process that was killed, the end of its log."""
     return failure.traceback or "\n".join(failure.log_tail)
 
 
 def _sections(text: str) -> list[list[_Frame]]:
-    """The frames of each traceback in `text`, the innermost first."""
+    """Return the frames of each traceback in `text`, innermost first."""
     starts = [match.start() for match in _SECTION.finditer(text)] or [0]
     sections = []
     for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
@@ -166,7 +166,7 @@ def _sections(text: str) -> list[list[_Frame]]:
 
 
 def _known(start: StartRecord, writer: StartRecord | None) -> list[str]:
-    """Files that were in the caches when `start` began, and that it did not write itself, as far as was recorded."""
+    """Return the recorded files that were in the caches when `start` began and that it did not write itself."""
     changed = [change.path for change in start.caches_changed if change.how != "missing"]
     own = set(start.files_written) - set(changed)
     before = writer.files_written if writer is not None else []
@@ -178,20 +178,20 @@ def _ends(file: str, path: str) -> bool:
 
 
 def _below_caches(file: str, known: list[str]) -> str | None:
-    """The path below the caches of a file that is among the `known` ones."""
+    """Return the path below the caches of `file` if it is one of the `known` files."""
     return next((path for path in known if _ends(file, path)), None)
 
 
 def _artifact(failure: Failure, crash: _Crash, start: StartRecord, known: list[str]) -> _Artifact:
-    """What was loaded: a file that the traceback names, else a damaged one, else one of its name."""
+    """Return what was loaded: a file named in the traceback, else a damaged one, else one that matches the pattern."""
     mentions = [*_PATH.findall(_text(failure)), *([crash.frame.file] if crash.frame else [])]
     named = [path for mention in mentions if (path := _below_caches(mention, known)) is not None]
     damaged = [change.path for change in start.caches_changed if change.how not in ("new", "missing")]
-    of_its_name = [
+    matching = [
         [path for path in paths if crash.pattern is None or re.search(crash.pattern, f"/{path}")]
         for paths in (damaged, known if crash.pattern is not None else [])
     ]
-    found = named[-1:] or of_its_name[0] or of_its_name[1]
+    found = named[-1:] or matching[0] or matching[1]
     folders = {_folder(path, load_vocabulary(start.engine)) for path in found}
     folder = folders.pop() if len(folders) == 1 else None
     if len(found) == 1:
@@ -202,14 +202,14 @@ def _artifact(failure: Failure, crash: _Crash, start: StartRecord, known: list[s
 
 
 def _folder(path: str, engine: Vocabulary) -> str:
-    """What to delete: all that the engine cached under one key, else the file's own folder."""
+    """Return what to delete: everything that the engine cached under one key, else the file's own folder."""
     found = engine.key_folder.match(path)
     return found[0] if found else str(PurePosixPath(path).parent)
 
 
 def _written_by(path: str | None, start: StartRecord, writer: StartRecord | None) -> str:
     if writer is None or (path is not None and path not in writer.files_written and _is_new(path, start)):
-        return "no start that coldwarm made wrote it"
+        return "not written by any start of this run"
     facts = writer.facts
     versions = facts.versions if facts is not None else {}
     named = [f"{name} {versions[name]}" for name in (start.engine, "torch", "python") if name in versions]
@@ -230,7 +230,7 @@ def _is_new(path: str, start: StartRecord) -> bool:
 
 
 def _settings(start: StartRecord, writer: StartRecord | None, changed: list[ChangedFactor]) -> list[str]:
-    """What differs between the start that wrote and the one that read."""
+    """Describe which settings differ between the start that wrote and the one that read."""
     if writer is None:
         return []
     found = _differences(writer.environment, start.environment)
@@ -244,9 +244,9 @@ def _settings(start: StartRecord, writer: StartRecord | None, changed: list[Chan
             )
             found.setdefault(name, (factor.cold, factor.warm))
     if not found:
-        return ["it was read with the settings that it was written with"]
+        return ["read with the same settings as when it was written"]
     lines = [
-        f"read with another setting: {name} {_or_unset(before)}, now {_or_unset(after)}"
+        f"read with a different setting: {name} was {_or_unset(before)}, is {_or_unset(after)}"
         for name, (before, after) in list(found.items())[:_MOST_SETTINGS]
     ]
     more = len(found) - _MOST_SETTINGS
@@ -266,6 +266,6 @@ def _or_unset(value: str | None) -> str:
 
 
 def _rest_of_exception(failure: Failure) -> list[str]:
-    """The lines of the exception's message after its first."""
+    """Return the lines of the exception's message after its first."""
     _, found, rest = (failure.traceback or "").rpartition(failure.what)
     return [line.strip() for line in rest.splitlines() if line.strip()][:3] if found else []

@@ -1,4 +1,4 @@
-"""Explains files of the cache that are not as the cold start left them."""
+"""Explains cached files that are not as the cold start left them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import record_name
 
 _ADVICE = {
-    "missing": "look for what removes files from the cache between the starts, or for what is not copied with it",
-    "new": "look for what else writes to the cache between the starts",
+    "missing": "find out what removes files from the cache between the starts, or does not copy all of them",
+    "new": "find out what else writes to the cache between the starts",
 }
-_ADVICE_ON_CONTENT = (
-    "delete the cache and start cold again; a disk that was full, or a copy that was interrupted, leaves such files"
-)
+_ADVICE_ON_CONTENT = "delete the cache and start cold again; a full disk or an interrupted copy leaves such files"
 
 
 def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoticed: bool = False) -> Finding:
-    """Explain one file that is not as the cold start left it, and what came of it.
+    """Explain one file that is not as the cold start left it, and the consequence.
 
     Args:
         change: How the file differs.
         failures: What the engine could not load.
-        is_unnoticed: Whether the warm start went on as if nothing had happened.
+        is_unnoticed: Whether the engine did not notice.
     """
     failure = next((each for each in failures if each.path.endswith(change.path)), failures[0] if failures else None)
     return Finding(
         kind=FindingKind.CACHE_DAMAGED,
         start=StartKind.WARM,
-        what=f"a file of the cache {change.describe()}: {change.path}"
-        + _consequence(failure, is_unnoticed=is_unnoticed),
+        what=f"a cached file {change.describe()}: {change.path}" + _consequence(failure, is_unnoticed=is_unnoticed),
         evidence=[
             Evidence(file=record_name(StartKind.WARM), record=f"caches_changed: {change.path}: {change.how}"),
             *([failure.evidence()] if failure else []),
@@ -42,4 +39,4 @@ def damage_finding(change: FileChange, failures: list[LoadFailure], *, is_unnoti
 def _consequence(failure: LoadFailure | None, *, is_unnoticed: bool) -> str:
     if failure is not None:
         return f"; the engine could not load it: {failure.headline()}"
-    return "; nothing was compiled in its place: the engine did not notice" if is_unnoticed else ""
+    return "; the engine did not notice, and recompiled nothing" if is_unnoticed else ""

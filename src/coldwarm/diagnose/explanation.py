@@ -1,4 +1,4 @@
-"""All that can be said of a run beyond its verdict: classes of subgraphs, cache layers, findings."""
+"""The explanation of a run: groups of identical subgraphs, cache layers, findings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
-from coldwarm.diagnose.autotuning import tuned_again_findings
+from coldwarm.diagnose.autotuning import autotuning_findings
 from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layers
 from coldwarm.diagnose.costs import charged, without_cost
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
@@ -27,17 +27,17 @@ class Explanation(BaseModel):
     """What was found, and what could not be read."""
 
     models: list[list[ClassReport]] = Field(default_factory=list)
-    """The classes of subgraphs of each model that the cold start compiled (a language model; an encoder)."""
+    """The groups of identical subgraphs of each model that the cold start compiled (a language model; an encoder)."""
     layers: list[CacheLayer] = Field(default_factory=list)
     findings: list[Finding] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
-    """What is missing or could not be read, so that something may be left unexplained."""
+    """What is missing or could not be read, so that the explanation may be incomplete."""
     failed: bool = False
-    """Whether an error ended it: that there is no finding says nothing then."""
+    """Whether an error ended it, so that the lack of findings means nothing."""
 
 
 def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) -> Explanation:
-    """Explain the run whose traces and cache keys lie in `folder`; what is not there is told in the notes."""
+    """Explain the run whose traces and cache keys are in `folder`; the notes list what is missing."""
     files = RunFolder(folder)
     subgraphs = SubgraphCollector()
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
@@ -58,19 +58,21 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             warm_frames=warm_frames.frames(),
         )
         if known.cold_keys is None or known.warm_keys is None:
-            notes.append("what went into the cache keys was not recorded")
+            notes.append("the components of the cache keys were not recorded")
         for keys in (known.cold_keys, known.warm_keys):
             notes += (
-                [f"a part of the cache keys was not recorded: {problem}" for problem in keys.problems] if keys else []
+                [f"some components of the cache keys were not recorded: {problem}" for problem in keys.problems]
+                if keys
+                else []
             )
         missed = miss_findings(cold, warm, known)
-        # Why a start did not finish comes first.
+        # The reason why a start did not finish comes first.
         findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
-        findings += tuned_again_findings(cold, warm)
+        findings += autotuning_findings(cold, warm)
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
     if cold is not None and not cold.depth.level.has_kernels:
-        # What was left out would have cost most.
+        # Without kernels, the measured times are not those of a complete start.
         findings = [without_cost(finding) for finding in findings]
     for record in (cold, warm):
         if record is not None and (seconds := charged(findings, record)) > record.seconds:
@@ -92,13 +94,13 @@ def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> TraceS
 
 def _too_long(record: StartRecord, seconds: float) -> str:
     return (
-        f"what the findings on the {record.kind} start cost is unknown: {seconds:.1f} s were measured in a start of "
-        f"{record.seconds:.1f} s; the clock may have been set while it ran"
+        f"the cost of the findings on the {record.kind} start is unknown: {seconds:.1f} s were measured in a start of "
+        f"{record.seconds:.1f} s; the clock may have been changed while it ran"
     )
 
 
 def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRecord | None) -> Finding:
-    """Charge to `finding` no more than what `findings` leave of its start: compilers import modules, too."""
+    """Charge `finding` at most what `findings` leave of its start, because compilers import modules, too."""
     if finding.seconds is None or record is None:
         return finding
     return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
@@ -114,8 +116,11 @@ def _keys(folder: RunFolder, kind: StartKind) -> CacheKeys | None:
 
 def _unread(kind: StartKind, trace_stats: TraceStats) -> list[str]:
     if trace_stats.files == 0:
-        return [f"{trace_name(kind)} holds no trace"]
+        return [f"{trace_name(kind)} contains no trace"]
     if trace_stats.malformed.count:
         first = f"; the first: {trace_stats.malformed.first[0]!r}" if trace_stats.malformed.first else ""
-        return [f"lines of {trace_name(kind)} that could not be read: {trace_stats.malformed.count}{first}"]
+        lines = (
+            "1 malformed line" if trace_stats.malformed.count == 1 else f"{trace_stats.malformed.count} malformed lines"
+        )
+        return [f"{trace_name(kind)}: {lines}{first}"]
     return []

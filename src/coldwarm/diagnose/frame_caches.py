@@ -1,4 +1,4 @@
-"""What the compilers' caches said to each torch.compile beside the engine's own piecewise compilation."""
+"""The answers of the compilers' caches to each torch.compile that is not the engine's own piecewise compilation."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Frame:
     source: str | None = None
     """``file:line``."""
     seconds: float | None = None
-    """The time of its own spans without loading: Dynamo, AOTAutograd, Inductor; None: the trace does not show it."""
+    """Of the frame's spans, without loading (Dynamo, AOTAutograd, Inductor); None if the trace has no such spans."""
 
     def outcome(self, layer: str) -> CacheEvent | None:
-        """What the cache `layer` said; None: it was not asked, or did not say."""
+        """Return the answer of the cache `layer`; None if it was not asked, or its answer was not traced."""
         return next((event for event in self.events if event.layer == layer), None)
 
     def named(self) -> str:
-        """The function, as it is told."""
+        """Return the function's name and source, for messages."""
         return f"{self.function or 'a function without a name'} ({self.source or 'its source is not in the trace'})"
 
 
 class FrameCaches:
-    """Collects them for the first rank, as a consumer of the trace."""
+    """A trace consumer that collects the frames of the first rank."""
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, tuple[object, object]], Frame] = {}
-        self._of_the_engine: set[tuple[str, tuple[object, object]]] = set()
+        self._engine_frames: set[tuple[str, tuple[object, object]]] = set()
         self._follow = False
         self._busy = BusyTime()
 
     def begin(self, file: TraceFile) -> None:
-        """Ranks compile the same: one tells."""
+        """Follow the first rank only: all ranks compile the same."""
         self._follow = file.rank == 0
         self._busy.begin(file)
 
@@ -53,7 +53,7 @@ class FrameCaches:
         match record:
             case PiecewiseCompileStart():
                 # Without AOT compilation, Dynamo compiles the engine's model in a frame, too.
-                self._of_the_engine.add((record.location.file, record.location.compile_id))
+                self._engine_frames.add((record.location.file, record.location.compile_id))
             case CacheEvent():
                 self._frame(record).events.append(record)
             case FrameCompiled():
@@ -61,16 +61,16 @@ class FrameCaches:
                 frame.function, frame.source = record.function, record.source
 
     def frames(self) -> list[Frame]:
-        """Those for which a cache was asked, in the order in which that happened."""
+        """Return the frames that asked a cache, in the order in which they did."""
         seconds = self._seconds()
         return [
             replace(frame, seconds=seconds.get(which))
             for which, frame in self._frames.items()
-            if frame.events and which not in self._of_the_engine
+            if frame.events and which not in self._engine_frames
         ]
 
     def _seconds(self) -> dict[tuple[str, tuple[object, object]], float]:
-        """The time of each frame's spans, by file and frame."""
+        """Return the seconds of each frame's spans, by file and frame."""
         found: dict[tuple[str, tuple[object, object]], float] = {}
         for stretch in self._busy.stretches():
             if stretch.stage is not Stage.LOAD:

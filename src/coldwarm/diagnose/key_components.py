@@ -1,4 +1,4 @@
-"""Compares the compiler's own cache keys, component by component, where the trace tells them.
+"""Compares the compiler's own cache keys component by component, if the trace shows them.
 
 A miss of Inductor's FX graph cache is logged with what went into its key, each component as ``[hash] name: value``
 (torch/_inductor/codecache.py, `FxGraphHashDetails.debug_lines`).
@@ -14,7 +14,7 @@ _LONGEST_VALUE = 100
 
 
 def changed_components(cold: Iterable[str], warm: Iterable[str]) -> list[str]:
-    """Say which components differ, each as ``name: cold value -> warm value``, by the hashes of their values."""
+    """Return the components whose hashes differ, each as ``name: cold value -> warm value``."""
     before, after = _by_name(cold), _by_name(warm)
     return [
         f"{name}: {_value(before.get(name))} -> {_value(after.get(name))}"

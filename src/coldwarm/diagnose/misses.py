@@ -1,4 +1,4 @@
-"""Why a warm start compiled: what was not there, could not be loaded, or had another key."""
+"""Explains why a warm start compiled: what was missing, could not be loaded, or had a different key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_FILES = 5
 
 @dataclass(frozen=True)
 class KnownOfRun:
-    """All that is known of a run beside its records."""
+    """What is known about a run in addition to its records."""
 
     cold_keys: CacheKeys | None
     """None: not recorded."""
@@ -34,23 +34,23 @@ class KnownOfRun:
     warm_frames: list[Frame]
 
     def changed_factors(self) -> list[ChangedFactor]:
-        """The factors of the keys that differ, as far as they were recorded."""
+        """Return the components of the keys that differ, as far as they were recorded."""
         if self.cold_keys is None or self.warm_keys is None:
             return []
         return changed_factors(self.cold_keys, self.warm_keys)
 
 
 def miss_findings(cold: StartRecord, warm: StartRecord, known: KnownOfRun) -> list[Finding]:
-    """Explain everything that the warm start compiled; empty where it compiled nothing and its caches were whole.
+    """Explain everything that the warm start compiled; empty if it compiled nothing and its caches were complete.
 
-    What the engine itself compiled again is one recompilation, whose cost the first finding on it has; a nested or
-    standalone torch.compile that missed has a finding and a cost of its own.
+    What the engine itself recompiled is one recompilation, and the first finding on it is charged its cost; a nested or
+    standalone torch.compile that missed has its own finding and cost.
     """
     engine = load_vocabulary(warm.engine)
     failures = engine.load_failures(warm.messages)
     changed = known.changed_factors()
     if cold.facts is None or warm.facts is None:
-        # A start did not end: what was compiled is not known, but what it found may tell why it ended as it did.
+        # A start did not finish: what was compiled is not known, but what it loaded may explain how it ended.
         crashed = crash_on_load_findings(warm, cold, changed)
         files = [*_damaged(warm, failures), *_new_files(warm)]
         if crashed:
@@ -97,7 +97,7 @@ def _damaged(warm: StartRecord, failures: list[LoadFailure], *, is_unnoticed: bo
 
 
 def _new_files(warm: StartRecord) -> list[Finding]:
-    # A file that nobody wrote before is no reason why another one cannot be loaded.
+    # A new file does not explain why a different one cannot be loaded.
     changes = [change for change in warm.caches_changed if change.how == "new"]
     return [damage_finding(change, []) for change in changes[:_MOST_FILES]]
 
@@ -105,16 +105,16 @@ def _new_files(warm: StartRecord) -> list[Finding]:
 def _causes(
     warm: StartRecord, failures: list[LoadFailure], changed: list[ChangedFactor], engine: Vocabulary
 ) -> list[Finding]:
-    """What the engine logged of what it could not load, and then what differs in its keys."""
+    """Return what the engine could not load, by its log, then what differs in its keys."""
     return [*_load_failures(failures, warm, changed, engine), *key_findings(changed, failures, engine)]
 
 
 def _load_failures(
     failures: list[LoadFailure], warm: StartRecord, changed: list[ChangedFactor], engine: Vocabulary
 ) -> list[Finding]:
-    """A finding for each failure that neither a damaged file nor a changed source explains."""
+    """Return a finding for each failure that neither a damaged file nor a changed source explains."""
     if any(change.how != "new" for change in warm.caches_changed):
-        # What a function is loaded from may lie in files beside its own.
+        # A function may be loaded from several files.
         return []
     by_source = any(factor.group == "source" for factor in changed)
     return [load_failure_finding(each, engine) for each in failures if not (by_source and each.by_source)]
@@ -128,7 +128,7 @@ def _never_saved(cold: StartRecord, engine: Vocabulary) -> list[Finding]:
         Finding(
             kind=FindingKind.NEVER_SAVED,
             start=StartKind.WARM,
-            what="the cold start saved nothing that a warm start could load"
+            what="the cold start saved nothing for a warm start to load"
             + (f": {switch} switches the cache off" if switch else ""),
             details=details,
             evidence=[Evidence(file=record_name(StartKind.COLD), record=f"facts.counters: {counters}")],
@@ -142,14 +142,14 @@ def _never_saved(cold: StartRecord, engine: Vocabulary) -> list[Finding]:
 def _unexplained(cold: StartRecord, warm: StartRecord, known: KnownOfRun, engine: Vocabulary) -> Finding:
     details = []
     if known.cold_keys is None or known.warm_keys is None:
-        details.append("the factors of the cache keys were not recorded")
+        details.append("the components of the cache keys were not recorded")
     else:
         factors = sum(len(group) for group in known.warm_keys.factors.values())
-        details.append(f"all {factors} factors of the cache keys that were recorded are those of the cold start")
+        details.append(f"all {factors} recorded components of the cache keys are the same as in the cold start")
     return Finding(
         kind=FindingKind.UNEXPLAINED,
         start=StartKind.WARM,
-        what="the warm start compiled, and nothing that was recorded tells why",
+        what="the warm start compiled something, and nothing that was recorded explains why",
         details=details,
         evidence=[Evidence(file=record_name(record.kind), record="facts.counters") for record in (cold, warm)],
         next=f"{engine.more_logs} ({log_name(StartKind.WARM)})",
@@ -168,7 +168,7 @@ def _loaded_unseen(warm: StartRecord, engine: Vocabulary) -> list[Finding]:
         Finding(
             kind=FindingKind.LOADED_UNSEEN,
             start=StartKind.WARM,
-            what=f"{stats.saved} artifacts were saved again with {work.code_generations} code generations: "
+            what=f"{stats.saved} artifacts were re-saved with {work.code_generations} code generations: "
             f"the rest came from the compiler's own caches, which {engine.title}'s counters do not count "
             f"(AOTAutograd {hits} hits, FX graph {fx_hits})",
             evidence=[Evidence(file=record_name(StartKind.WARM), record="facts.counters, compiler_work")],

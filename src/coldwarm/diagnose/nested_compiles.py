@@ -1,4 +1,4 @@
-"""Explains what was compiled beside the engine's own piecewise compilation, by a torch.compile elsewhere."""
+"""Explains cache misses of a nested or standalone torch.compile, outside the engine's own piecewise compilation."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ _MOST_COMPONENTS = 5
 
 
 def frames_by_cause(frames: list[Frame], cold: StartRecord, warm: StartRecord) -> tuple[list[Frame], list[Frame]]:
-    """Split `frames` of the warm start into those that missed since the engine's key moved their cache, and the others.
+    """Split `frames` of the warm start into those that missed because the engine's key moved their cache, and the rest.
 
-    vLLM has Inductor keep its caches below the folder that is named after the function's key
-    (vllm/compilation/decorators.py, `TORCHINDUCTOR_CACHE_DIR`). If that key changes, what the cold start saved for
-    them is there, but in another folder.
+    vLLM puts Inductor's caches into the folder that is named after the function's key (vllm/compilation/decorators.py,
+    `TORCHINDUCTOR_CACHE_DIR`). If that key changes, what the cold start saved for them is in a different folder.
     """
     moved = [frame for frame in frames if _folders(frame, cold, warm) is not None]
     return moved, [frame for frame in frames if frame not in moved]
 
 
 def moved_details(moved: list[Frame], cold: StartRecord, warm: StartRecord) -> list[str]:
-    """Say of each function of `moved` where its result was saved and where it was looked for."""
+    """Describe for each function in `moved` where its result was saved, and where the warm start looked for it."""
     details = []
     for name, frames in _by_function(moved).items():
         folders = _folders(frames[0], cold, warm)
         if folders is not None:
             details.append(
-                f"torch.compile of {name} was compiled again for the same reason: its cache was {folders[0]}, "
+                f"torch.compile of {name} was recompiled for the same reason: its cache was {folders[0]}, "
                 f"and is {folders[1]}"
             )
     return details
 
 
 def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
-    """A finding for each function that torch.compile compiled beside the engine's model, and whose cache missed.
+    """Return a finding for each function compiled outside the engine's model that missed the AOTAutograd cache.
 
-    Its cost is the time of its own frames that missed.
+    Its cost is the time of those of its frames that missed.
     """
     findings = []
     for name, frames in _by_function(warm).items():
@@ -52,20 +51,20 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
         seconds = [frame.seconds for frame, _ in compiled if frame.seconds is not None]
         cold_keys = {event.key for frame in cold if frame.named() == name and (event := frame.outcome("AOTAutograd"))}
         same = sum(1 for event in missed if event.key is not None and event.key in cold_keys)
-        again = [event for frame in frames if (event := frame.outcome("FX graph"))]
-        hits = sum(1 for event in again if event.outcome == "hit")
+        lookups = [event for frame in frames if (event := frame.outcome("FX graph"))]
+        hits = sum(1 for event in lookups if event.outcome == "hit")
         bypassed = sum(1 for event in missed if event.outcome == "bypass")
         findings.append(
             Finding(
                 kind=FindingKind.COMPILED_OUTSIDE,
                 start=StartKind.WARM,
-                what=f"torch.compile of {name}, beside the engine's own compilation, found nothing in AOTAutograd's "
-                f"cache, {len(missed)} of {len(frames)} times" + (f" ({bypassed} without a key)" if bypassed else ""),
+                what=f"standalone torch.compile of {name} missed the AOTAutograd cache ({len(missed)} of {len(frames)} "
+                f"compilations{f', {bypassed} of them without a key' if bypassed else ''})",
                 where=frames[0].source,
                 details=[
-                    f"of these keys, {same} of {len(missed)} were those of the cold start"
-                    + (", whose results were not kept" if same else ""),
-                    *([f"Inductor's FX graph cache had {hits} of {len(again)} that it was asked for"] if again else []),
+                    f"{same} of {len(missed)} keys are the same as in the cold start"
+                    + (", which did not save their results" if same else ""),
+                    *([f"{hits} of {len(lookups)} lookups hit Inductor's FX graph cache"] if lookups else []),
                     *_key_changes([frame for frame in cold if frame.named() == name], frames),
                     *sorted({event.reason for event in missed if event.reason}),
                 ],
@@ -83,13 +82,13 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
 
 
 def _miss(frame: Frame) -> CacheEvent | None:
-    """What AOTAutograd's cache answered, if it did not have the frame."""
+    """Return the answer of AOTAutograd's cache if it did not have the frame."""
     event = frame.outcome("AOTAutograd")
     return event if event is not None and event.outcome != "hit" else None
 
 
 def _folders(frame: Frame, cold: StartRecord, warm: StartRecord) -> tuple[str, str] | None:
-    """The cache in which the cold start saved a frame that missed, and the other one in which the warm start did."""
+    """Return the caches in which the cold and the warm start saved a frame that missed, if they differ."""
     event = _miss(frame)
     if event is None or event.key is None:
         return None
@@ -98,12 +97,12 @@ def _folders(frame: Frame, cold: StartRecord, warm: StartRecord) -> tuple[str, s
 
 
 def _folder_of(key: str, paths: list[str]) -> str | None:
-    """The folder that has an entry for `key` (torch/_inductor/codecache.py: a folder named after the key)."""
+    """Return the folder that has an entry for `key` (torch/_inductor/codecache.py: a folder named after the key)."""
     return next((path.split(f"/{key}/")[0] for path in paths if f"/{key}/" in path), None)
 
 
 def _key_changes(cold: list[Frame], warm: list[Frame]) -> list[str]:
-    """What differs between the keys of the first compilations whose components the traces tell."""
+    """Return what differs between the keys of the first compilations whose components were traced."""
     before, after = _components(cold), _components(warm)
     if not before or not after:
         return []

@@ -1,4 +1,4 @@
-"""Options of the engine that name a cache folder or switch on a remote cache, and what a start has instead."""
+"""Replaces options of the engine that name a cache folder, and removes those that switch on a remote cache."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# vllm/config: `compilation_config.cache_dir` (no part of its hash: compilation.py, `compute_hash`),
-# `load_config.download_dir`; whatever a platform or a draft model's configuration calls alike.
+# vllm/config: `compilation_config.cache_dir` (not part of its hash: compilation.py, `compute_hash`),
+# `load_config.download_dir`; and similar names in the configuration of a platform or a draft model.
 _FOLDER = re.compile(r"(.*_)?cache_(dir|path|root|folder)|download_dir")
 # torch/_inductor/config.py, in `compilation_config.inductor_compile_config`: `fx_graph_remote_cache`,
 # `autotune_remote_cache`, `bundled_autotune_remote_cache`, `cuda.use_binary_remote_cache`, ...
@@ -18,10 +18,10 @@ _REMOTE = re.compile(r".*remote(_[a-z]+)*_cache.*")
 
 
 def isolated_options(options: Mapping[str, Any], caches: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return `options` without what lies outside of a start's own caches, and the dotted names of those replaced.
+    """Return `options` restricted to a start's own caches, and the dotted names of those that were replaced.
 
-    A folder is replaced by one below `caches`, the same one wherever the same folder is named, so that a cold and a
-    warm start share what the user has them share, and no more. Remote caches are left at the engine's default.
+    Each folder is replaced by one below `caches`, and equal folders by the same one, so that a cold and a warm start
+    share exactly the folders that the user has them share. Remote caches get the engine's default.
     """
     isolated: dict[str, Any] = {}
     replaced: list[str] = []
@@ -41,13 +41,13 @@ def isolated_options(options: Mapping[str, Any], caches: Path) -> tuple[dict[str
 
 
 def own_folder(folder: str, caches: Path) -> Path:
-    """Return the folder below `caches` that a start has instead of `folder`."""
+    """Return the folder below `caches` that replaces `folder`."""
     path = _resolved(folder)
     return caches / "options" / f"{path.name}-{hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
 
 
 def folders_named(options: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the folders that `options` name and that a start does not see."""
+    """Yield the folders that `options` name, which a start does not use."""
     for name, value in options.items():
         if isinstance(value, Mapping):
             yield from folders_named(value)

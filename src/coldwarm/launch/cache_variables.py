@@ -1,7 +1,8 @@
-"""The environment variables that say where a program keeps a cache, and what a start has instead of each.
+"""The environment variables that name the cache folders of programs, and the values that replace them in a start.
 
-Where a package is not installed beside coldwarm, the file is that of its repository (NVIDIA/cutlass, tile-ai/tilelang,
-flashinfer-ai/flashinfer, deepseek-ai/DeepGEMM, deepseek-ai/DeepEP, pytorch/helion, ROCm/aiter, ROCm/FlyDSL, ...).
+The comments name the file that reads each variable. For packages that coldwarm's own environment does not have, it is
+a file of their repository (NVIDIA/cutlass, tile-ai/tilelang, flashinfer-ai/flashinfer, deepseek-ai/DeepGEMM,
+deepseek-ai/DeepEP, pytorch/helion, ROCm/aiter, ROCm/FlyDSL, ...).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from pathlib import Path
 from coldwarm.engines.base import names as engines
 from coldwarm.engines.base import vocabularies
 
-_OF_ENGINES = [vocabulary.caches for vocabulary in vocabularies()]
+_ENGINES = [vocabulary.caches for vocabulary in vocabularies()]
 
 ALWAYS = {
-    **{name: folder for engine in _OF_ENGINES for name, folder in engine.always.items()},
+    **{name: folder for engine in _ENGINES for name, folder in engine.always.items()},
     "TORCHINDUCTOR_CACHE_DIR": "inductor",  # torch/_inductor/runtime/cache_dir_utils.py
     "TRITON_CACHE_DIR": "triton",  # triton/knobs.py
     "TRITON_HOME": "triton-home",  # triton/knobs.py
@@ -28,11 +29,11 @@ ALWAYS = {
     "DG_JIT_CACHE_DIR": "deep-gemm",  # vllm/utils/deep_gemm.py; DeepGEMM's csrc/jit/compiler.hpp
     "TVM_FFI_CACHE_DIR": "tvm-ffi",  # tvm_ffi/cpp/extension.py
     "TORCH_EXTENSIONS_DIR": "torch-extensions",  # torch/utils/cpp_extension.py
-    # python/CuTeDSL/cutlass/base_dsl/cache_helpers.py and env_manager.py: else below /tmp, in some versions in
-    # spite of TMPDIR.
+    # python/CuTeDSL/cutlass/base_dsl/cache_helpers.py and env_manager.py: otherwise below /tmp, in some versions
+    # regardless of TMPDIR.
     "CUTE_DSL_CACHE_DIR": "cute-dsl",
-    "MOONCAKE_EP_JIT_CACHE_DIR": "mooncake-ep",  # Mooncake's `JitCache::root_dir`: else /tmp/mooncake_ep
-    # Else in the __pycache__ beside the source, that is in the installed package (numba/core/caching.py,
+    "MOONCAKE_EP_JIT_CACHE_DIR": "mooncake-ep",  # Mooncake's `JitCache::root_dir`: otherwise /tmp/mooncake_ep
+    # Otherwise in the __pycache__ next to the source, in the installed package (numba/core/caching.py,
     # `_InTreeCacheLocator`; vllm/transformers_utils/processors/inkling.py has such functions).
     "NUMBA_CACHE_DIR": "numba",  # numba/core/config.py
     "CCACHE_DIR": "ccache",  # ccache's manual; wins over the `cache_dir` of its configuration files
@@ -40,15 +41,15 @@ ALWAYS = {
     "XDG_CACHE_HOME": "xdg-cache",
     "XDG_CONFIG_HOME": "xdg-config",
     "XDG_DATA_HOME": "xdg-data",
-    # Inductor keeps precompiled C++ headers below the temporary folder, whatever its cache folder is.
+    # Inductor stores precompiled C++ headers below the temporary folder, whatever its cache folder is.
     "TMPDIR": "tmp",
-    # Everything that asks for nothing better goes below the home folder (~/.cache, ~/.triton, ~/.nv).
+    # The default of all other programs is below the home folder (~/.cache, ~/.triton, ~/.nv).
     "HOME": "home",
 }
-"""Variables that are set for every start, and the folder below the case's own that each names."""
+"""Variables that are set for every start, each with its folder below the folder of the case's caches."""
 
-_WHERE_SET = {
-    **{name: folder for engine in _OF_ENGINES for name, folder in engine.where_set.items()},
+_IF_SET = {
+    **{name: folder for engine in _ENGINES for name, folder in engine.where_set.items()},
     "OUTLINES_CACHE_DIR": "outlines",  # vllm/v1/structured_output/utils.py
     "FLYDSL_RUNTIME_CACHE_DIR": "flydsl",  # vllm/models/deepseek_v41/amd/mono/runner.py
     "FLYDSL_AUTOTUNE_CACHE_DIR": "flydsl-autotune",  # FlyDSL's python/flydsl/utils/env.py
@@ -58,7 +59,7 @@ _WHERE_SET = {
     "TILELANG_CACHE_DIR": "tilelang",  # tilelang/env.py; the autotuner's results are below it
     "TILELANG_TMP_DIR": "tilelang-tmp",  # tilelang/env.py
     "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": "flash-attention",  # flash_attn/cute/cache_utils.py
-    "DG_CACHE_DIR": "deep-gemm-2",  # deep_gemm/jit/compiler.py, before its JIT was in C++
+    "DG_CACHE_DIR": "deep-gemm-2",  # deep_gemm/jit/compiler.py, before DeepGEMM's JIT was in C++
     "TRTLLM_DG_CACHE_DIR": "trtllm-deep-gemm",  # TensorRT-LLM's deep_gemm/compiler.cuh, which FlashInfer has
     "EP_JIT_CACHE_DIR": "deep-ep",  # DeepEP's csrc/jit/compiler.hpp
     "HELION_CACHE_DIR": "helion",  # helion/autotuner/local_cache.py
@@ -75,13 +76,13 @@ _WHERE_SET = {
     "HF_DATASETS_CACHE": "datasets",  # datasets/config.py
     "XDG_STATE_HOME": "xdg-state",
 }
-"""Variables that are replaced where the user has set them. Elsewhere the default lies below one of `ALWAYS`, and a
-program that looks whether the variable is there does what it does in the user's own environment."""
+"""Variables that are replaced only if the user has set them. If not, the default is below a folder of `ALWAYS`, and a
+program that checks whether the variable is set behaves as in the user's own environment."""
 
-_FILES_WHERE_SET = {
+_FILES_IF_SET = {
     "PYTORCH_TUNABLEOP_FILENAME": "tunable-op",  # torch/cuda/tunable.py: tuned results, read and written
 }
-"""The same for variables that name a file: it keeps its name, in a folder of the start's own."""
+"""The same for variables that name a file: the name of the file stays, in a folder of the start."""
 
 REMOTE = frozenset(
     {
@@ -95,11 +96,11 @@ REMOTE = frozenset(
         "TORCHINDUCTOR_REDIS_HOST",
         "TORCHINDUCTOR_REDIS_PORT",
         # torch/_dynamo/config.py, torch/compiler/config.py. TORCH_COMPILE_JOB_ID and TORCH_COMPILE_STICKY_PGO_KEY
-        # stay: with them alone the profile is below TORCHINDUCTOR_CACHE_DIR (torch/_dynamo/pgo.py).
+        # stay: with only these, the profile is below TORCHINDUCTOR_CACHE_DIR (torch/_dynamo/pgo.py).
         "TORCH_DYNAMO_AUTOMATIC_DYNAMIC_REMOTE_PGO",
         "TORCH_COMPILE_STICKY_PGO_READ",
         "TORCH_COMPILE_STICKY_PGO_WRITE",
-        # triton/knobs.py: a class that keeps kernels wherever it likes
+        # triton/knobs.py: a class that may store kernels anywhere
         "TRITON_CACHE_MANAGER",
         "TRITON_REMOTE_CACHE_BACKEND",
         "TRITON_REDIS_HOST",
@@ -122,22 +123,22 @@ REMOTE = frozenset(
         "SCCACHE_COS_BUCKET",
     }
 )
-"""Variables that switch on or locate a cache on another machine. A start has none of them: that is the same in a cold
-and a warm start, and no cache key differs from one without remote caches."""
+"""Variables that switch on or locate a cache on another machine. They are removed from every start, so that a cold and
+a warm start have the same cache keys, which are those of a start without remote caches."""
 
-ISOLATED = ALWAYS.keys() | _WHERE_SET.keys() | _FILES_WHERE_SET.keys() | REMOTE
-"""Variables of which a start never sees the user's value."""
+ISOLATED = ALWAYS.keys() | _IF_SET.keys() | _FILES_IF_SET.keys() | REMOTE
+"""Variables whose user's value no start sees."""
 
-# Variables whose names look like that of a cache, and that a start may see.
-_NO_CACHE_OF_A_START = re.compile(
-    # What package managers and development tools keep; no start runs one.
+# Variables with names like that of a cache, which are passed to a start.
+_NOT_A_CACHE_OF_A_START = re.compile(
+    # Caches of package managers and development tools, which no start runs.
     r"(PIP|PIPENV|PIPX|UV|POETRY|PDM|CONDA|MAMBA|NPM_CONFIG|YARN|PNPM|CARGO|GRADLE|BAZEL|HOMEBREW|COMPOSER|NUGET"
     r"|RUFF|MYPY|BLACK|PYTEST|PRE_COMMIT|CYPRESS|RUNNER_TOOL|ACTIONS|CI|DOCKER|BUILDKITE|GITHUB|GITLAB)_.*|GO(MOD)?CACHE"
     r"|PYTHONPYCACHEPREFIX"  # bytecode; see coldwarm.observe.bytecode
     # Downloads, which an offline start cannot make: FlashInfer's published cubins (flashinfer/jit/env.py), vocabularies
     # (tiktoken/load.py).
     r"|FLASHINFER_CUBIN_DIR|TIKTOKEN_CACHE_DIR|DATA_GYM_CACHE_DIR"
-    # triton/knobs.py: kernels of the user's that replace compiled ones, and output that nothing reads.
+    # triton/knobs.py: the user's kernels that replace compiled ones, and output that nothing reads.
     r"|TRITON_OVERRIDE_DIR|TRITON_DUMP_DIR"
     r"|COLDWARM_.*",
     re.IGNORECASE,
@@ -146,53 +147,53 @@ _LOOKS_LIKE_A_CACHE = re.compile(r".*CACHE.*(DIR|PATH|ROOT|HOME|FOLDER)|.*_WORKS
 
 
 def replacements(root: Path, user: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that send every program to folders below `root`, as far as `user` has it look elsewhere."""
-    folders = ALWAYS | {name: folder for name, folder in _WHERE_SET.items() if user.get(name)}
-    files = {name: folder for name, folder in _FILES_WHERE_SET.items() if user.get(name)}
+    """Return the variables that make every program use folders below `root`, given the environment `user`."""
+    folders = ALWAYS | {name: folder for name, folder in _IF_SET.items() if user.get(name)}
+    files = {name: folder for name, folder in _FILES_IF_SET.items() if user.get(name)}
     return {name: str(root / folder) for name, folder in folders.items()} | {
         name: str(root / folder / Path(user[name]).name) for name, folder in files.items()
     }
 
 
 def replaced_where_set(user: Mapping[str, str]) -> list[str]:
-    """Return the names of variables of `user` that are replaced because they are set, sorted."""
+    """Return the names of the variables in `user` that are replaced because they are set, sorted."""
     return sorted(name for name in user if name in ISOLATED and name not in ALWAYS)
 
 
 def unknown(user: Mapping[str, str]) -> list[str]:
-    """Return the names of variables of `user` that seem to name a cache, and that coldwarm does not know, sorted."""
+    """Return the names of the variables in `user` that seem to name a cache and are unknown to coldwarm, sorted."""
     return sorted(
         name
         for name, value in user.items()
         if value
         and name not in ISOLATED
-        and not _NO_CACHE_OF_A_START.fullmatch(name)
-        and not any(name in engine.no_caches for engine in _OF_ENGINES)
+        and not _NOT_A_CACHE_OF_A_START.fullmatch(name)
+        and not any(name in engine.no_caches for engine in _ENGINES)
         and (_LOOKS_LIKE_A_CACHE.fullmatch(name) or ("CACHE" in name.upper() and _is_folder(value)))
     )
 
 
 def places(user: Mapping[str, str]) -> list[Path]:
-    """Return the folders in which the user's own starts keep caches: those that his variables name, and the defaults.
+    """Return the folders in which the user's own starts store caches: those that variables name, and the defaults.
 
-    They need not exist. Left out are folders of much else (the home folder, one that Python is installed in), and of
-    models, which are too large.
+    They need not exist. Folders with other contents (the home folder, an installation of Python) are left out, and
+    folders of models, which are too large.
     """
-    named = [Path(user[name]).expanduser() for name in user if name in _OF_CACHES_ALONE]
+    named = [Path(user[name]).expanduser() for name in user if name in _ONLY_CACHES]
     return list(dict.fromkeys([*(path for path in named if path.is_absolute() and is_own(path)), *_defaults(user)]))
 
 
 def is_own(folder: Path) -> bool:
-    """Whether `folder` can be one of a cache alone: it holds neither Python, nor what is imported, nor a home."""
-    # A package that is installed where it is developed need not lie below `sys.path`.
+    """Return whether `folder` can contain only a cache: neither Python, nor imported packages, nor a home folder."""
+    # A package in development mode need not be below `sys.path`.
     packages = [spec.origin for name in ("coldwarm", "torch", "triton", *engines()) if (spec := find_spec(name))]
     others = [tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sys.path, *filter(None, packages)]
     return not any(other.is_relative_to(folder) for other in (Path.home(), Path.cwd(), *map(Path, others)))
 
 
-_OF_CACHES_ALONE = (ALWAYS.keys() | _WHERE_SET.keys()) - {
+_ONLY_CACHES = (ALWAYS.keys() | _IF_SET.keys()) - {
     *("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
-    *(name for engine in _OF_ENGINES for name in engine.of_more_than_caches),
+    *(name for engine in _ENGINES for name in engine.of_more_than_caches),
     *("FLASHINFER_WORKSPACE_BASE", "TRITON_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("TRANSFORMERS_CACHE", "HF_DATASETS_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"),
     "TORCH_HOME",
@@ -202,7 +203,7 @@ _OF_CACHES_ALONE = (ALWAYS.keys() | _WHERE_SET.keys()) - {
 def _defaults(user: Mapping[str, str]) -> Iterator[Path]:
     home = Path(user.get("HOME") or Path.home())
     cache = Path(user.get("XDG_CACHE_HOME") or home / ".cache")
-    own = (engine.default for engine in _OF_ENGINES)
+    own = (engine.default for engine in _ENGINES)
     for folder in (*own, "torch", "torch_extensions", "tvm-ffi", "outlines"):
         yield cache / folder
     for folder in (".nv/ComputeCache", ".tilelang", ".deep_gemm", ".deep_ep", ".tensorrt_llm", ".cupy", ".flydsl"):
@@ -220,5 +221,5 @@ def _is_folder(value: str) -> bool:
     try:
         path = Path(value).expanduser()
         return path.is_absolute() and path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # no path at all, or of a user that is not there
+    except (OSError, ValueError, RuntimeError):  # not a path, or the home folder of a user that does not exist
         return False

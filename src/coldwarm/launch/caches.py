@@ -1,4 +1,4 @@
-"""The caches of one case: every folder that an engine or a compiler keeps anything in between two starts."""
+"""The caches of one case: every folder in which an engine or a compiler stores anything between two starts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from coldwarm.engines.base import vocabularies
 from coldwarm.launch.cache_variables import ALWAYS, replacements
 
 CACHE_VARIABLES = frozenset(ALWAYS)
-"""The variables that coldwarm sets for a start, whatever the user's environment says."""
+"""The variables that coldwarm sets for every start, whatever the user's environment contains."""
 
 _RENDEZVOUS = tuple(prefix for vocabulary in vocabularies() for prefix in vocabulary.caches.rendezvous)
 
 
 class Caches:
-    """The caches of one case, below one folder that belongs to nobody else."""
+    """The caches of one case, below one folder that nothing else uses."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -37,18 +37,18 @@ class Caches:
         return caches
 
     def environment(self, user: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-        """The variables that send every program to these caches, also where `user` names a cache by another one."""
+        """Return the variables that make every program use these caches, including those that `user` sets."""
         return replacements(self.root, user)
 
     def manifest(self) -> Manifest:
-        """All files as they are now."""
+        """Return the current state of all files."""
         return {
             _recordable(file.relative_to(self.root).as_posix()): FileState(status.st_size, self._digest(file, status))
             for file, status in self._files()
         }
 
     def _digest(self, file: Path, status: os.stat_result) -> str:
-        # Precompiled headers, hundreds of MiB, that the compiler checks by itself.
+        # The temporary folder has precompiled headers, hundreds of MiB, which the compiler itself verifies.
         if file.is_relative_to(self.root / ALWAYS["TMPDIR"]) or not stat.S_ISREG(status.st_mode):
             return ""
         with file.open("rb") as opened:
@@ -64,12 +64,12 @@ class Caches:
 
 
 def _recordable(path: str) -> str:
-    """A path as text that JSON can hold, also where it is no UTF-8."""
+    """Return a path as text for JSON, even if it is not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def temporary_root() -> Iterator[Path]:
-    """A new folder below the user's temporary folder, removed with all it holds at the end."""
+    """Yield a new folder below the user's temporary folder; remove it with its contents at the end."""
     with tempfile.TemporaryDirectory(prefix="coldwarm-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

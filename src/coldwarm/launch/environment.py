@@ -1,4 +1,4 @@
-"""The environment of a start: what is taken over from the user's, what coldwarm sets, and what is recorded."""
+"""The environment of a start: the variables that it inherits, those that coldwarm sets, and those that are recorded."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CHANGES_COMPILATION = re.compile(
 )
 
 OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE, REQUEST_VARIABLE}
-"""Set by coldwarm, differently for each start."""
+"""Variables that coldwarm sets differently for each start."""
 
-# A value of the user's is replaced, and that is recorded.
+# If these replace a value of the user, this is recorded.
 _SET_BY_COLDWARM = OF_ONE_START | {"COLDWARM_COMPILATION"}
 
 
@@ -45,17 +45,17 @@ def environment_of_start(
         trace: The folder for PyTorch's structured trace.
         request: The file of the `StartRequest`.
         compilation: ``piecewise`` or ``shipped``; read by coldwarm's plugin of the engine in the worker.
-        token: Marks every process of the start, so that none is left behind.
-        engine_defaults: Variables that the engine needs; the user's own values win over these.
+        token: Marks every process of the start, so that all of them can be ended.
+        engine_defaults: Variables that the engine needs; the user's values take precedence.
         user: The environment to start from.
     """
     environment = {**engine_defaults, **user}
-    # The test that pytest runs now; it would make an environment of its own of each test's.
+    # The name of the current test; with it, each test would have a different environment.
     environment.pop("PYTEST_CURRENT_TEST", None)
     # With another home folder, packages that the user installed with `pip install --user` must still be found.
     environment.setdefault("PYTHONUSERBASE", site.getuserbase())
     if "PYTHONPATH" in environment:
-        # The start runs in a folder of its own, where a relative path would lead elsewhere.
+        # The start runs in a different folder, where a relative path would be a different one.
         paths = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
     environment = {name: value for name, value in environment.items() if name not in REMOTE}
@@ -70,7 +70,7 @@ def environment_of_start(
 
 
 def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables of the user's environment that change compilation and reach the start; secrets are masked."""
+    """Return the user's variables that change compilation and are passed to the start, with masked secrets."""
     changing = {
         name: value
         for name, value in sorted(user.items())
@@ -81,7 +81,7 @@ def recorded(user: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def overridden(user: Mapping[str, str] = os.environ) -> list[str]:
-    """The user's variables that a start does not see, because coldwarm sets its own value."""
-    everyones = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
-    shown = _SET_BY_COLDWARM - everyones
+    """Return the names of the user's variables that a start does not see, because coldwarm sets its own value."""
+    in_every_environment = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
+    shown = _SET_BY_COLDWARM - in_every_environment
     return sorted(name for name in user if name in shown)

@@ -1,7 +1,7 @@
-"""Compares the folders in which the user's own starts keep caches before and after a start."""
+"""Compares the folders in which the user's own starts store caches before and after a start."""
 
 # ruff: noqa: PTH118
-# Plain text instead of `Path`: a look is taken at each file of a cache.
+# Strings instead of `Path`, for speed: every file of a cache is examined.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Look:
     """The state of all files below some folders at one time: size and time of change.
 
     Args:
-        folders: Where to look; they need not exist, and may lie in one another.
+        folders: The folders to examine; they need not exist, and may contain one another.
         apart: Folders below them to leave out.
     """
 
@@ -29,15 +29,15 @@ class Look:
         self._left = _ENTRIES_COMPARED
         self._states: dict[str, tuple[int, int]] = {}
         self.incomplete: list[str] = []
-        """Folders that hold more than is looked at."""
+        """Folders with more files than are examined."""
         for folder in folders:
             self._walk(os.path.realpath(folder))
 
     def changed(self, later: Look) -> list[str]:
-        """Return the files that are new, other or gone at a `later` look, sorted; the first 100."""
+        """Return the files that are new, changed or missing at a `later` look, sorted; the first 100."""
         names = self._states.keys() | later._states.keys()
         if self.incomplete or later.incomplete:
-            # Which of the files are looked at may differ.
+            # The two may have examined different files.
             names = self._states.keys() & later._states.keys()
         return sorted(name for name in names if self._states.get(name) != later._states.get(name))[:_FILES_RECORDED]
 
@@ -54,7 +54,7 @@ class Look:
                 self._left -= 1
                 try:
                     status = os.lstat(path)
-                except OSError:  # gone meanwhile
+                except OSError:  # removed in the meantime
                     continue
                 if stat.S_ISREG(status.st_mode):
                     self._states[path] = status.st_size, status.st_mtime_ns

@@ -1,1 +1,1 @@
-"""From a trace to numbers: phases, compiler work, compiled graphs."""
+"""Computes numbers from a trace: phases, compiler work, compiled graphs."""

@@ -1,4 +1,4 @@
-"""When the compiler was busy, and with what: the spans of a trace, overlaid."""
+"""Computes from the spans of a trace when the compiler was busy, and with which stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coldwarm.trace.reader import TraceFile
 class Stage(StrEnum):
     """A stage of compilation. If several are open at the same time, the time counts towards the first of these.
 
-    An engine has stages of its own (`TraceVocabulary.stages`), which come just before Dynamo.
+    An engine has its own stages (`TraceVocabulary.stages`), which come just before Dynamo.
     """
 
     NATIVE = "C++/Triton compilation"
@@ -26,18 +26,18 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A stretch of time with one stage."""
+    """A period of time with one stage."""
 
     begin: float
     """Seconds since the epoch."""
     end: float
     stage: str
-    """A `Stage`, or one of the engine's own."""
+    """A `Stage`, or one of the engine's stages."""
     frame: tuple[object, object] = (None, None)
-    """The innermost frame of Dynamo's whose spans were open, and its compilation; (None, None): of none."""
+    """Dynamo's ids of the innermost frame with an open span, and of its compilation; (None, None) outside of frames."""
 
 
-# Names of spans in torch 2.11 to 2.14 (`dynamo_timed` in their sources). Spans that are not listed lie within ones
+# Names of spans in torch 2.11 to 2.14 (`dynamo_timed` in their sources). Spans that are not listed are nested in ones
 # that are.
 _STAGES: dict[str, str] = {
     "compile_file": Stage.NATIVE,  # torch/_inductor/cpp_builder.py: runs the C++ compiler
@@ -53,7 +53,7 @@ _STAGES: dict[str, str] = {
     "TritonBundler.read_and_emit": Stage.LOAD,
     "TritonBundler.load_cached_static_autotuners": Stage.LOAD,
     "precompile_load_guards": Stage.LOAD,
-    # The parts of every cache key that tell the version of torch and of Triton.
+    # The components of every cache key for the versions of torch and Triton.
     "inductor_codecache_torch_key": Stage.LOAD,
     "CacheBase.get_system.triton_key": Stage.LOAD,
     "inductor_compile": Stage.CODE,
@@ -73,14 +73,14 @@ _NO_FRAME = (None, None)
 
 
 def stages_in_order(own: Iterable[str]) -> tuple[str, ...]:
-    """Return all stages, the innermost first, with an engine's `own` ones where they belong."""
+    """Return all stages, innermost first, with an engine's `own` stages inserted before Dynamo."""
     return (*(stage for stage in Stage if stage is not Stage.DYNAMO), *dict.fromkeys(own), Stage.DYNAMO)
 
 
 class BusyTime:
-    """Follows the spans of a start's first rank, as a consumer of the trace.
+    """A trace consumer that follows the spans of a start's first rank.
 
-    Spans of several threads lie over one another: a stage lasts as long as any span of it is open.
+    Spans of several threads overlap: a stage lasts as long as any of its spans is open.
     """
 
     def __init__(self) -> None:
@@ -89,14 +89,14 @@ class BusyTime:
         self._order: tuple[str, ...] = tuple(Stage)
         self._open: Counter[str] = Counter()
         self._frames: list[tuple[str, tuple[object, object]]] = []
-        """Of the open spans, the outermost first: their names and frames."""
+        """The names and frames of the open spans, outermost first."""
         self._now: tuple[str, tuple[object, object], float] | None = None
         self._latest = 0.0
         self._follow = False
         self._followed: str | None = None
 
     def begin(self, file: TraceFile) -> None:
-        """Ranks and processes work at the same time: the first tells where a start's time goes."""
+        """Follow the first file only, because ranks and processes work at the same time."""
         self._close(None)
         self._open.clear()
         self._frames.clear()
@@ -111,7 +111,7 @@ class BusyTime:
         if not self._follow or not isinstance(record, SpanEdge) or record.name not in self._stages:
             return
         stage = self._stages[record.name]
-        # PyTorch logs some spans when they are over: what was told of that time stays.
+        # PyTorch logs some spans after they ended: the time before the latest record is already assigned.
         now = self._latest = max(self._latest, record.seconds)
         if record.begins:
             self._open[stage] += 1
@@ -127,15 +127,15 @@ class BusyTime:
 
     @property
     def file(self) -> str | None:
-        """The name of the trace file that is followed; None before the first."""
+        """Name of the trace file that is followed; None before the first."""
         return self._followed
 
     def stretches(self) -> list[Busy]:
-        """What lay on top, in the order of time, without overlap; a span that never ended has no time."""
+        """Return the periods in the order of time, without overlap; a span that never ended has no time."""
         return list(self._stretches)
 
     def _end_frame(self, name: str) -> None:
-        """Forget the latest open span of this name."""
+        """Remove the latest open span of this name."""
         latest = next((n for n in range(len(self._frames) - 1, -1, -1) if self._frames[n][0] == name), None)
         if latest is not None:
             del self._frames[latest]

@@ -1,4 +1,4 @@
-"""What a trace says the compiler did in a start: unique subgraphs, and how often code was generated."""
+"""Counts in a trace what the compiler did in a start: unique subgraphs and code generations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CODE_GENERATION = "GraphLowering.codegen"
 
 
 class CompilerWorkCounter:
-    """Counts it, as a consumer of the trace."""
+    """A trace consumer that counts the work of the compiler, by rank."""
 
     def __init__(self) -> None:
         self._rank = 0
@@ -28,7 +28,7 @@ class CompilerWorkCounter:
         self._subgraph: PiecewiseCompileStart | None = None
 
     def begin(self, file: TraceFile) -> None:
-        """A subgraph's records are all in one file, and a file's records are all of one rank."""
+        """Continue with the rank of `file`: no subgraph has records in two files."""
         self._rank = file.rank
         self._ranks_seen.add(file.rank)
         self._subgraph = None
@@ -48,7 +48,7 @@ class CompilerWorkCounter:
                     self._subgraph = None
 
     def work(self, trace_stats: TraceStats, graphs: Sequence[CompiledGraph] = ()) -> CompilerWork:
-        """The counts of the whole trace that `trace_stats` is of, with the `graphs` that were found in it."""
+        """Return the counts of a trace, with the statistics of reading it and the `graphs` found in it."""
         return CompilerWork(
             files=trace_stats.files,
             records=trace_stats.records,

@@ -1,4 +1,4 @@
-"""Groups what each rank compiled by artifact: which subgraphs share one, and which part of the model they are."""
+"""Groups the subgraphs that each rank compiled by the artifact that they share, with their part of the model."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from coldwarm.graphs.subgraphs import CompiledModel, SubgraphCollector
 from coldwarm.trace.kinds import TypedRecord
 from coldwarm.trace.reader import TraceFile
 
-# The path of a layer in the name of an input: up to the first number. A buffer may be one that all layers share, and
-# carry the number of the first.
+# The path of a layer in the name of an input: up to the first number. Buffers are excluded, since all layers may share
+# one that has the number of the first.
 _LAYER = re.compile(r"l_self_(?P<path>modules_(?:(?!modules_\d)\w)*?modules_\d+)_(?!\w*_buffers_)", re.IGNORECASE)
 
 
 class CompiledGraphs:
-    """Collects the graphs of all ranks, as a consumer of the trace."""
+    """A trace consumer that collects the graphs of all ranks."""
 
     def __init__(self) -> None:
         self._ranks: dict[int, SubgraphCollector] = {}
         self._current: SubgraphCollector | None = None
 
     def begin(self, file: TraceFile) -> None:
-        """The records that follow are of the file's rank."""
+        """Continue with the rank of `file`."""
         self._current = self._ranks.setdefault(file.rank, SubgraphCollector(file.rank))
         self._current.begin(file)
 
@@ -35,7 +35,7 @@ class CompiledGraphs:
             self._current.take(record)
 
     def graphs(self) -> list[CompiledGraph]:
-        """All graphs; empty if the trace lacks the code of any subgraph, so that its part of the model is not known."""
+        """Return all graphs; none if the code of a subgraph is missing, so that its part of the model is not known."""
         models = [
             (rank, number, model)
             for rank, collector in sorted(self._ranks.items())
@@ -61,6 +61,6 @@ def _graphs_of(rank: int, number: int, model: CompiledModel) -> Iterator[Compile
 
 
 def layers_of(inputs: Sequence[Value]) -> list[str]:
-    """The layers whose parameters are among the `inputs` of a graph, by path, in their order."""
+    """Return the paths of the layers whose parameters are among the `inputs` of a graph, in their order."""
     found = (_LAYER.match(value.name) for value in inputs)
     return list(dict.fromkeys(each["path"].lower() for each in found if each))

@@ -1,4 +1,4 @@
-"""Splits a start's wall time into phases: what the engine announced, and within that what the compiler did."""
+"""Splits a start's wall time into phases: the steps that the engine announced, and the compiler's stages in them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from coldwarm.core.phases import COMPILE, UNACCOUNTED, WARM_UP, Phase, Step
 from coldwarm.measure.busy_time import Busy, Stage
 
-_ENGINES_OWN = ""
-"""Where an engine's own stages come, and phases that are not known here."""
+_OTHER = ""
+"""The position of the engine's own stages and of unknown phases."""
 
 _ORDER = (
     "process start",
@@ -16,7 +16,7 @@ _ORDER = (
     "engine setup",
     "weights",
     Stage.DYNAMO,
-    _ENGINES_OWN,
+    _OTHER,
     Stage.AOT,
     Stage.CODE,
     Stage.NATIVE,
@@ -31,7 +31,8 @@ _ORDER = (
 def split(steps: Sequence[Step], stretches: Sequence[Busy]) -> list[Phase]:
     """Return phases that add up to the time of `steps`, in the order in which a start goes through them.
 
-    Time in which the compiler was busy is the stage's, in whichever step it lay; the rest of a step is the step's.
+    Time in which the compiler was busy counts towards its stage, in whichever step it was; the rest of a step counts
+    towards the step.
     """
     seconds: dict[str, float] = {}
     for step in steps:
@@ -50,4 +51,4 @@ def in_order(names: Iterable[str]) -> list[str]:
     """Return names of phases in the order in which a start goes through them, each once."""
     found = [str(name) for name in dict.fromkeys(names)]
     order = [str(name) for name in _ORDER]
-    return sorted(found, key=lambda name: order.index(name if name in order else _ENGINES_OWN))
+    return sorted(found, key=lambda name: order.index(name if name in order else _OTHER))

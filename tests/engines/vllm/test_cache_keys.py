@@ -23,7 +23,7 @@ from coldwarm.engines.vllm.cache_keys import (
 
 
 def flat(value: object, name: str = "") -> dict[str, str]:
-    """The factors that `value` is taken apart into."""
+    """Return the components that `value` is split into."""
     watch = KeyProbe()
     watch._add_flat("group", name, value)
     return watch.keys.factors["group"]
@@ -51,11 +51,11 @@ def flat(value: object, name: str = "") -> dict[str, str]:
         (7, None),
     ],
 )
-def test_a_mapping_has_items_however_it_is_written(value: object, items: dict[str, Any] | None) -> None:
+def test_a_mapping_has_items_in_every_notation(value: object, items: dict[str, Any] | None) -> None:
     assert _items(value) == items
 
 
-def test_a_mapping_is_taken_apart_under_dotted_names() -> None:
+def test_a_mapping_is_flattened_to_dotted_names() -> None:
     value = {"system": {"device": "x86", "version": (("cuda", None), ("hip", "6"))}, "json": '{"k": [1]}', "n": 1.5}
     assert flat(value) == {
         "system.device": "x86",
@@ -66,22 +66,22 @@ def test_a_mapping_is_taken_apart_under_dotted_names() -> None:
     }
 
 
-def test_what_is_no_mapping_is_one_factor() -> None:
+def test_other_values_are_one_component() -> None:
     assert flat(b"\x00key", "key") == {"key": r"b'\x00key'"}
     assert flat([1, "a"], "key") == {"key": "[1, 'a']"}
 
 
-def test_an_empty_mapping_makes_a_group_without_factors() -> None:
+def test_an_empty_mapping_is_a_group_without_components() -> None:
     assert flat({}) == {}
 
 
-def test_a_short_text_is_kept_as_it_is() -> None:
+def test_a_short_text_is_recorded_unchanged() -> None:
     assert _text("a" * 1000) == "a" * 1000
     assert _text(None) == "None"
     assert _text(("a", 1)) == "('a', 1)"
 
 
-def test_a_long_text_is_cut_and_told_by_its_digest() -> None:
+def test_a_long_text_is_cut_off_and_has_a_digest() -> None:
     long = "x" * 5000
     digest = hashlib.sha256(long.encode()).hexdigest()[:16]
     assert _text(long) == f"{'x' * 1000}... (5000 characters, sha256 {digest})"
@@ -89,8 +89,8 @@ def test_a_long_text_is_cut_and_told_by_its_digest() -> None:
 
 
 @pytest.mark.parametrize("value", ["\udcff", "\udcff" * 2000])
-def test_a_value_that_is_no_utf8_can_be_recorded(value: str) -> None:
-    # What os.environ makes of VLLM_X=$'\xff'.
+def test_a_value_that_is_not_utf8_can_be_recorded(value: str) -> None:
+    # The value in os.environ of VLLM_X=$'\xff'.
     watch = KeyProbe()
     watch.keys.add("environment", "VLLM_X", _text(value))
     watch.keys.model_dump_json()
@@ -104,7 +104,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=3), values, max_size=3))
-def test_any_mapping_is_taken_apart_to_text(value: dict[str, Any]) -> None:
+def test_any_mapping_is_flattened_to_text(value: dict[str, Any]) -> None:
     factors = flat(value)
     assert all(isinstance(text, str) for text in factors.values())
     assert flat(tuple(value.items())) == factors or not value
@@ -132,7 +132,7 @@ def test_a_watched_function_is_called_as_before(moment: str, order: list[str]) -
     assert (owner.add.__name__, owner.add.__doc__) == ("add", "Add.")
 
 
-def test_what_a_function_raises_is_watched_and_passed_on() -> None:
+def test_an_exception_of_a_watched_function_is_raised() -> None:
     def verify(reason: str) -> None:
         raise RuntimeError(reason)
 
@@ -145,7 +145,7 @@ def test_what_a_function_raises_is_watched_and_passed_on() -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_watcher_that_raises_is_noted_and_does_no_harm(moment: str) -> None:
+def test_an_exception_of_a_watcher_is_recorded_and_not_raised(moment: str) -> None:
     def watch(one: int) -> None:
         raise KeyError("gone")
 
@@ -157,13 +157,13 @@ def test_a_watcher_that_raises_is_noted_and_does_no_harm(moment: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_function_that_this_version_does_not_have_is_left_out(moment: str) -> None:
+def test_a_function_that_this_version_does_not_have_is_skipped(moment: str) -> None:
     owner = SimpleNamespace()
     KeyProbe()._watch(owner, "absent", **{moment: print})
     assert vars(owner) == {}
 
 
-def test_replaced_attributes_are_put_back_whatever_happens() -> None:
+def test_replaced_attributes_are_restored_after_an_exception() -> None:
     owner = SimpleNamespace(a=1, b=2)
     with pytest.raises(ValueError, match="stop"), _restored() as replace:
         replace(owner, "a", 10)
@@ -257,12 +257,12 @@ class VllmConfig:
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> FakeVllm:
-    """A vLLM that computes keys and nothing else."""
+    """Return a vLLM that only computes keys."""
     return FakeVllm(monkeypatch)
 
 
 @pytest.mark.usefixtures("vllm")
-def test_what_each_part_of_the_config_hashes_is_seen_and_the_hash_is_the_same() -> None:
+def test_the_components_of_each_part_of_the_config_are_seen_and_the_hash_is_the_same() -> None:
     config = VllmConfig(additional_config={"a": 1})
     before = config.compute_hash()
     with _watching_hashes(config) as seen:
@@ -277,7 +277,7 @@ def test_what_each_part_of_the_config_hashes_is_seen_and_the_hash_is_the_same() 
     assert not hasattr(sys.modules["vllm.config.utils"].safe_hash, "__wrapped__")
 
 
-def test_the_hashes_of_a_config_that_raises_are_watched_no_more(vllm: FakeVllm) -> None:
+def test_hashes_are_no_longer_watched_after_an_exception(vllm: FakeVllm) -> None:
     config = VllmConfig()
     with pytest.raises(ValueError, match="no hash"), _watching_hashes(config):
         raise ValueError("no hash")
@@ -288,7 +288,7 @@ def backend_of(vllm: FakeVllm, config: VllmConfig) -> Any:
     return vllm.modules[".compilation.backends"].VllmBackend(config)
 
 
-def test_all_that_goes_into_the_keys_is_kept_when_a_graph_is_compiled(vllm: FakeVllm, tmp_path: Path) -> None:
+def test_all_components_are_recorded_when_a_graph_is_compiled(vllm: FakeVllm, tmp_path: Path) -> None:
     source = tmp_path / "model.py"
     source.write_text("x = 1\n")
     files = {str(source), str(tmp_path / "gone.py"), "<eval_with_key>.1"}
@@ -313,7 +313,7 @@ def test_all_that_goes_into_the_keys_is_kept_when_a_graph_is_compiled(vllm: Fake
     assert watch.keys.hints == {"config.cache_config": {"block_size": "16", "unused": "None"}}
 
 
-def test_keys_are_kept_when_a_saved_function_is_looked_for(vllm: FakeVllm) -> None:
+def test_components_are_recorded_when_a_saved_function_is_looked_up(vllm: FakeVllm) -> None:
     watch = KeyProbe()
     watch.install()
     assert vllm.modules[".compilation.caching"].aot_compile_hash_factors(VllmConfig()) == ["factors"]
@@ -341,7 +341,7 @@ def test_the_first_config_stays_and_sources_are_added(vllm: FakeVllm, tmp_path: 
     assert watch.keys.factors["source"].keys() == {str(one), str(other)}
 
 
-def test_sources_are_kept_although_they_changed(vllm: FakeVllm, tmp_path: Path) -> None:
+def test_sources_are_recorded_even_if_they_changed(vllm: FakeVllm, tmp_path: Path) -> None:
     source = tmp_path / "model.py"
     source.write_text("x = 2\n")
 
@@ -358,14 +358,14 @@ def test_sources_are_kept_although_they_changed(vllm: FakeVllm, tmp_path: Path) 
     assert watch.keys.factors["source"].keys() == {str(source)}
 
 
-def test_an_additional_config_that_is_no_mapping_has_no_factors(vllm: FakeVllm) -> None:
+def test_an_additional_config_that_is_not_a_mapping_has_no_components(vllm: FakeVllm) -> None:
     watch = KeyProbe()
     watch.install()
     backend_of(vllm, VllmConfig(additional_config=object()))("graph")
     assert watch.keys.factors["config.additional_config"] == {}
 
 
-def test_keys_of_a_version_with_fewer_factors_are_kept(vllm: FakeVllm) -> None:
+def test_keys_of_a_version_with_fewer_components_are_recorded(vllm: FakeVllm) -> None:
     vllm.inductor = [{"device": "x86"}]
     del vllm.modules[".compilation.decorators"]._model_hash_key
     watch = KeyProbe()

@@ -10,8 +10,8 @@ from coldwarm.engines.vllm.cache_load import announce_cache_load
 from coldwarm.observe.progress import Progress
 
 
-class Told(Progress):
-    """Keeps the steps that were entered."""
+class Steps(Progress):
+    """Records the steps that were entered."""
 
     def __init__(self) -> None:
         super().__init__(-1)
@@ -23,7 +23,7 @@ class Told(Progress):
 
 @pytest.fixture
 def decorators(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Stands in for vllm/compilation/decorators.py."""
+    """Return a replacement of vllm/compilation/decorators.py."""
     compilation, decorators = ModuleType("vllm.compilation"), ModuleType("vllm.compilation.decorators")
     compilation.decorators = decorators  # type: ignore[attr-defined]
     for module in (ModuleType("vllm"), compilation, decorators):
@@ -31,42 +31,42 @@ def decorators(monkeypatch: pytest.MonkeyPatch) -> Any:
     return decorators
 
 
-def test_what_was_loaded_is_run_for_the_first_time_next(decorators: Any) -> None:
-    told = Told()
+def test_a_loaded_function_is_warmed_up_next(decorators: Any) -> None:
+    progress = Steps()
 
     def load(model: str, *, path: str) -> str:
-        told.steps.append("loads")
+        progress.steps.append("loads")
         return f"{model} from {path}"
 
     decorators._try_load_aot_compiled_fn = load
-    announce_cache_load(told)
+    announce_cache_load(progress)
     assert decorators._try_load_aot_compiled_fn("model", path="here") == "model from here"
-    assert told.steps == ["cache load", "loads", "warm-up"]
+    assert progress.steps == ["cache load", "loads", "warm-up"]
 
 
 def test_without_anything_to_load_vllm_compiles(decorators: Any) -> None:
-    told = Told()
+    progress = Steps()
     decorators._try_load_aot_compiled_fn = lambda: None
-    announce_cache_load(told)
+    announce_cache_load(progress)
     decorators._try_load_aot_compiled_fn()
-    assert told.steps == ["cache load", "compile"]
+    assert progress.steps == ["cache load", "compile"]
 
 
-def test_loading_that_raises_is_over(decorators: Any) -> None:
-    told = Told()
+def test_an_exception_ends_the_step(decorators: Any) -> None:
+    progress = Steps()
 
     def load() -> None:
         raise ValueError("damaged")
 
     decorators._try_load_aot_compiled_fn = load
-    announce_cache_load(told)
+    announce_cache_load(progress)
     with pytest.raises(ValueError, match="damaged"):
         decorators._try_load_aot_compiled_fn()
-    assert told.steps == ["cache load", "compile"]
+    assert progress.steps == ["cache load", "compile"]
 
 
-def test_a_version_that_loads_nothing_is_left_alone(decorators: Any) -> None:
-    told = Told()
-    announce_cache_load(told)
+def test_a_version_that_loads_nothing_is_not_changed(decorators: Any) -> None:
+    progress = Steps()
+    announce_cache_load(progress)
     assert not hasattr(decorators, "_try_load_aot_compiled_fn")
-    assert told.steps == []
+    assert progress.steps == []

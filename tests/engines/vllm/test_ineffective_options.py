@@ -1,4 +1,4 @@
-"""Options that have no effect, found by comparison with a config of the same build as vLLM's."""
+"""Tests of finding options that have no effect, with a config that is built like vLLM's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from coldwarm.engines.vllm.ineffective_options import ineffective_options
 
-# As vLLM's own (vllm/config/utils.py, `config`).
+# Like vLLM's own (vllm/config/utils.py, `config`).
 ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
 
 
@@ -116,7 +116,7 @@ def test_an_option_that_was_reset_is_found_with_the_value_that_was_used(
 @pytest.mark.parametrize(
     ("options", "resolved"),
     [
-        # As asked, in another form.
+        # As requested, in a different form.
         (compilation(mode=3), {}),
         (compilation(mode="VLLM_COMPILE"), {}),
         (compilation(mode="vllm_compile"), {}),
@@ -133,9 +133,9 @@ def test_an_option_that_was_reset_is_found_with_the_value_that_was_used(
         (compilation(cudagraph_mode="FULL"), {"cudagraph_mode": Graphs.PIECEWISE}),
         # One of two fields of this name has it.
         ({"max_model_len": 256}, {}),
-        # Left to vLLM.
+        # vLLM's choice.
         ({"tokenizer_mode": "auto", "max_model_len": -1, "quantization": None}, {}),
-        # Not there, or not comparable.
+        # Missing, or not comparable.
         ({"block_size": 32, "no_such_option": 1}, {}),
         (compilation(no_such_field=1, pass_config={"no_such_pass": True}), {}),
         (compilation(inductor_compile_config={"x": 1}), {}),
@@ -145,20 +145,20 @@ def test_an_option_that_was_reset_is_found_with_the_value_that_was_used(
     ],
     ids=str,
 )
-def test_there_is_no_false_alarm(options: dict[str, Any], resolved: dict[str, Any]) -> None:
+def test_options_with_an_effect_are_not_reported(options: dict[str, Any], resolved: dict[str, Any]) -> None:
     assert found(options, **resolved) == {}
 
 
-def test_text_of_which_vllm_has_another_form_is_no_false_alarm() -> None:
+def test_text_in_a_different_form_is_not_reported() -> None:
     assert found({"tokenizer_mode": "slow"}, Model(tokenizer_mode="hf")) == {}
 
 
-def test_what_is_merged_into_a_config_of_the_model_or_meant_for_plugins_is_not_compared() -> None:
+def test_options_for_the_models_config_or_for_plugins_are_not_compared() -> None:
     merged = Config(Compilation(), Model(hf_overrides={"tie": False}), additional_config={"tie": False})
     assert ineffective_options({"hf_overrides": {"tie": True}, "additional_config": {"tie": True}}, merged) == {}
 
 
-def test_a_field_with_its_default_is_found() -> None:
+def test_a_field_with_its_default_is_reported() -> None:
     assert found({"seed": 7}) == {"seed": "0"}
     assert found({"seed": 7}, Model(seed=5)) == {}
 

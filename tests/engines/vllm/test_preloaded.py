@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from coldwarm.engines.vllm.preloaded import import_if_there, run_in_fork
+from coldwarm.engines.vllm.preloaded import import_if_available, run_in_fork
 
 
 @pytest.fixture(autouse=True)
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes the modules ``an_engine``, ``an_engine.whole`` and ``an_engine.broken``, which misses another."""
+    """Create the modules ``an_engine``, ``an_engine.whole`` and ``an_engine.broken``, which imports a missing one."""
     (tmp_path / "an_engine").mkdir()
     for name, code in (("__init__", ""), ("whole", ""), ("broken", "import an_engines_need")):
         (tmp_path / "an_engine" / f"{name}.py").write_text(code)
@@ -22,20 +22,20 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def test_what_is_there_is_imported() -> None:
-    import_if_there("an_engine.whole")
+def test_a_module_that_exists_is_imported() -> None:
+    import_if_available("an_engine.whole")
     assert "an_engine.whole" in sys.modules
 
 
 @pytest.mark.parametrize("name", ["an_engine.other", "an_engine.other.module", "no_engine.module"])
-def test_what_a_version_does_not_have_is_left_out(name: str) -> None:
-    import_if_there(name)
+def test_a_module_that_a_version_does_not_have_is_skipped(name: str) -> None:
+    import_if_available(name)
     assert name not in sys.modules
 
 
-def test_a_module_that_misses_another_one_is_an_error() -> None:
+def test_a_module_that_imports_a_missing_one_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError, match="an_engines_need"):
-        import_if_there("an_engine.broken")
+        import_if_available("an_engine.broken")
 
 
 def test_a_forked_process_ends_if_its_result_cannot_be_pickled() -> None:
@@ -44,6 +44,6 @@ def test_a_forked_process_ends_if_its_result_cannot_be_pickled() -> None:
         with pytest.raises(RuntimeError, match="pickle"):
             run_in_fork(lambda: lambda: 1)
     finally:
-        # A child that escapes would go on with the tests.
+        # A child that escapes would continue with the tests.
         if os.getpid() != parent:
             os._exit(1)

@@ -1,4 +1,4 @@
-"""Which variables are settings of a compilation."""
+"""Tests of the choice of variables that are settings of a compilation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ignored_factors_of_installed_vllm() -> set[str]:
     return set(ast.literal_eval(names))
 
 
-def test_what_the_installed_vllm_leaves_out_of_its_key_is_no_setting() -> None:
+def test_variables_outside_of_the_key_of_the_installed_vllm_are_not_settings() -> None:
     ignored = ignored_factors_of_installed_vllm()
     assert len(ignored) > 70
     assert ignored <= OUTSIDE_THE_KEY
@@ -39,16 +39,16 @@ def test_variables_of_the_engine_and_the_compiler_are_settings(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "CC", "CUDA_HOME", "PYTHONHASHSEED", "HOME"])
-def test_threads_and_the_toolchain_are_no_settings(name: str) -> None:
+def test_threads_and_the_toolchain_are_not_settings(name: str) -> None:
     assert keyed_in({name: "1"}) == {}
 
 
-def test_what_may_be_in_a_key_alone_is_no_setting() -> None:
+def test_variables_that_change_only_the_key_are_not_settings() -> None:
     environment = {"VLLM_RPC_TIMEOUT": "10001", "VLLM_USE_LAYERNAME": "0"}
     assert keyed_in(environment) == environment
     assert settings_in(environment) == {"VLLM_USE_LAYERNAME": "0"}
 
 
-def test_a_value_that_coldwarm_sets_itself_is_no_setting_and_another_one_is() -> None:
+def test_a_value_that_coldwarm_sets_is_not_a_setting_and_a_different_one_is() -> None:
     assert settings_in(DEFAULTS) == {}
     assert settings_in({"VLLM_DEEP_GEMM_WARMUP": "full"}) == {"VLLM_DEEP_GEMM_WARMUP": "full"}

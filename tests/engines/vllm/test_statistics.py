@@ -11,7 +11,7 @@ from tests.support.records import cold_facts, cold_record, compiler_work, unfini
 
 
 def ranks(**work: object) -> StartRecord:
-    """A start of two ranks, of which the second counted twice as much."""
+    """Return a start with two ranks, the second of which counted twice as much."""
     counters = {SUBGRAPHS: 9, SAVED: 3, LOADED: 1, MISSES: 4}
     processes = [
         ProcessReport(pid=1, rank=0, counters=counters),
@@ -49,13 +49,13 @@ def test_each_rank_has_its_own_counts() -> None:
     assert {rank: stats.code_generations for rank, stats in found.items()} == {0: 0, 1: 5}
 
 
-def test_what_a_rank_without_a_trace_generated_is_not_known() -> None:
+def test_code_generations_of_a_rank_without_a_trace_are_not_known() -> None:
     found = compile_stats(ranks(traced_ranks=[0]))
     assert {rank: stats.code_generations for rank, stats in found.items()} == {0: 0, 1: None}
     assert found[1].unique is None
 
 
-def test_without_a_trace_nothing_is_known_of_code() -> None:
+def test_without_a_trace_code_generations_are_not_known() -> None:
     [stats] = compile_stats(cold_record(compiler_work=compiler_work(records=0))).values()
     assert (stats.unique, stats.code_generations) == (None, None)
 
@@ -69,7 +69,7 @@ def test_a_trace_shows_what_would_be_saved() -> None:
     assert counters_of_trace(record) == {SUBGRAPHS: 9, SAVED: 2}
 
 
-def test_an_engine_that_is_not_known_counts_as_vllm_does() -> None:
+def test_an_unknown_engine_counts_like_vllm() -> None:
     assert load_vocabulary("no such engine").saved == SAVED
 
 

@@ -1,7 +1,7 @@
-"""Small models that vLLM learns by its general plugins: each layer scales what it returns by a number of its own.
+"""Small models, registered by a general plugin of vLLM, in which each layer scales its output by a different number.
 
-In one the number is a Python float, which is burned into the graph of every layer; in another, mended one it is
-a buffer, which goes into one graph for all layers as an input. The third is a drafter with the number burned in.
+In the first, the number is a Python float, which is baked into the graph of every layer. In the second, the fixed one,
+it is a buffer, which is an input of one graph for all layers. The third is a drafter with the number baked in.
 """
 
 import torch
@@ -17,7 +17,7 @@ def register() -> None:
     ModelRegistry.register_model("EagleBurnedScaleForCausalLM", "layer_scale:EagleBurnedScaleForCausalLM")
     # torch's check of the CPU's instructions is part of each kernel's key and is not thread-safe: `VecAMX.__bool__`
     # changes its flags for a moment. A warm start loads artifacts in several threads. If they run the check at the same
-    # time, the keys differ and the kernels are compiled again. Run here, in one thread, the check is deterministic.
+    # time, the keys differ and the kernels are recompiled. Run here, in one thread, the check is deterministic.
     pick_vec_isa()
 
 

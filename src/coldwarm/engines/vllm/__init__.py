@@ -1,1 +1,1 @@
-"""vLLM: on a GPU as it comes, on a CPU with piecewise compilation kept on through its own extension points."""
+"""vLLM: unchanged on a GPU; on a CPU, its own extension points make compilation piecewise."""

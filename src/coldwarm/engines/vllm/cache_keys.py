@@ -1,8 +1,8 @@
-"""Watches what goes into vLLM's cache keys while it starts, without changing any of it.
+"""Records the components of vLLM's cache keys while it starts, without changing them.
 
-vLLM keys what it saves by its environment variables (`vllm.envs.compile_factors`), its config
+The key of what vLLM saves consists of its environment variables (`vllm.envs.compile_factors`), its config
 (`VllmConfig.compute_hash`), the compiler's version and config (`get_inductor_factors`), and the sources that Dynamo
-traced; an AOT-compiled function is keyed by the first three and by where the model's `forward` stands, and its
+traced. The key of an AOT-compiled function consists of the first three and the line of the model's `forward`; its
 sources are compared when it is loaded (vllm/compilation/decorators.py, backends.py, caching.py; 0.26 to 0.32).
 """
 
@@ -24,7 +24,7 @@ from coldwarm.core.record import ProcessReport
 from coldwarm.core.secrets import masked
 
 _LONGEST_VALUE = 1000
-# The name of a factor that vLLM hashes without one.
+# The name of a component that vLLM hashes without a name.
 UNNAMED = "factors"
 
 
@@ -37,13 +37,13 @@ class KeyProbe:
         self.keys = CacheKeys()
 
     def install(self) -> None:
-        """Wrap the functions in which vLLM computes its keys; those that this version does not have are left out."""
+        """Wrap the functions in which vLLM computes its keys; skip those that this version does not have."""
         from vllm.compilation import backends, caching, decorators
 
         self._watch(caching, "aot_compile_hash_factors", before=self._take_config)
         self._watch(decorators, "_model_hash_key", before=self._take_model)
         self._watch(backends.VllmBackend, "__call__", before=self._take_backend)
-        # It fills the config's list of traced files.
+        # This function fills the config's list of traced files.
         self._watch(decorators, "_verify_source_unchanged", after=lambda _, config: self._take_sources(config))
 
     def report(self, report: ProcessReport) -> None:
@@ -58,12 +58,12 @@ class KeyProbe:
         before: Callable[..., None] | None = None,
         after: Callable[..., None] | None = None,
     ) -> None:
-        """Have a function of vLLM's call `before` and `after` with its arguments, whatever comes of that."""
+        """Wrap a function of vLLM so that it calls `before` and `after` with its arguments, ignoring their errors."""
         function = getattr(owner, name, None)
         if function is None:
             return
 
-        def tell(watcher: Callable[..., None] | None, *args: Any, **kwargs: Any) -> None:
+        def call(watcher: Callable[..., None] | None, *args: Any, **kwargs: Any) -> None:
             try:
                 if watcher is not None:
                     watcher(*args, **kwargs)
@@ -73,11 +73,11 @@ class KeyProbe:
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            tell(before, *args, **kwargs)
+            call(before, *args, **kwargs)
             try:
                 return function(*args, **kwargs)
             finally:
-                tell(after, *args, **kwargs)
+                call(after, *args, **kwargs)
 
         setattr(owner, name, wrapper)
 
@@ -127,12 +127,12 @@ class KeyProbe:
                 self.keys.add("source", file, f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
 
     def _add_flat(self, group: str, name: str, value: Any) -> None:
-        """Add `value`, or where it is a mapping, each of its items under a dotted name."""
+        """Add `value` or, if it is a mapping, each of its items under a dotted name."""
         items = _items(value)
         if items is None:
             self.keys.add(group, name, _text(value))
         else:
-            # A group without any factor must be known to be empty, to be compared with one that has some.
+            # An empty group is recorded, so that it can be compared with one that has components.
             self.keys.factors.setdefault(group, {})
             for key, item in items.items():
                 self._add_flat(group, f"{name}.{key}" if name else key, item)
@@ -140,7 +140,7 @@ class KeyProbe:
 
 @contextmanager
 def _watching_hashes(vllm_config: Any) -> Iterator[dict[str, Any]]:
-    """Collect what each part of `vllm_config` hashes, by the part's name: a mapping, or text without names."""
+    """Yield what each part of `vllm_config` hashes, by the part's name: a mapping, or text without names."""
     seen: dict[str, Any] = {}
     inside: list[str] = []
 
@@ -202,7 +202,7 @@ def _noting(note: Callable[[Any], None], hash_function: Callable[..., Any]) -> C
 
 
 def _items(value: Any) -> dict[str, Any] | None:
-    """The items of a mapping, however it is written: as one, as vLLM's tuple of pairs, or as JSON; None: no mapping."""
+    """Return the items of a mapping, a tuple of pairs (vLLM's), or a JSON object; None for anything else."""
     if isinstance(value, dict):
         return {str(key): item for key, item in value.items()}
     if isinstance(value, tuple) and value and all(_is_pair(item) for item in value):

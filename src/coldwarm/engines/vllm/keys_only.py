@@ -13,21 +13,21 @@ from vllm.compilation.compiler_interface import InductorAdaptor, InductorStandal
 
 
 class TracedError(BaseException):
-    """The first model that vLLM compiles is traced whole; no `Exception`, so that nothing on the way handles it."""
+    """The first model that vLLM compiles is fully traced. Not an `Exception`, so that no handler catches it."""
 
 
 class _KeyKnownError(BaseException):
-    """AOTAutograd's cache was asked, and has said that it does not know the subgraph."""
+    """AOTAutograd's cache was asked for the subgraph and has answered."""
 
 
 def stop_at_keys() -> None:
-    """Have vLLM leave the compilation of each subgraph when its key is known, and raise `TracedError` after the last.
+    """Make vLLM stop compiling each subgraph when its key is known, and raise `TracedError` after the last.
 
-    vLLM finds subgraphs that are the same by the key (vllm/compilation/backends.py, `CompilerManager.compile`), which
-    works as ever: what stands for the artifact is kept under the key.
+    vLLM finds identical subgraphs by the key (vllm/compilation/backends.py, `CompilerManager.compile`). This still
+    works: a placeholder for the artifact is stored under the key.
     """
     ask = AOTAutogradCache.try_load
-    # What is compiled elsewhere (by a decorator within a custom operation) is compiled as ever.
+    # Other compilations (by a decorator within a custom operation) are not stopped.
     within = ContextVar("within a subgraph", default=False)
 
     @functools.wraps(ask)
@@ -62,4 +62,4 @@ def _to_key(compile_one: Callable[..., Any], within: ContextVar[bool]) -> Callab
 
 
 class _Placeholder:
-    """Stands for an artifact that was not made; never called."""
+    """Stands for an artifact that was not compiled; never called."""

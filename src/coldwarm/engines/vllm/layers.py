@@ -1,4 +1,4 @@
-"""Describes the layers of the compiled models: their kinds by class and parameters, and how each is configured."""
+"""Describes the layers of the compiled models: their kinds, by class and parameters, and their configurations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from coldwarm.engines.vllm.seeded_weights import LoadedModel, SeededWeightsLoade
 
 Signature = tuple[str, tuple[tuple[str, tuple[int, ...], str], ...]]
 Setting = tuple[str, str]
-"""A submodule below a layer and the name of its attribute; of a submodule itself, its path and an empty name."""
+"""The path of a submodule below a layer and the name of an attribute; an empty name means the submodule itself."""
 
-# From this many layers on, an attribute that is different in each of them is taken for the layer's index.
-_FEWEST_TO_TELL_AN_INDEX = 3
+# If at least this many layers all have different values of an attribute, it counts as the layer's index.
+_FEWEST_FOR_AN_INDEX = 3
 _NUMBER = "a number"
 _DIGITS = re.compile(r"\d+")
 
@@ -35,18 +35,18 @@ class _CompiledPart:
     """vLLM's name for it."""
     is_encoder: bool
     config: Any
-    """The published config of the model that it is of."""
+    """The published config of its model."""
 
 
 def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
     """Return the layers of the main model and of each further model that vLLM compiles in this process.
 
-    vLLM tells compiled models apart by their names (vllm/compilation/backends.py, `VllmBackend.prefix`): an encoder has
-    that of its class, others the tag that was set while they were made: ``backbone``, ``eagle_head`` of a drafter.
-    Those of one name are described as one.
+    vLLM distinguishes compiled models by their names (vllm/compilation/backends.py, `VllmBackend.prefix`): that of an
+    encoder is its class, that of other models the tag that was set when they were created: ``backbone``, ``eagle_head``
+    for a drafter. Models with the same name are described as one.
 
     Returns:
-        For the main model None if nothing of what was loaded is compiled.
+        For the main model, None if no part of a loaded model is compiled.
     """
     by_name: dict[str, list[_CompiledPart]] = {}
     for loaded in SeededWeightsLoader.loaded:
@@ -61,11 +61,11 @@ def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
 
 
 def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:
-    """The name of the main model: that of the model loaded first, or else of what is compiled of it."""
+    """Return the name of the main model: the tag of the first loaded model, or else the name of a compiled part."""
     if not by_name:
         return None
     tag = SeededWeightsLoader.loaded[0].tag
-    # Gemma 3n may be compiled in two parts, none of which has the model's own tag.
+    # Gemma 3n may be compiled in two parts, and neither has the model's own tag.
     others = (name for name, parts in by_name.items() if not parts[0].is_encoder)
     return tag if tag in by_name else next(others, next(iter(by_name)))
 
@@ -73,10 +73,10 @@ def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:
 def layer_kinds(parts: Sequence[_CompiledPart]) -> list[LayerKind]:
     """Return the kinds of layers in `parts`, in order of first appearance.
 
-    Two layers are of one kind if they are of one class and their parameters have the same names, shapes and
-    types: what the compiler sees of them can then be the same.
+    Two layers are of the same kind if they have the same class and their parameters have the same names, shapes and
+    types, so that they can have the same graph.
     """
-    # A layer may be reached by several paths (Gemma 4 has a list of its decoder's layers beside the decoder).
+    # A layer may have several paths (Gemma 4 has its decoder's layers in an additional list).
     distinct = {id(layer): layer for part in parts for found in _layer_lists(part.module) for layer in found.values()}
     layers = Counter(_signature(layer) for layer in distinct.values())
     return [LayerKind(layer_class=kind[0], layers=n, parameters=len(kind[1])) for kind, n in layers.items()]
@@ -85,7 +85,7 @@ def layer_kinds(parts: Sequence[_CompiledPart]) -> list[LayerKind]:
 def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
     """Return a number for the configuration of each layer in `parts`.
 
-    Layers with the same number have the same submodules with the same settings, and differ in their weights only. If
+    Layers with the same number have the same submodules with the same settings, and differ only in their weights. If
     their graphs differ, a graph is specialized on something that it should take as an input.
 
     A setting is an attribute that is a boolean, a string or an enum, or that is a number in one layer and None in
@@ -95,7 +95,7 @@ def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
 
     Returns:
         By the layer's path below the compiled module, as graphs spell it: ``modules_layers_modules_3``. Empty if two
-        parts have different layers at one path, since a graph does not tell which of them it is of.
+        parts have different layers at the same path, because the graph does not show which part it belongs to.
     """
     numbers: dict[tuple[object, ...], int] = {}
     found: dict[str, int] = {}
@@ -105,8 +105,8 @@ def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
             settings = {path: _settings(layer, listed) for path, layer in layers.items()}
             indices = _index_like(settings)
             for path, own in settings.items():
-                kept = tuple(sorted(item for item in own.items() if item[0] not in indices))
-                number = numbers.setdefault((type(layers[path]).__name__, kept), len(numbers))
+                compared = tuple(sorted(item for item in own.items() if item[0] not in indices))
+                number = numbers.setdefault((type(layers[path]).__name__, compared), len(numbers))
                 if found.setdefault(path, number) != number:
                     return {}
     return found
@@ -116,13 +116,13 @@ def _compiled_parts(loaded: LoadedModel) -> Iterator[_CompiledPart]:
     config = getattr(loaded.config, "hf_text_config", None)
     for module in loaded.model.modules():
         if isinstance(module, TorchCompileWithNoGuardsWrapper) and not module.do_not_compile:
-            # As `VllmBackend` names what it compiles (vllm/compilation/decorators.py); only encoders have a prefix.
+            # The name that `VllmBackend` gives it (vllm/compilation/decorators.py); only encoders have a prefix.
             name = getattr(module, "_compile_tag", "") or getattr(module, "_compile_prefix", "") or loaded.tag
             yield _CompiledPart(module, name, name == type(module).__name__, config)
 
 
 def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
-    """The outermost lists of layers below a compiled module, each by path; a list without any attention is none."""
+    """Yield the outermost lists of layers below a compiled module, each by path; skip lists without attention."""
     pending = [("", part)]
     while pending:
         path, module = pending.pop(0)
@@ -141,7 +141,7 @@ def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
 
 
 def _is_list(module: nn.Module) -> bool:
-    # The layers of an MTP drafter are numbered on from the target's, in a dictionary (deepseek_mtp.py).
+    # The layers of an MTP drafter are in a dictionary, with numbers that continue the target's (deepseek_mtp.py).
     return isinstance(module, nn.ModuleList) or (
         isinstance(module, nn.ModuleDict) and all(name.isdigit() for name in module)
     )
@@ -153,7 +153,7 @@ def _signature(layer: nn.Module) -> Signature:
 
 
 def _settings(layer: nn.Module, listed: frozenset[float]) -> dict[Setting, str]:
-    """The settings of a layer and of the modules below it, as text."""
+    """Return the settings of a layer and of the modules below it, as text."""
     settings: dict[Setting, str] = {}
     pending = [("", layer)]
     while pending:
@@ -169,28 +169,28 @@ def _settings(layer: nn.Module, listed: frozenset[float]) -> dict[Setting, str]:
 
 
 def _setting(value: object, listed: frozenset[float]) -> str | None:
-    """The value of an attribute if it is a setting of its layer, as text; None if it is not."""
+    """Return the value of an attribute as text if it is a setting of its layer, else None."""
     match value:
         case None | bool() | Enum():
             return str(value)
         case int() | float():
             return str(value) if value in listed else _NUMBER
         case str():
-            # A name such as "model.layers.3.mlp" is different in each layer, and must be.
+            # A name such as "model.layers.3.mlp" is necessarily different in each layer.
             return _DIGITS.sub("N", value)
     return None
 
 
 def _index_like(settings: Mapping[str, Mapping[Setting, str]]) -> set[Setting]:
-    """The settings of which no two layers have the same value."""
-    if len(settings) < _FEWEST_TO_TELL_AN_INDEX:
+    """Return the settings for which no two layers have the same value."""
+    if len(settings) < _FEWEST_FOR_AN_INDEX:
         return set()
     names = {name for own in settings.values() for name in own}
     return {name for name in names if len({own.get(name) for own in settings.values()}) == len(settings)}
 
 
 def _numbers_listed_for_layers(config: Any) -> frozenset[float]:
-    """The numbers in those lists of a model's config that have one for each layer, such as ``sliding_windows``."""
+    """Return the numbers in those lists of a model's config that have one for each layer, like ``sliding_windows``."""
     layers = getattr(config, "num_hidden_layers", None)
     if config is None or not isinstance(layers, int):
         return frozenset()

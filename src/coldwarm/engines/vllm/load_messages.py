@@ -1,4 +1,4 @@
-"""What vLLM logs when it finds a saved function and cannot load it."""
+"""Reads the messages that vLLM logs when it finds a saved function and cannot load it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SOURCE_CHANGED = "Source code has changed"
 
 
 def load_messages(messages: Iterable[Message]) -> list[Message]:
-    """Return those of `messages` that report a load failure, also in words that `load_failures` cannot read."""
+    """Return those of `messages` that report a load failure, including those that `load_failures` cannot parse."""
     return [message for message in messages if _IN_ALL_VERSIONS in message.text]
 
 

@@ -1,10 +1,10 @@
-"""Which of vLLM's own lookups missed in a warm start, and what goes into the keys of each.
+"""Determines which of vLLM's own lookups missed in a warm start, and which components are in the key of each.
 
 vLLM looks for two things (vllm/compilation/decorators.py, backends.py, caching.py; 0.26 to 0.33). The *function* is an
 AOT-compiled model (``torch_aot_compile/<key>``): found by its key, then loaded, which compares the sources that it was
-traced from. The *artifacts* of its subgraphs are either in that function (bundled), or have a folder of their own
-(separate), ``torch_compile_cache/<key>``, whose key holds the traced sources and the compiler instead of the model.
-What is compiled by a nested or a standalone torch.compile is in neither.
+traced from. The *artifacts* of its subgraphs are either in that function (bundled), or in a separate folder,
+``torch_compile_cache/<key>``, whose key contains the traced sources and the compiler instead of the model. The results
+of a nested or standalone torch.compile are in neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coldwarm.engines.vllm.statistics import AOT_COMPILES, AOT_LOADED, AOT_SAVED
 ENTRIES = "vllm.num_cache_entries_updated"
 """Artifacts in vLLM's own index; its adaptor for an older Inductor counts no saved ones (compiler_interface.py)."""
 
-# That the engine compiled anything at all; vLLM has models that it does not hand to torch.compile.
+# Whether the engine compiled anything; vLLM does not use torch.compile for some models.
 _COMPILES = (
     "vllm.num_graphs_seen",
     "vllm.num_backend_compilations",
@@ -33,33 +33,33 @@ _COMPILER = frozenset(("system", "torch", "inductor config", "functorch config")
 
 @dataclass(frozen=True)
 class EngineLookups:
-    """What a warm start looked for and did not find, as far as the counters show it."""
+    """What a warm start looked up and did not find, as far as the counters show."""
 
     nothing_saved: bool
-    """The engine compiled in the cold start and saved nothing: there is nothing to find under any key."""
+    """The engine compiled in the cold start and saved nothing, so that there is nothing to find under any key."""
     function_missed: bool
-    """A function was compiled, and no file of it had failed to load: none was there under its key."""
+    """A function was compiled although no file had failed to load: there was none under its key."""
     function_refused: bool
     """A function was there and could not be loaded."""
     refused_by_source: bool
-    """It was refused because a source is not what it was traced from."""
+    """A function was refused because one of the sources that it was traced from has changed."""
     function_found: bool
-    """Every function was there under its key, loaded or refused; what goes into that key is the same in both starts."""
+    """Every function was there under its key, loaded or refused, so that the components of this key are unchanged."""
     artifacts_missed: bool
-    """Artifacts that have a folder of their own were not there under its key."""
+    """Artifacts in a separate folder were not there under its key."""
     bundled: bool
     """Artifacts are in the function."""
     compiled: bool
-    """The engine handed something to the compiler, and not only what it had in memory."""
+    """The engine passed something to the compiler, and not only what it had in memory."""
 
     @classmethod
     def of(cls, cold: EngineFacts, warm: EngineFacts, failures: Sequence[LoadFailure]) -> EngineLookups:
-        """Read them from the counters of both starts, and from what the engine logged that it could not load."""
+        """Derive the lookups from the counters of both starts and the load failures that the engine logged."""
         saved, loaded = _count(cold, AOT_SAVED), _count(warm, AOT_LOADED)
         compiled = _count(warm, AOT_COMPILES)
         missed = max(compiled, saved - loaded) > len(failures)
         bundled = warm.aot_artifact == "bundled" and saved + loaded + compiled > 0
-        saved_again = _count(warm, SAVED) > 0 or _count(warm, ENTRIES) > 0
+        re_saved = _count(warm, SAVED) > 0 or _count(warm, ENTRIES) > 0
         nothing_loaded = _count(warm, LOADED) == 0 and _count(warm, INDUCTOR_COMPILES) > 0
         is_compiled = any(_count(cold, name) for name in _COMPILES) or not cold.counters.keys() & set(_COMPILES)
         return cls(
@@ -68,10 +68,9 @@ class EngineLookups:
             function_refused=bool(failures),
             refused_by_source=any(failure.by_source for failure in failures),
             function_found=not missed and (loaded > 0 or bool(failures)),
-            artifacts_missed=not bundled
-            and (saved_again or nothing_loaded or _count(warm, LOADED) < _count(cold, SAVED)),
+            artifacts_missed=not bundled and (re_saved or nothing_loaded or _count(warm, LOADED) < _count(cold, SAVED)),
             bundled=bundled,
-            compiled=saved_again or nothing_loaded or compiled > 0,
+            compiled=re_saved or nothing_loaded or compiled > 0,
         )
 
     @property

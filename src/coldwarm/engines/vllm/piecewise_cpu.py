@@ -1,7 +1,7 @@
-"""vLLM's CPU platform with piecewise compilation kept on, as a GPU has it.
+"""vLLM's CPU platform with piecewise compilation, as on a GPU.
 
-As shipped, vLLM turns VLLM_COMPILE on a CPU into one whole-graph compile (vllm/platforms/cpu.py,
-`check_and_update_config`), for which it keeps no artifact counters.
+By default, vLLM turns VLLM_COMPILE on a CPU into one whole-graph compile (vllm/platforms/cpu.py,
+`check_and_update_config`), for which it has no artifact counters.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class PiecewiseCpuPlatform(CpuPlatform):  # type: ignore[misc]
-    """The CPU platform, with VLLM_COMPILE left as it was asked for."""
+    """The CPU platform, without the change of VLLM_COMPILE."""
 
     @classmethod
     def check_and_update_config(cls, vllm_config: VllmConfig) -> None:
-        """Let vLLM settle everything for a CPU, then put compilation back to piecewise."""
+        """Let vLLM configure everything for a CPU, then restore piecewise compilation."""
         # vLLM resolves its platform while vllm.config is being imported.
         from vllm.config import CompilationMode
 
@@ -29,13 +29,13 @@ class PiecewiseCpuPlatform(CpuPlatform):  # type: ignore[misc]
         if asked == CompilationMode.VLLM_COMPILE:
             compilation.mode = asked
             compilation.backend = "inductor"
-            # Left at None, no compile range is found for any shape (vllm/compilation/piecewise_backend.py).
+            # With None, no compile range is found for any shape (vllm/compilation/piecewise_backend.py).
             compilation.compile_sizes = []
-            # torch 2.13's memory reordering moves reads of what vLLM's onednn_mm writes ahead of the op, so that
-            # GLM-4.5 and Kimi-K2.5 compute on uninitialized memory (docs/piecewise-on-a-cpu.md).
+            # torch 2.13's memory reordering moves reads of the output of vLLM's onednn_mm before the op, so that
+            # GLM-4.5 and Kimi-K2.5 read uninitialized memory (docs/piecewise-on-a-cpu.md).
             compilation.inductor_compile_config["reorder_for_peak_memory"] = False
 
     @classmethod
     def get_pass_manager_cls(cls) -> str:
-        """The pass manager without the passes that name CUDA-only ops."""
+        """Return the path of the pass manager without the pass that refers to CUDA-only ops."""
         return "coldwarm.engines.vllm.cpu_pass_manager.CpuPassManager"

@@ -1,4 +1,4 @@
-"""vLLM imported once, in a process that starts are forked from."""
+"""Imports vLLM once, in a process that starts are forked from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 
-# What every start imports beyond `vllm.LLM` that takes more than 5 ms, as measured on a CPU, and cannot touch a GPU.
-# Those that a version does not have are left out.
+# Modules that every start imports in addition to `vllm.LLM`, that take more than 5 ms (measured on a CPU), and that do
+# not touch a GPU. Those that a version does not have are skipped.
 _MODULES = (
     "vllm.entrypoints.launchers.cli_args",
     "vllm.entrypoints.openai.cli_args",
@@ -49,10 +49,10 @@ _OF_DEPTH = {
 
 
 def preload(depth: Depth) -> None:
-    """Import vLLM and what starts import later.
+    """Import vLLM and the modules that starts import later.
 
     Raises:
-        RuntimeError: That has touched the GPU, so that nothing can be forked any more.
+        RuntimeError: An import has initialized CUDA, so that nothing can be forked.
     """
     import torch
     from vllm.platforms import current_platform
@@ -60,10 +60,10 @@ def preload(depth: Depth) -> None:
     on_cpu = current_platform.is_cpu()
     of_device = _OF_DEVICE["cpu" if on_cpu else "cuda"]
     for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *of_device, *_OF_DEPTH[depth]):
-        import_if_there(name)
+        import_if_available(name)
     _hash_triton()
     if on_cpu and depth is Depth.FULL:
-        # Which vector instructions the machine has, found out by compiling for each (six seconds); kept in memory.
+        # Finds the machine's vector instructions by compiling for each (six seconds), and caches the result in memory.
         from torch._inductor.cpu_vec_isa import pick_vec_isa
 
         pick_vec_isa()
@@ -72,29 +72,29 @@ def preload(depth: Depth) -> None:
 
 
 def _hash_triton() -> None:
-    """Have Triton hash itself, hundreds of megabytes, for the cache keys of all starts: it remembers that."""
+    """Have Triton hash its own files, hundreds of megabytes, once for the cache keys of all starts."""
     from torch._inductor.runtime.triton_compat import HAS_TRITON, triton_key
 
     if HAS_TRITON:
         triton_key()
 
 
-def import_if_there(name: str) -> None:
-    """Import the module `name`, where there is one.
+def import_if_available(name: str) -> None:
+    """Import the module `name`, if there is one.
 
     Raises:
-        ModuleNotFoundError: There is, and it misses another one.
+        ModuleNotFoundError: The module exists, and one that it imports does not.
     """
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Missing is the module itself, or a package that it would be in.
+        # Ignored if the module itself is missing, or a package that contains it.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
 
 
 def after_fork() -> None:
-    """Have a forked process write a trace of its own, and look at models' classes as cheaply as it can."""
+    """Make a forked process write a separate trace, and inspect models' classes in forks."""
     from torch._logging import _internal
 
     if _internal.LOG_TRACE_HANDLER is not None:
@@ -103,10 +103,10 @@ def after_fork() -> None:
 
 
 def _inspect_models_in_forks() -> None:
-    """Have vLLM look at a model's class in a forked process, where it would begin a new Python and import itself.
+    """Have vLLM inspect a model's class in a forked process instead of a new Python that imports vLLM.
 
-    It does that in a process of its own lest CUDA be initialized (vllm/model_executor/models/registry.py,
-    `_run_in_subprocess`); a fork serves that as well.
+    vLLM uses a subprocess so that CUDA is not initialized (vllm/model_executor/models/registry.py,
+    `_run_in_subprocess`); a fork has the same effect.
     """
     from vllm.model_executor.models import registry
 
@@ -123,7 +123,7 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        # Whatever is raised here, the child must not go on as a second copy of its parent.
+        # Whatever is raised here, the child must not continue as a second copy of its parent.
         try:
             os.close(read_end)
             content = _answer(function)
@@ -136,15 +136,15 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
         content = pipe.read()
     os.waitpid(child, 0)
     if not content:
-        raise RuntimeError("the forked process that looked at the model's class was killed")
-    fine, result = pickle.loads(content)
-    if not fine:
-        raise RuntimeError(f"in the forked process that looked at the model's class: {result}")
+        raise RuntimeError("the forked process that inspected the model's class was killed")
+    succeeded, result = pickle.loads(content)
+    if not succeeded:
+        raise RuntimeError(f"in the forked process that inspected the model's class: {result}")
     return result
 
 
 def _answer(function: Callable[[], Any]) -> bytes:
-    """Whether `function` returned, and what; or the text of what it raised, also if its result cannot be pickled."""
+    """Return, pickled, whether `function` succeeded, and its result or the text of the exception."""
     try:
         return pickle.dumps((True, function()))
     except BaseException as error:

@@ -1,8 +1,9 @@
-"""Weights that tell models apart: random, seeded by each parameter's name.
+"""Weights that distinguish models: random, seeded by each parameter's name.
 
-vLLM's dummy weights are all drawn from the same seed in +-0.001 (vllm/model_executor/model_loader/weight_utils.py):
-every layer is alike, Llama-3.1-8B and GLM-4.5 generate the same tokens, and a start that mixed its artifacts up would
-compute the same. These weights keep activations at about unit size, so that what is generated depends on every layer.
+vLLM's dummy weights are all drawn from the same seed in +-0.001 (vllm/model_executor/model_loader/weight_utils.py). All
+layers have the same weights, Llama-3.1-8B and GLM-4.5 generate the same tokens, and a start that used the wrong
+artifact for a layer would generate them, too. With the weights of this module, activations stay at about unit size, so
+that the output depends on every layer.
 """
 
 from __future__ import annotations
@@ -21,34 +22,34 @@ from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
 
 from coldwarm.core.depth import Depth
 
-# vLLM treats this format specially in places (vllm/config/vllm.py), so its name is kept and its loader replaced.
+# vLLM has special cases for this format (vllm/config/vllm.py), so its loader is replaced under the same name.
 LOAD_FORMAT = "dummy"
 
-# Random numbers are drawn once and repeated: a prime length, so that no matrix sees the same row twice.
+# Random numbers are drawn once and repeated. The length is prime, so that no matrix has the same row twice.
 _TILE = 1_000_003
 _WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that vLLM has loaded: the one that was asked for, or a drafter."""
+    """A model that vLLM has loaded: the main model, or a drafter."""
 
     model: nn.Module
     tag: str
-    """vLLM's name for what is compiled of it (vllm/compilation/backends.py, `model_tag`)."""
+    """vLLM's name for the compiled parts of the model (vllm/compilation/backends.py, `model_tag`)."""
     config: ModelConfig
 
 
 @register_model_loader(LOAD_FORMAT)
 class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
-    """Dummy weights, then every parameter filled anew by its name; quantized ones and scales stay as vLLM's.
+    """Refills vLLM's dummy weights, seeded by each parameter's name, except quantized parameters and scales.
 
-    At other depths than full, where nothing is computed from them, they are zeros, or left as they are allocated.
+    At other depths than full, where nothing is computed from the weights, they are zeros or stay uninitialized.
     """
 
     depth = Depth.FULL
     loaded: ClassVar[list[LoadedModel]] = []
-    """The models that were loaded in this process, in their order: a drafter comes after its target."""
+    """The models that were loaded in this process, in order: a drafter comes after its target."""
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
@@ -69,7 +70,7 @@ class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
 
 def _fill(name: str, parameter: torch.Tensor, seed: int | None) -> None:
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + (seed or 0))
-    # The same numbers wherever they are used; what is large is made of them there.
+    # Drawn on the CPU, so that the numbers are the same on every device, and repeated on the parameter's device.
     tile = torch.rand(_TILE, generator=generator).mul_(2).sub_(1).to(parameter.device)
     length = parameter.numel()
     values = tile.repeat(math.ceil(length / _TILE))[:length].view(parameter.shape)

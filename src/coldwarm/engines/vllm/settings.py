@@ -1,6 +1,6 @@
-"""Which of a start's environment variables are settings of its compilation: counters were measured without them.
+"""The environment variables that are settings of a start's compilation, without which expectations were measured.
 
-Plain data and one function, so that stored runs are judged without vLLM.
+This module does not import vLLM, so that stored runs can be judged without it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ def _names(text: str) -> frozenset[str]:
 
 
 DEFAULTS = {
-    # The engine in the worker's own process, where its counters can be read.
+    # The engine runs in the worker's process, where its counters can be read.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # A rank that is a new process writes a trace of its own; a forked one would share that of its parent.
+    # A rank that is a new process writes its own trace; a forked one would write to that of its parent.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
-    # Optional kernels that take minutes to warm up, or are not there, and change no artifact.
+    # Optional kernels that take minutes to warm up, or are not installed, and change no artifact.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
     "VLLM_DEEP_GEMM_WARMUP": "skip",
 }
-"""Variables that coldwarm sets for every start; the user's own values win over these."""
+"""Variables that coldwarm sets for every start; the user's values take precedence."""
 
 # Threads (OMP_*, MKL_*) and the toolchain (CC, CUDA_HOME, LD_PRELOAD) change kernels and times, but no graph or count.
 _OF_ENGINE_AND_COMPILER = re.compile(r"(VLLM|TORCH|PYTORCH|TRITON|INDUCTOR|AOT|FLASHINFER)[A-Z0-9]*_")
@@ -67,10 +67,10 @@ _OF_NO_GRAPH = _names(
     TORCH_SHOW_CPP_STACKTRACES TORCHINDUCTOR_COMPILE_THREADS
     """
 )
-"""Variables that may be in a compile key, but name a time, an address, a log, a build, the memory allocator or the
+"""Variables that may be in a compile key, but are about a time, an address, a log, a build, the memory allocator or the
 number of threads (vllm/envs.py; PyTorch's documentation of its environment variables)."""
 
-# Conditions have a key of their own for it, `aot_artifact`.
+# Conditions have a separate key for it, `aot_artifact`.
 _IS_A_CONDITION = "VLLM_USE_MEGA_AOT_ARTIFACT"
 
 

@@ -18,14 +18,14 @@ INDUCTOR_COMPILES = "vllm.num_inductor_compiles"
 # torch/_functorch/_aot_autograd/autograd_cache.py
 MISSES = "torch.aot_autograd.autograd_cache_miss"
 
-# vllm/envs.py: switches vLLM's own caches off; PyTorch's stay on.
+# vllm/envs.py: switches off vLLM's own caches, but not PyTorch's.
 _DISABLES_CACHE = "VLLM_DISABLE_COMPILE_CACHE"
 
 
 def compile_stats(record: StartRecord) -> dict[int, CompileStats]:
     """Return the statistics of each rank of a start, by rank, in order; empty if the start did not finish.
 
-    A counter that these versions do not have has counted nothing; expectations catch a renamed one.
+    A counter that these versions do not have counts as 0; expectations detect a renamed one.
     """
     facts = record.facts
     if facts is None:
@@ -41,7 +41,7 @@ def compile_stats(record: StartRecord) -> dict[int, CompileStats]:
 
 
 def counters_of_trace(record: StartRecord) -> dict[str, int]:
-    """Return the counters that a trace shows: as many artifacts would be saved as there are unique subgraphs."""
+    """Return the counters that follow from a trace: one artifact would be saved for each unique subgraph."""
     assert record.facts is not None, "only finished starts have counters"
     seen = {SUBGRAPHS: record.facts.counters.get(SUBGRAPHS, 0)}
     return seen if record.compiler_work is None else {**seen, SAVED: record.compiler_work.subgraphs_unique}
@@ -52,7 +52,7 @@ def cache_layers(record: StartRecord, asked: int) -> dict[str, LayerCounts]:
 
     Args:
         record: The start.
-        asked: How many artifacts the compiler's cache was asked for, by the trace: vLLM did not have these.
+        asked: How many artifacts vLLM did not have, so that it asked the compiler's cache, by the trace.
     """
     assert record.facts is not None, "only finished starts have counters"
     counters = record.facts.counters
@@ -82,9 +82,9 @@ def cache_switch(environment: Mapping[str, str]) -> str | None:
 def _artifacts_missed(counters: Mapping[str, int], asked: int) -> int | None:
     """Return how many artifacts vLLM did not have; None if that is not known.
 
-    No counter of vLLM's has it (vllm/compilation/counter.py): what was not found is saved only if the cache is on, and
-    ``num_inductor_compiles`` also counts the subgraphs that share an artifact. The trace shows which keys the
-    compiler's cache was asked for.
+    None of vLLM's counters shows it (vllm/compilation/counter.py): artifacts that were not found are saved only if the
+    cache is on, and ``num_inductor_compiles`` also counts the subgraphs that share an artifact. The trace shows the
+    keys for which vLLM asked the compiler's cache.
     """
     saved, loaded, compiles = counters.get(SAVED), counters.get(LOADED), counters.get(INDUCTOR_COMPILES)
     if asked or saved:
@@ -94,7 +94,7 @@ def _artifacts_missed(counters: Mapping[str, int], asked: int) -> int | None:
 
 def _of_rank(record: StartRecord, rank: int, counters: Mapping[str, int], *, is_only: bool) -> CompileStats:
     work = record.compiler_work
-    # Records of one rank have no counts by rank, or need none.
+    # Records of one rank may have no counts by rank, and need none.
     traced = work is not None and work.records > 0 and (is_only or rank in work.traced_ranks)
     generations = unique = None
     if work is not None and traced:

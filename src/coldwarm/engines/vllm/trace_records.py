@@ -41,4 +41,4 @@ TRACE = TraceVocabulary(
     stages={_BACKEND: "vLLM's backend"},
     dump_prefix="vllm_",  # ``vllm_submod_0``
 )
-"""vLLM 0.26 to 0.33."""
+"""The vocabulary of vLLM 0.26 to 0.33."""

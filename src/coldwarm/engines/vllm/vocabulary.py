@@ -1,4 +1,4 @@
-"""What the records of starts with vLLM mean (see coldwarm/engines/vocabulary.py)."""
+"""The meaning of the records of starts with vLLM (see coldwarm/engines/vocabulary.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLUGINS = "VLLM_PLUGINS"
 
 
 def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
-    # A list of the user's would exclude the plugins that keep piecewise compilation on and observe each rank
+    # The user's list would exclude the plugins that make compilation piecewise and observe each rank
     # (vllm/plugins/__init__.py, `load_plugins_by_group`).
     return {_PLUGINS: f"{environment[_PLUGINS]},coldwarm"} if _PLUGINS in environment else {}
 
@@ -33,9 +33,9 @@ VOCABULARY = Vocabulary(
     loading=cached_files.LOADING,
     compiling=cached_files.COMPILING,
     key_folder=cached_files.KEY_FOLDER,
-    load_failure_advice="a defect of vLLM or PyTorch: VLLM_FORCE_AOT_LOAD=1 shows the exception with its traceback; "
-    "report that",
-    more_logs="set VLLM_LOGGING_LEVEL=DEBUG to have vLLM log what it looks for",
+    load_failure_advice="this is a defect of vLLM or PyTorch; report it with the traceback that VLLM_FORCE_AOT_LOAD=1 "
+    "shows",
+    more_logs="set VLLM_LOGGING_LEVEL=DEBUG to make vLLM log its lookups",
     compilation_paths=(
         "vllm/compilation/**",
         "vllm/config/**",

@@ -1,9 +1,9 @@
-"""Compiles subgraphs to artifacts that hold no kernels: the depth ``count``.
+"""Compiles subgraphs to artifacts without kernels: the depth ``count``.
 
-Dynamo, splitting, AOTAutograd and every cache key are done with the real graph; then Inductor is handed one with the
-same inputs and outputs that computes nothing, and goes on as it does with any other: the artifact that it makes, its
-key, what is saved and what is loaded are real. The operation that fills the outputs is one that Inductor calls as it
-is (torch/_inductor/lowering.py, `fallback_handler`), so that there is nothing to generate code for.
+Dynamo, splitting, AOTAutograd and every cache key use the real graph. Inductor then gets a graph with the same inputs
+and outputs that computes nothing, and treats it like any other: the artifact, its key, saving and loading are real. The
+operation that fills the outputs is one that Inductor calls without lowering it (torch/_inductor/lowering.py,
+`fallback_handler`), so that there is no code to generate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 @torch.library.custom_op("coldwarm::zeros", mutates_args=())  # type: ignore[untyped-decorator]
 def zeros(size: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros of this layout: what a subgraph without kernels gives out."""
+    """Return zeros of this layout: the output of a subgraph without kernels."""
     return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
 
 
@@ -32,7 +32,7 @@ def _(size: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: to
 
 
 def leave_kernels_out() -> None:
-    """Have Inductor compile every graph without its computation, from now on in this process."""
+    """Make Inductor compile every graph without its computation, from now on in this process."""
     scheme = compile_fx._InProcessFxCompile
     compile_whole = scheme.codegen_and_compile
 
@@ -47,7 +47,7 @@ def emptied(gm: fx.GraphModule) -> fx.GraphModule:
     """Return a graph with the inputs and outputs of `gm`, in which every output that is not an input is zeros.
 
     Args:
-        gm: An inference graph as AOTAutograd makes it: every node has its fake value as ``meta["val"]``.
+        gm: An inference graph from AOTAutograd: every node has its fake value as ``meta["val"]``.
     """
     graph = _Emptied()
     for node in gm.graph.nodes:
@@ -70,7 +70,7 @@ class _Emptied:
         self._symbols: dict[sympy.Symbol, fx.Proxy] = {}
 
     def take_input(self, node: fx.Node) -> None:
-        """Have the same input; remember where its sizes can be read."""
+        """Add the same input, and record the symbol that it is, if any."""
         made = self.new.placeholder(str(node.target))
         made.meta = dict(node.meta)
         self._inputs[node] = made
@@ -79,7 +79,7 @@ class _Emptied:
             self._symbols[value.node.expr] = fx.Proxy(made)
 
     def output(self, given: object) -> object:
-        """What stands for an output: itself where it is an input or a constant, else a node that makes zeros."""
+        """Return the replacement of an output: the same input or constant, else a node that creates zeros."""
         if not isinstance(given, fx.Node):
             return given
         if given in self._inputs:
@@ -93,7 +93,7 @@ class _Emptied:
         return made
 
     def _size(self, value: Any) -> Any:
-        """A node that computes a size from the symbols among the inputs; a number where it is one."""
+        """Return a node that computes a size from the symbols among the inputs, or the size if it is a number."""
         if not isinstance(value, torch.SymInt):
             return value
         expression = value.node.expr
@@ -107,7 +107,7 @@ class _Emptied:
         return node
 
     def _find_in_shapes(self, symbols: set[sympy.Symbol]) -> None:
-        """Read those of `symbols` that are no input of their own off the shapes of the inputs."""
+        """Add nodes that read those of `symbols` that are not inputs from the shapes of the inputs."""
         for made in self._inputs.values():
             value = made.meta.get("val")
             if not isinstance(value, torch.Tensor):
