@@ -14,6 +14,7 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.kernels import KernelEvents
 from coldwarm.core.phases import Phase, Step
 from coldwarm.core.secrets import Secrets
 from coldwarm.core.seen_in_process import MissingBytecode, OutsideUse, combined
@@ -125,6 +126,8 @@ class ProcessReport(BaseModel):
     """Peak resident memory."""
     peak_device_memory_bytes: int | None = None
     """Peak GPU memory reserved by PyTorch; None on a CPU."""
+    kernels: KernelEvents | None = None
+    """What kernel compilers did in the process; None: not recorded."""
     failed_probes: dict[str, str] = Field(default_factory=dict)
     """The errors of probes that failed, by the probe's name: what they report is missing or incomplete."""
 
