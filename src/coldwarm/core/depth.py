@@ -62,8 +62,8 @@ LEVELS = {
     ),
     Depth.COUNT: Level(
         replaced="Inductor generates code without kernels, which returns zeros; the engine's compiler passes are left "
-        "out; weights are zeros",
-        observed="the trace, cache keys, the engine's counters, cached files",
+        "out; weights are zeros; the engine's JIT warm-up lists its keys and compiles none of them",
+        observed="the trace, cache keys, the engine's counters, cached files, the keys of the JIT warm-up",
         has_artifacts=True,
         has_kernels=False,
         checked=_OF_ARTIFACTS,

@@ -69,9 +69,10 @@ class KernelEvent(BaseModel):
     phase: str | None = None
     """The phase of the start."""
     cache_folder: str | None = None
-    """The folder on disk that keeps it; None: it is kept only in memory."""
+    """The folder on disk that stores it; None: it is only in memory, or the folder is not known."""
     why_not_cached: str | None = None
-    """Why it is compiled in each process: the compiler has no cache on this path, or a setting disables it."""
+    """Why it was compiled although there may be a cache: the compiler has none on this path, a setting disables it, or
+    what it had stored was out of date; None: not known, or there was nothing stored."""
 
 
 class CompilerStatus(BaseModel):
@@ -82,6 +83,9 @@ class CompilerStatus(BaseModel):
     """None: the library was not imported."""
     missing: list[str] = Field(default_factory=list)
     """Hooks that this version does not have, so that some events are not seen."""
+    setup_seconds: float | None = None
+    """Time before the first kernel that every process spends once and that is in no event: Triton hashes its own files.
+    None: not known, or there was no kernel."""
 
 
 class KernelEvents(BaseModel):

@@ -44,7 +44,7 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeProbe) -> int:
     progress = Progress(request.events_fd)
     result = WorkerResult()
     observer = Observer(request.reports)
-    observer.install(*process_probes(request, engine.compiler_loggers, bytecode))
+    observer.install(*process_probes(request, engine.compiler_loggers, bytecode, progress))
     try:
         result.facts = engine.start(request, progress, observer)
     except Exception as error:

@@ -35,6 +35,7 @@ from coldwarm.launch import environment as env
 from coldwarm.launch.cache_options import folders_named, isolated_options
 from coldwarm.launch.caches import Caches
 from coldwarm.launch.driver import Driver, WorkerDriver
+from coldwarm.launch.kernel_files import kernels_by_files
 from coldwarm.launch.outside import Look
 from coldwarm.launch.process_tree import Ended, launch
 from coldwarm.launch.spawn import WorkerOrder
@@ -142,6 +143,7 @@ class Starter:
             caches_changed=changes_of_caches,
             files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
             processes=[_stored(process) for process in processes],
+            kernels_by_files=kernels_by_files(self._caches.root, before, after),
             facts=None if failure else worker.facts,
             compiler_work=None if failure else measured.work,
             changed_outside=use_of_caches.changed,

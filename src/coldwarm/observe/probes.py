@@ -16,8 +16,10 @@ from coldwarm.core.record import ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import report_name
 from coldwarm.observe.bytecode import BytecodeProbe
+from coldwarm.observe.kernels.all import kernel_probes
 from coldwarm.observe.log_watch import WarningProbe
 from coldwarm.observe.outside import OutsideProbe
+from coldwarm.observe.progress import Progress
 
 
 class Probe(Protocol):
@@ -91,7 +93,10 @@ def _text(error: Exception) -> str:
 
 
 def process_probes(
-    request: StartRequest, loggers: tuple[str, ...], bytecode: BytecodeProbe | None = None
+    request: StartRequest,
+    loggers: tuple[str, ...],
+    bytecode: BytecodeProbe | None = None,
+    progress: Progress | None = None,
 ) -> list[Probe]:
     """Return the probes that every observed process has, whatever its engine, in the order of installation.
 
@@ -99,12 +104,14 @@ def process_probes(
         request: The start.
         loggers: The loggers whose warnings are reported.
         bytecode: The probe that listens to the importer already; None: there is none.
+        progress: Knows the phase of the start; None: this process does not.
     """
     return [
         bytecode or BytecodeProbe(),
         WarningProbe(loggers),
         OutsideProbe(request.own_folders, request.users_caches),
         MemoryProbe(),
+        *kernel_probes(lambda: progress.phase if progress is not None else None),
     ]
 
 

@@ -12,6 +12,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
+from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
 
 if TYPE_CHECKING:
@@ -37,15 +38,15 @@ def set_up(request: StartRequest, observer: Observer | None = None) -> None:
     if observer is None:
         observer = Observer(request.reports)
         observer.install(*process_probes(request, COMPILER_LOGGERS))
-    observer.install(*engine_probes())
+    observer.install(*engine_probes(request.depth))
     SeededWeightsLoader.depth = request.depth
     _limit_to(request.depth)
     _of_this_process = observer
 
 
-def engine_probes() -> list[Probe]:
+def engine_probes(depth: Depth = Depth.FULL) -> list[Probe]:
     """Return the probes of vLLM's processes, whether they run a rank or not, in the order of installation."""
-    return [KeyProbe(), CounterProbe(snapshot), ModelProbe()]
+    return [KeyProbe(), CounterProbe(snapshot), ModelProbe(), JitWarmupProbe(depth)]
 
 
 def set_up_from_environment() -> None:

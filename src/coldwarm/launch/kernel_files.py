@@ -1,0 +1,86 @@
+"""Determines, from the files that a start wrote in its caches, what was compiled by compilers that have no hook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from coldwarm.core.cache_files import Manifest
+from coldwarm.core.kernels import MOST_EVENTS, Compiler, KernelEvent, KernelOutcome, KernelSource
+from coldwarm.launch.cache_variables import ALWAYS
+
+_CUDA = ALWAYS["CUDA_CACHE_PATH"]
+
+# DeepGEMM's csrc/jit/compiler.hpp, `Compiler::build`: a folder for each kernel, named by it and by the digest of its
+# source, its flags and the version of the compiler.
+_DEEP_GEMM = re.compile(r"(?:.*/)?(?P<folder>kernel\.(?P<name>[^/]+)\.(?P<digest>[0-9a-f]{8,}))/kernel\.cubin")
+
+
+def kernels_by_files(root: Path, before: Manifest, after: Manifest) -> list[KernelEvent]:
+    """Return the kernels that were compiled between two states of the caches, by file; at most `MOST_EVENTS`.
+
+    Args:
+        root: The folder of the caches.
+        before: The files before the start.
+        after: The files after the start, as they still are.
+    """
+    written = (path for path in sorted(after) if before.get(path) != after[path])
+    return list(_kernels(root, written, after))[:MOST_EVENTS]
+
+
+def _kernels(root: Path, written: Iterator[str], after: Manifest) -> Iterator[KernelEvent]:
+    for path in written:
+        if found := _DEEP_GEMM.fullmatch(path):
+            yield _of_deep_gemm(root / path, found["name"], found["digest"])
+        elif path.startswith(f"{_CUDA}/") and not path.endswith("/index"):
+            yield _of_driver(root / path, after[path].bytes)
+
+
+def _of_deep_gemm(binary: Path, name: str, key: str) -> KernelEvent:
+    """Return the event of a kernel for which DeepGEMM ran nvcc or NVRTC."""
+    source = binary.with_suffix(".cu")
+    # DeepGEMM writes the source, compiles it, and moves the folder, which keeps both times.
+    begin, end = _modified(source), _modified(binary)
+    components = {}
+    with suppress(OSError):
+        components["source"] = _template_arguments(source.read_text(errors="replace"))
+    return KernelEvent(
+        compiler=Compiler.DEEP_GEMM,
+        kernel=name,
+        key=key,
+        outcome=KernelOutcome.COMPILED,
+        source=KernelSource.FILES,
+        begin=begin,
+        seconds=None if begin is None or end is None else max(0.0, end - begin),
+        components=components,
+        cache_folder=str(binary.parent),
+    )
+
+
+def _of_driver(file: Path, size: int) -> KernelEvent:
+    """Return the event of a module whose PTX the CUDA driver compiled. It stores no name, and no time but the last."""
+    return KernelEvent(
+        compiler=Compiler.PTX_JIT,
+        kernel=f"module {file.name}",
+        key=file.name,
+        outcome=KernelOutcome.COMPILED,
+        source=KernelSource.FILES,
+        begin=_modified(file),
+        components={"bytes": str(size)},
+        cache_folder=str(file.parent),
+    )
+
+
+def _modified(file: Path) -> float | None:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _template_arguments(source: str) -> str:
+    """Return what a kernel's source instantiates, without its line breaks; without such a part, the whole source."""
+    found = re.search(r"<([^<>;{}]+)>\s*\)", source)
+    return " ".join((found[1] if found else source).split())[:400]
