@@ -14,8 +14,9 @@ from coldwarm.launch.cache_variables import ALWAYS
 _CUDA = ALWAYS["CUDA_CACHE_PATH"]
 
 # DeepGEMM's csrc/jit/compiler.hpp, `Compiler::build`: a folder for each kernel, named by it and by the digest of its
-# source, its flags and the version of the compiler.
-_DEEP_GEMM = re.compile(r"(?:.*/)?(?P<folder>kernel\.(?P<name>[^/]+)\.(?P<digest>[0-9a-f]{8,}))/kernel\.cubin")
+# source, its flags and the version of the compiler. Its newer library, deep_jit,
+# writes TAG.DIGEST.
+_DEEP_GEMM = re.compile(r"(?:.*/)?(?:kernel\.)?(?P<name>[^/]+)\.(?P<digest>[0-9a-f]{8,})/kernel\.cubin")
 
 
 def kernels_by_files(root: Path, before: Manifest, after: Manifest) -> list[KernelEvent]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -99,7 +98,7 @@ def keys(registry: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _listed(kernel: Any, key: Any) -> KernelEvent:
-    names = [each.name for each in fields(key)] if is_dataclass(key) else []
+    names = getattr(type(key), "__dataclass_fields__", ())
     values = {name: getattr(key, name) for name in names}
     return KernelEvent(
         compiler=_compiler(type(kernel)),

@@ -35,6 +35,7 @@ class CompilerProbe(ABC):
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.setup_seconds: float | None = None
+        """See `CompilerStatus`, of the first of the compilers."""
         self._began = False
         self._imported = False
         self._missing: dict[Compiler, list[str]] = {compiler: [] for compiler in self.compilers}
@@ -68,7 +69,7 @@ class CompilerProbe(ABC):
                     compiler=compiler,
                     version=self._version() if self._imported else None,
                     missing=self._missing[compiler],
-                    setup_seconds=self.setup_seconds,
+                    setup_seconds=self.setup_seconds if compiler is self.compilers[0] else None,
                 )
             )
         if self._error is not None:

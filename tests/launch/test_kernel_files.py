@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coldwarm.core.kernels import Compiler, KernelOutcome, KernelSource
+from coldwarm.launch import kernel_files
+from coldwarm.launch.caches import Caches
+from coldwarm.launch.kernel_files import kernels_by_files
+
+_SOURCE = """#include <deep_gemm/impls/sm90_fp8_gemm_1d2d.cuh>
+static void __instantiate_kernel() {
+    auto ptr = reinterpret_cast<void*>(&sm90_fp8_gemm_1d2d_impl<
+        0, 7168, 4096,
+        128, 128
+    >);
+};
+"""
+
+
+@pytest.fixture
+def caches(tmp_path: Path) -> Caches:
+    return Caches.fresh(tmp_path / "caches")
+
+
+def write(file: Path, content: str, modified: float) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    os.utime(file, (modified, modified))
+
+
+def deep_gemm_kernel(folder: Path, name: str, key: str, *, begin: float, end: float) -> None:
+    write(folder / "cache" / f"kernel.{name}.{key}" / "kernel.cu", _SOURCE, begin)
+    write(folder / "cache" / f"kernel.{name}.{key}" / "kernel.cubin", "binary", end)
+
+
+def test_a_new_folder_of_deep_gemm_is_a_compiled_kernel(caches: Caches) -> None:
+    key = "0123456789abcdef" * 2
+    before = caches.manifest()
+    deep_gemm_kernel(caches.root / "deep-gemm", "sm90_fp8_gemm_1d2d", key, begin=1000.5, end=1004.25)
+    [event] = kernels_by_files(caches.root, before, caches.manifest())
+    assert (event.compiler, event.source) == (Compiler.DEEP_GEMM, KernelSource.FILES)
+    assert (event.kernel, event.key, event.outcome) == ("sm90_fp8_gemm_1d2d", key, KernelOutcome.COMPILED)
+    assert (event.begin, event.seconds) == (1000.5, 3.75)
+    assert event.components == {"source": "0, 7168, 4096, 128, 128"}
+    assert Path(event.cache_folder or "").name == f"kernel.sm90_fp8_gemm_1d2d.{key}"
+
+
+def test_a_folder_that_was_there_before_is_not(caches: Caches) -> None:
+    deep_gemm_kernel(caches.root / "vllm" / "deep_gemm", "gemm", "0" * 32, begin=1, end=2)
+    before = caches.manifest()
+    deep_gemm_kernel(caches.root / "vllm" / "deep_gemm", "gemm", "1" * 32, begin=3, end=4)
+    assert [event.key for event in kernels_by_files(caches.root, before, caches.manifest())] == ["1" * 32]
+    assert kernels_by_files(caches.root, caches.manifest(), caches.manifest()) == []
+
+
+def test_a_file_of_the_drivers_cache_is_a_compiled_module(caches: Caches) -> None:
+    before = caches.manifest()
+    write(caches.root / "cuda" / "index", "index", 1)
+    write(caches.root / "cuda" / "4" / "c" / "0a1b2c3d", "binary", 1000.5)
+    [event] = kernels_by_files(caches.root, before, caches.manifest())
+    assert (event.compiler, event.kernel, event.key) == (Compiler.PTX_JIT, "module 0a1b2c3d", "0a1b2c3d")
+    assert (event.begin, event.seconds, event.components) == (1000.5, None, {"bytes": "6"})
+
+
+def test_other_files_are_no_kernels(caches: Caches) -> None:
+    before = caches.manifest()
+    write(caches.root / "vllm" / "kernel.cubin", "", 1)
+    write(caches.root / "triton" / "KEY" / "scale.cubin", "", 1)
+    write(caches.root / "deep-gemm" / "tmp" / "kernel.cu", "", 1)
+    assert kernels_by_files(caches.root, before, caches.manifest()) == []
+
+
+def test_times_of_a_file_that_is_gone_are_not_known(caches: Caches) -> None:
+    before = caches.manifest()
+    deep_gemm_kernel(caches.root / "deep-gemm", "gemm", "0" * 32, begin=1, end=2)
+    after = caches.manifest()
+    (caches.root / "deep-gemm" / "cache" / f"kernel.gemm.{'0' * 32}" / "kernel.cu").unlink()
+    [event] = kernels_by_files(caches.root, before, after)
+    assert (event.begin, event.seconds, event.components) == (None, None, {})
+
+
+def test_at_most_a_number_of_events_are_returned(caches: Caches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_files, "MOST_EVENTS", 2)
+    before = caches.manifest()
+    for number in range(3):
+        write(caches.root / "cuda" / str(number), "binary", 1)
+    assert len(kernels_by_files(caches.root, before, caches.manifest())) == 2
