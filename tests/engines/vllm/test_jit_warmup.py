@@ -55,6 +55,8 @@ class Normalization(VllmTritonJitKernel["Normalization.CompileKey"]):
 
     def __call__(self):
         owners.append(OWNER.get())
+
+gemm, normalization = Gemm(), Normalization()
 """
 
 _SCRIPT = """
@@ -69,8 +71,7 @@ def start(depth, name):
     import vllm.distributed
 
     vllm.distributed.is_global_first_rank = lambda: False
-    registry, gemm = JitWarmupRegistry(7168), kernels.Gemm()
-    normalization = kernels.Normalization()
+    registry, gemm, normalization = JitWarmupRegistry(7168), kernels.gemm, kernels.normalization
     with registry.activate():
         for _ in range(3):
             gemm.register_warmup(ns=(128, 256))

@@ -79,9 +79,9 @@ def test_a_call_is_observed_and_its_result_or_exception_is_as_ever() -> None:
     cache = installed(probe)
     assert cache.get(3) == 3
     assert probe.seen == ["done", "3: 3"]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError) as raised:
         cache.get(-1)
-    assert probe.seen[2:] == ["done"]
+    assert (raised.value.args, probe.seen[2:]) == ((-1,), ["done"])
     assert cache.get(0) == 0
     assert probe.seen[3:] == []
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coldwarm.core.kernels import MOST_EVENTS, Compiler, KernelEvents, KernelOutcome, KernelSource
+from coldwarm.core.kernels import MOST_EVENTS, Compiler, KernelEvent, KernelEvents, KernelOutcome, KernelSource
 from coldwarm.core.record import ProcessReport
 from coldwarm.observe.kernels import recorder as module
 from coldwarm.observe.kernels.recorder import OWNER, Recorder, call_site, component, digest
@@ -54,11 +55,22 @@ def test_events_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert ([event.key for event in seen.events], seen.dropped) == (["0", "1", "2"], 2)
 
 
-def test_events_of_all_threads_are_recorded() -> None:
+def test_events_of_all_threads_are_recorded_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_EVENTS", 50)
     recorder = Recorder()
+    # The list gives way to another thread wherever it is asked for its length.
+    monkeypatch.setattr(recorder, "_events", _Yielding())
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: add(recorder, str(number)), range(200)))
-    assert {event.key for event in events(recorder).events} == set(map(str, range(200)))
+        list(pool.map(lambda number: add(recorder, str(number)), range(60)))
+    seen = events(recorder)
+    assert (len({event.key for event in seen.events}), len(seen.events), seen.dropped) == (50, 50, 10)
+
+
+class _Yielding(list[KernelEvent]):
+    def __len__(self) -> int:
+        length = super().__len__()
+        time.sleep(0.0005)
+        return length
 
 
 def test_a_forked_process_begins_without_events() -> None:

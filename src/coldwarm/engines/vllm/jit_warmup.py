@@ -124,7 +124,8 @@ def _owner(kernel: Any, key: Any) -> str:
 
 
 def _subclasses(kernel: type) -> Iterator[type]:
-    for each in kernel.__subclasses__():
+    found: list[type] = kernel.__subclasses__()
+    for each in found:
         yield each
         yield from _subclasses(each)
 
