@@ -70,6 +70,7 @@ def rebuilt_because(found: Iterable[str]) -> str | None:
 
 def variables(build_file: str) -> dict[str, str]:
     """Return the variables of a ``build.ninja``, and as ``sources`` the inputs of its rules."""
+    build_file = re.sub(r"\$\n\s*", "", build_file)
     found = dict(re.findall(r"^(\w+) = (.*)$", build_file, re.MULTILINE))
     sources = re.findall(r"^build [^:]+: \w+ (.*)$", build_file, re.MULTILINE)
     return {name: value for name, value in found.items() if value.strip()} | {"sources": " ".join(sources)}
