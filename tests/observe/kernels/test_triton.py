@@ -22,7 +22,7 @@ def scale(x, y, n, BLOCK: tl.constexpr):
     tl.store(y + i, tl.load(x + i, mask=i < n) * 2.0, mask=i < n)
 """
 
-SCRIPT = """
+SCRIPT = '''
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 import triton
@@ -49,6 +49,18 @@ triton.runtime.cache.triton_key()
 def compile(folder, **constants):
     os.environ["TRITON_CACHE_DIR"] = str(Path(sys.argv[1], folder))
     scale.warmup(float32, float32, 16, grid=(1,), **constants)  # here
+
+def compile_c(folder):
+    os.environ["TRITON_CACHE_DIR"] = str(Path(sys.argv[1], folder))
+    for _ in range(2):
+        triton.runtime.build.compile_module_from_src(
+            """
+            #include <Python.h>
+            static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "launcher"};
+            PyMODINIT_FUNC PyInit_launcher(void) { return PyModule_Create(&definition); }
+            """,
+            "launcher",
+        )
 
 def compile_in_threads(folder):
     with ThreadPoolExecutor(2) as pool, triton.AsyncCompileMode(pool):
@@ -84,11 +96,12 @@ in_fork("threads", compile_in_threads, "threads")
 os.environ["TRITON_ALWAYS_COMPILE"] = "1"
 in_fork("always", lambda: compile("shared", BLOCK=128))
 del os.environ["TRITON_ALWAYS_COMPILE"]
+in_fork("C", compile_c, "C")
 in_fork("tuned", lambda: tune("shared", cache_results=True))
 in_fork("tuned warm", lambda: tune("shared", cache_results=True))
 in_fork("tuned in memory", lambda: tune("shared"))
 in_fork("tuned with a hook", lambda: tune("shared", hook=lambda nargs: None, cache_results=True))
-"""
+'''
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +177,13 @@ def test_the_reason_is_reported_if_autotuning_is_not_stored(
 ) -> None:
     [event] = [each for each in kernels(seen[name]).events if each.compiler is Compiler.TRITON_AUTOTUNE]
     assert (event.outcome, event.why_not_cached, event.cache_folder) == (KernelOutcome.COMPILED, why, None)
+
+
+def test_a_module_in_c_is_reported_if_it_is_compiled(seen: dict[str, ProcessReport]) -> None:
+    event = only_event(seen["C"])
+    assert (event.compiler, event.kernel, event.outcome) == (Compiler.TRITON, "launcher", KernelOutcome.COMPILED)
+    assert (event.source, Path(event.cache_folder or "").name) == (KernelSource.WRAPPED, "C")
+    assert (event.where or "").startswith("script.py:")
 
 
 def test_the_state_of_each_compiler_is_reported(seen: dict[str, ProcessReport]) -> None:
