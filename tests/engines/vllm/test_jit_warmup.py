@@ -57,6 +57,10 @@ class Normalization(VllmTritonJitKernel["Normalization.CompileKey"]):
         owners.append(OWNER.get())
 
 gemm, normalization = Gemm(), Normalization()
+
+def units():
+    from vllm.model_executor.warmup.cutedsl_warmup import CuTeDSLCompileUnit
+    return [CuTeDSLCompileUnit("attention", (128, "bf16"), lambda: owners.append(OWNER.get()))]
 """
 
 _SCRIPT = """
@@ -79,6 +83,9 @@ def start(depth, name):
     registry.warmup()
     kernels.owners.append("ready")
     gemm(512)
+    from vllm.model_executor.warmup import cutedsl_warmup
+    for unit in cutedsl_warmup._collect_unique_compile_units(kernels.units() * 2):
+        unit.compile()
     Path(sys.argv[1], f"{name}.owners").write_text(json.dumps(kernels.owners))
 
 import torch, vllm.triton_utils, vllm.envs
@@ -107,14 +114,15 @@ def seen(folder: Path) -> dict[str, ProcessReport]:
 def test_each_kernel_has_an_owner_with_its_key_during_and_after_the_warm_up(folder: Path, name: str) -> None:
     assert (folder / f"{name}.owners").read_text() == (
         "[\"Gemm CompileKey(blocks=128, dtype='bf16')\", \"Gemm CompileKey(blocks=256, dtype='bf16')\", "
-        '"Normalization CompileKey(hidden=7168)", "ready", "Gemm CompileKey(blocks=512, dtype=\'bf16\')"]'
+        '"Normalization CompileKey(hidden=7168)", "ready", "Gemm CompileKey(blocks=512, dtype=\'bf16\')", '
+        "\"attention (128, 'bf16')\"]"
     )
 
 
 def test_at_depth_count_the_keys_are_listed_and_nothing_is_compiled(
     folder: Path, seen: dict[str, ProcessReport]
 ) -> None:
-    assert (folder / "count.owners").read_text().startswith('["ready"')
+    assert (folder / "count.owners").read_text() == '["ready", "Gemm CompileKey(blocks=512, dtype=\'bf16\')"]'
     events = kernels(seen["count"]).events
     assert {event.outcome for event in events} == {KernelOutcome.LISTED}
     assert {event.source for event in events} == {KernelSource.REGISTRY}
@@ -122,6 +130,11 @@ def test_at_depth_count_the_keys_are_listed_and_nothing_is_compiled(
         ("Gemm", Compiler.CUTE_DSL, {"blocks": "128", "dtype": "bf16"}),
         ("Gemm", Compiler.CUTE_DSL, {"blocks": "256", "dtype": "bf16"}),
         ("Normalization", Compiler.TRITON, {"hidden": "7168"}),
+        ("attention", Compiler.CUTE_DSL, {}),
     ]
-    assert len({event.key for event in events}) == 3
+    assert len({event.key for event in events}) == 4
+    assert [event.owner for event in events][-2:] == [
+        "Normalization CompileKey(hidden=7168)",
+        "attention (128, 'bf16')",
+    ]
     assert kernels(seen["full"]).events == []

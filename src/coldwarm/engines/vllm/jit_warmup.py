@@ -1,8 +1,10 @@
-"""Observes vLLM's JIT warm-up, which compiles kernels for keys that the model registered (vLLM 0.32 and 0.33).
+"""Observes vLLM's JIT warm-up, which compiles kernels for keys that the model registered.
 
-Each kernel is an object with a method `compile`, which calls a compiler's library for one key
-(vllm/model_executor/warmup/jit_warmup.py). The probes of the libraries record what is compiled; this one gives them the
-owner. With the depth ``count``, nothing of the warm-up is compiled, and the keys are recorded as listed.
+Since 0.32, each kernel is an object with a method `compile`, which calls a compiler's library for one key
+(vllm/model_executor/warmup/jit_warmup.py). Before, and besides in 0.32, there are units with a key and a function
+`compile`, for the CuTe DSL only (vllm/model_executor/warmup/cutedsl_warmup.py). The probes of the libraries record what
+is compiled; this one gives them the owner. With the depth ``count``, nothing of the warm-up is compiled, and the keys
+are recorded as listed.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
-from types import ModuleType
 from typing import Any
 
 from coldwarm.core.depth import Depth
@@ -21,6 +23,8 @@ from coldwarm.observe.kernels.imports import after_import
 from coldwarm.observe.kernels.recorder import OWNER, component
 
 _MODULE = "vllm.model_executor.warmup.jit_warmup"
+_UNITS_MODULE = "vllm.model_executor.warmup.cutedsl_warmup"
+_WRAPPED = "_coldwarm_names_owner"
 
 # By the module of the base class. What has neither calls `cute.compile` itself (FlashAttention 4, LLFp32WGemm).
 _COMPILERS = {
@@ -50,7 +54,8 @@ class JitWarmupProbe:
         if not self._began:
             self._began = True
             os.register_at_fork(after_in_child=self._listed.clear)
-            after_import(_MODULE, self._hook)
+            after_import(_MODULE, lambda module: self._safely(self._hook, module))
+            after_import(_UNITS_MODULE, lambda module: self._safely(self._hook_units, module))
 
     def report(self, report: ProcessReport) -> None:
         """Add the keys that were listed.
@@ -64,24 +69,48 @@ class JitWarmupProbe:
         if self._error is not None:
             raise self._error
 
-    def _hook(self, module: ModuleType) -> None:
+    def _safely(self, function: Callable[..., None], *args: Any) -> None:
         try:
-            kernel, registry = module.VllmJitKernel, module.JitWarmupRegistry
-            for each in _subclasses(kernel):
-                _name_owner(each)
-            kernel.__init__ = _with_owner(kernel.__init__)
-            if not self._depth.level.has_kernels:
-                registry.warmup = lambda of: self._list(of)
+            function(*args)
         except Exception as error:
-            self._error = error
+            self._error = self._error or error
+
+    def _hook(self, module: Any) -> None:
+        kernel, registry = module.VllmJitKernel, module.JitWarmupRegistry
+        for each in _subclasses(kernel):
+            _name_owner(each)
+        kernel.__init__ = _with_owner(kernel.__init__)
+        if not self._depth.level.has_kernels:
+            registry.warmup = lambda of: self._safely(self._list, of)
 
     def _list(self, registry: Any) -> None:
         """Record the keys in place of compiling them."""
+        for kernel, key in keys(registry):
+            self._listed.append(_listed(_compiler(type(kernel)), type(kernel).__qualname__, key, _owner(kernel, key)))
+
+    def _hook_units(self, module: Any) -> None:
+        collect = module._collect_unique_compile_units
+
+        @wraps(collect)
+        def collect_with_owner(*args: Any) -> Any:
+            units = collect(*args)
+            if self._depth.level.has_kernels:
+                return [self._with_owner(unit) for unit in units]
+            for unit in units:
+                self._safely(self._list_unit, unit)
+            return []
+
+        module._collect_unique_compile_units = collect_with_owner
+
+    def _with_owner(self, unit: Any) -> Any:
         try:
-            for kernel, key in keys(registry):
-                self._listed.append(_listed(kernel, key))
+            return replace(unit, compile=_run_as(_owner_of_unit(unit), unit.compile))
         except Exception as error:
-            self._error = error
+            self._error = self._error or error
+            return unit
+
+    def _list_unit(self, unit: Any) -> None:
+        self._listed.append(_listed(Compiler.CUTE_DSL, str(unit.name), unit.key, _owner_of_unit(unit)))
 
 
 def keys(registry: Any) -> Iterator[tuple[Any, Any]]:
@@ -97,17 +126,16 @@ def keys(registry: Any) -> Iterator[tuple[Any, Any]]:
             yield kernel, key
 
 
-def _listed(kernel: Any, key: Any) -> KernelEvent:
+def _listed(compiler: Compiler, kernel: str, key: Any, owner: str) -> KernelEvent:
     names = getattr(type(key), "__dataclass_fields__", ())
-    values = {name: getattr(key, name) for name in names}
     return KernelEvent(
-        compiler=_compiler(type(kernel)),
-        kernel=type(kernel).__qualname__,
+        compiler=compiler,
+        kernel=kernel,
         key=repr(key),
         outcome=KernelOutcome.LISTED,
         source=KernelSource.REGISTRY,
-        components={name: component(value) for name, value in values.items()},
-        owner=_owner(kernel, key),
+        components={name: component(getattr(key, name)) for name in names},
+        owner=owner,
     )
 
 
@@ -121,6 +149,10 @@ def _owner(kernel: Any, key: Any) -> str:
     # The key's own text begins with the names of both classes.
     text = repr(key).removeprefix(f"{type(kernel).__qualname__}.")
     return component(f"{type(kernel).__qualname__} {text}")
+
+
+def _owner_of_unit(unit: Any) -> str:
+    return component(f"{unit.name} {unit.key!r}")
 
 
 def _subclasses(kernel: type) -> Iterator[type]:
@@ -145,18 +177,29 @@ def _with_owner(create: Callable[..., None]) -> Callable[..., None]:
 def _name_owner(kernel: type) -> None:
     """Wrap the method `compile` that the class `kernel` itself has, once."""
     compile_key = vars(kernel).get("compile")
-    if not inspect.isfunction(compile_key) or hasattr(compile_key, "__wrapped__"):
+    if not inspect.isfunction(compile_key) or hasattr(compile_key, _WRAPPED):
         return
 
     @wraps(compile_key)
     def compile(self: Any, key: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            token = OWNER.set(_owner(self, key))
+            owner = _owner(self, key)
         except Exception:  # a key without a text: it has no owner, and is compiled as ever
             return compile_key(self, key, *args, **kwargs)
+        return _run_as(owner, compile_key)(self, key, *args, **kwargs)
+
+    setattr(compile, _WRAPPED, True)
+    kernel.compile = compile  # type: ignore[attr-defined]
+
+
+def _run_as(owner: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does the same, as the owner of the kernels that it has compiled."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        token = OWNER.set(owner)
         try:
-            return compile_key(self, key, *args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             OWNER.reset(token)
 
-    kernel.compile = compile  # type: ignore[attr-defined]
+    return run
