@@ -13,6 +13,7 @@ import pytest
 from coldwarm.checks.verdict import Status, judge
 from coldwarm.core.cache_keys import CacheKeys, changed_factors
 from coldwarm.core.case import Changes
+from coldwarm.core.kernels import Compiler
 from coldwarm.core.phases import Step
 from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind
 from coldwarm.core.request import StartRequest
@@ -216,6 +217,11 @@ class TestWithAFakeEngine:
         assert warm.caches_as_left
         assert (cold.caches_changed, warm.caches_changed) == ([], [])
         assert (cold.files_written, warm.files_written) == (["vllm/artifact"], [])
+        for record in (cold, warm):
+            [process] = record.processes
+            assert process.kernels is not None
+            assert process.kernels.events == record.kernels_by_files == []
+            assert {state.version for state in process.kernels.compilers} == {None}
 
         assert cold.facts is not None
         assert cold.facts.counters["vllm.num_compiled_artifacts_saved"] == 3
@@ -471,6 +477,15 @@ class TestWithoutAProcess:
         at_the_end(lambda: file.write_text("x"))
         assert starts.cold().files_written == ["vllm/artifact"]
         assert starts.warm().files_written == []
+
+    def test_a_kernel_of_a_compiler_without_a_hook_is_recorded_by_its_file(
+        self, tmp_path: Path, at_the_end: AtTheEnd
+    ) -> None:
+        starts = starter(tmp_path)
+        at_the_end(lambda: (starts.caches.root / "cuda" / "0a1b").write_text("x"))
+        cold, warm = starts.cold(), starts.warm()
+        assert [(event.compiler, event.key) for event in cold.kernels_by_files] == [(Compiler.PTX_JIT, "0a1b")]
+        assert warm.kernels_by_files == []
 
     def test_of_many_files_written_the_first_are_told(
         self, tmp_path: Path, at_the_end: AtTheEnd, monkeypatch: pytest.MonkeyPatch

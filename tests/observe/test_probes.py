@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from coldwarm.core.record import ProcessReport
+from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import report_name
+from coldwarm.observe.kernels.recorder import Recorder
 from coldwarm.observe.log_watch import WarningProbe
 from coldwarm.observe.outside import OutsideProbe
-from coldwarm.observe.probes import CounterProbe, MemoryProbe, Observer
+from coldwarm.observe.probes import CounterProbe, MemoryProbe, Observer, process_probes
+from coldwarm.observe.progress import Progress
 
 
 class Probe:
@@ -103,3 +106,14 @@ def test_a_file_that_cannot_be_noted_fails_the_probe_and_not_what_opens_it(
     finally:
         probe.stop()
     assert list(observer.report().failed_probes) == ["outside"]
+
+
+def test_kernels_are_recorded_with_the_phase_of_the_process_that_knows_it(tmp_path: Path) -> None:
+    request = StartRequest.model_construct(own_folders=[], users_caches=[])
+    progress = Progress(-1)
+    progress.enter("JIT warm-up")
+    phases = []
+    for known in (progress, None):
+        [recorder] = [each for each in process_probes(request, (), None, known) if isinstance(each, Recorder)]
+        phases.append(recorder.request().phase)
+    assert phases == ["JIT warm-up", None]
