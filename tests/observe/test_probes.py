@@ -109,7 +109,18 @@ def test_a_file_that_cannot_be_noted_fails_the_probe_and_not_what_opens_it(
 
 
 def test_kernels_are_recorded_with_the_phase_of_the_process_that_knows_it(tmp_path: Path) -> None:
-    request = StartRequest.model_construct(own_folders=[], users_caches=[])
+    request = StartRequest(
+        engine="fake",
+        device="cpu",
+        compilation="piecewise",
+        model_folder=tmp_path,
+        overrides={},
+        options={},
+        result=tmp_path / "result",
+        reports=tmp_path,
+        launcher_pid=1,
+        events_fd=1,
+    )
     progress = Progress(-1)
     progress.enter("JIT warm-up")
     phases = []
