@@ -51,7 +51,7 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeProbe) -> int:
         traceback.print_exc()
         result.failure = Failure(
             what=f"{type(error).__name__}: {error}".strip().splitlines()[0],
-            phase=progress.phase,
+            phase=progress.phase_of(error),
             exception=type(error).__name__,
             traceback=traceback.format_exc(),
         )

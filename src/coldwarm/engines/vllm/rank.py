@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coldwarm.core.depth import Depth
+from coldwarm.core.phases import SETUP
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
+from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
+from coldwarm.observe.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +40,8 @@ def set_up(request: StartRequest, observer: Observer | None = None) -> None:
     if observer is None:
         observer = Observer(request.reports)
         observer.install(*process_probes(request, COMPILER_LOGGERS))
+        if (progress := Progress.shared(SETUP)) is not None:
+            announce_steps(progress, first_process=False)
     observer.install(*engine_probes())
     SeededWeightsLoader.depth = request.depth
     _limit_to(request.depth)

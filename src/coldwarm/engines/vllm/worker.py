@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.options import merged
+from coldwarm.core.phases import SETUP
 from coldwarm.core.record import EngineFacts, GeneratedToken
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
-from coldwarm.engines.vllm.cache_load import announce_cache_load
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS
-from coldwarm.observe.log_watch import watch_logs
+from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import Observer
 from coldwarm.observe.progress import Progress
 
@@ -39,15 +38,6 @@ _LOGPROBS = 5
 
 # The error that ends a start at `Depth.TRACE`, by name: its module imports vLLM.
 _TRACED = "TracedError"
-
-# What vLLM logs when a step begins (0.26 to 0.32); an unknown wording only makes the live view coarser.
-_PHASES = (
-    ("Initializing a V1 LLM engine", "engine setup"),
-    ("Starting to load model", "weights"),
-    ("Warming up model for the compilation", "compile"),
-    ("Starting torch.compile", "compile"),
-    ("torch.compile took", "warm-up"),
-)
 
 
 def create() -> Worker:
@@ -88,17 +78,18 @@ class VllmWorker:
         progress.enter("import")
         import vllm
 
-        announce_cache_load(progress)
+        engine = vllm.LLM  # which vLLM imports when it is first used
+        announce_steps(progress)
+        progress.share()
 
         from coldwarm.engines.vllm.rank import set_up, write_report
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
         set_up(request, observer)
-        watch_logs(_PhaseFollower(progress))
-        progress.enter("engine setup")
+        progress.enter(SETUP)
         generation = _Generation()
         try:
-            llm = self._started = vllm.LLM(**_options(request), load_format=LOAD_FORMAT)
+            llm = self._started = engine(**_options(request), load_format=LOAD_FORMAT)
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
@@ -241,15 +232,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-class _PhaseFollower:
-    """Tells the phases of a start from what vLLM logs."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __call__(self, record: logging.LogRecord) -> None:
-        for beginning, phase in _PHASES:
-            if isinstance(record.msg, str) and beginning in record.msg:
-                self._progress.enter(phase)
