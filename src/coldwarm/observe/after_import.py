@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -51,6 +52,7 @@ class _Finder(MetaPathFinder):
             self._waiting.discard(fullname)
             self._call(module)
 
-        # Set in the instance: the loader keeps its type, which reads the module's source for tracebacks.
+        # A copy, because some finders have one loader for all modules. It keeps its type, which also reads sources.
+        spec.loader = copy(spec.loader)
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
