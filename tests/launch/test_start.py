@@ -281,7 +281,7 @@ class TestWithAFakeEngine:
         assert (record.facts, record.compiler_work) == (None, None)
         assert record.failure is not None
         assert record.failure.what == "ValueError: no such weights"
-        assert record.failure.phase == "compile"
+        assert record.failure.phase == "weights"
         assert record.failure.exception == "ValueError"
         assert "second line" in (record.failure.traceback or "")
         assert [message.text for message in record.messages] == ["cannot load it"]
