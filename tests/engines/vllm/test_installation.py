@@ -76,7 +76,8 @@ def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_neares
             {"architectures": ["LlamaForCausal"]}, Path("here/config.json")
         )
     assert str(refused.value) == (
-        "here/config.json: architectures: 'LlamaForCausal' is not an architecture of vLLM 0.32.0; nearest: LlamaForCausalLM"
+        "here/config.json: architectures: 'LlamaForCausal' is not an architecture of vLLM 0.32.0; "
+        "nearest: LlamaForCausalLM"
     )
 
 
