@@ -317,7 +317,7 @@ def test_judge_of_nonsense_is_a_usage_error_in_one_line(ask: Ask, tmp_path: Path
 def test_judge_of_a_suite_that_started_nothing_is_a_usage_error(ask: Ask, tmp_path: Path) -> None:
     Store.create(tmp_path / "suite", ["a"])
     done = ask("judge", "suite")
-    assert (done.code, done.stderr) == (2, "coldwarm: suite holds no run: nothing was started\n")
+    assert (done.code, done.stderr) == (2, "coldwarm: suite contains no run, because nothing was started\n")
 
 
 BAD_TOML = 'id = "a"\nname = \n'

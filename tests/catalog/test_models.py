@@ -118,9 +118,11 @@ def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogM
             for expected, record in ((expectation.cold, run.cold), (expectation.warm, run.warm)):
                 assert record.facts
                 counters = record.facts.counters
-                told = {name: count for name, count in expected.items() if is_reported_at(name, record.depth, counters)}
-                assert SAVED in told
-                assert told.items() <= counters.items()
+                reported = {
+                    name: count for name, count in expected.items() if is_reported_at(name, record.depth, counters)
+                }
+                assert SAVED in reported
+                assert reported.items() <= counters.items()
             counted += 1
     # Two runs with separate artifacts, one with bundled ones.
     assert counted == 3

@@ -12,12 +12,12 @@ def keys(factors: dict[str, dict[str, str]], **hints: dict[str, str]) -> CacheKe
 
 
 def test_the_first_value_of_a_component_is_used() -> None:
-    kept = CacheKeys()
-    kept.add("environment", "VLLM_X", "1")
-    kept.add("environment", "VLLM_X", "2")
-    kept.add("environment", "VLLM_Y", "3")
-    kept.add("source", "VLLM_X", "4")
-    assert kept.factors == {"environment": {"VLLM_X": "1", "VLLM_Y": "3"}, "source": {"VLLM_X": "4"}}
+    stored = CacheKeys()
+    stored.add("environment", "VLLM_X", "1")
+    stored.add("environment", "VLLM_X", "2")
+    stored.add("environment", "VLLM_Y", "3")
+    stored.add("source", "VLLM_X", "4")
+    assert stored.factors == {"environment": {"VLLM_X": "1", "VLLM_Y": "3"}, "source": {"VLLM_X": "4"}}
 
 
 def test_cache_keys_do_not_share_data() -> None:
@@ -79,8 +79,8 @@ def test_a_changed_hint_is_not_a_changed_component() -> None:
 
 
 def test_keys_are_the_same_after_json() -> None:
-    kept = keys({"source": {"größe.py": "sha256 0"}, "config.additional_config": {}}, a={"b": "c"})
-    assert CacheKeys.model_validate_json(kept.model_dump_json()) == kept
+    stored = keys({"source": {"größe.py": "sha256 0"}, "config.additional_config": {}}, a={"b": "c"})
+    assert CacheKeys.model_validate_json(stored.model_dump_json()) == stored
 
 
 factors = st.dictionaries(

@@ -19,7 +19,7 @@ from coldwarm.core.secrets import (
     tag,
     unmasked,
 )
-from coldwarm.trace.records import GarbledLines, read_records
+from coldwarm.trace.records import MalformedLines, read_records
 from tests.support.traces import digested, trace_text
 
 TOKEN = "hunter2-0a1b2c"
@@ -211,8 +211,8 @@ def test_a_file_without_secrets_is_not_changed(tmp_path: Path) -> None:
 
 
 def records_of(path: Path) -> tuple[list[tuple[object, str]], int]:
-    garbled = GarbledLines()
-    return [(record.kind(), record.text()) for record in read_records(path, garbled)], garbled.count
+    malformed = MalformedLines()
+    return [(record.kind(), record.text()) for record in read_records(path, malformed)], malformed.count
 
 
 def test_records_of_a_trace_stay_intact(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_records_of_a_trace_stay_intact(tmp_path: Path) -> None:
     Secrets({"HF_TOKEN": TOKEN, "pin_password": 123456}).remove_from_traces([tmp_path])
     assert path.stat().st_size == size
     mask = "*" * len(TOKEN)
-    records, garbled = records_of(path)
-    assert garbled == 0
+    records, malformed = records_of(path)
+    assert malformed == 0
     assert records == [
         ("artifact:config", json.dumps({"token": mask, "pin": 111111})),
         ("str", ""),

@@ -10,7 +10,7 @@ from coldwarm.diagnose.cache_layers import TraceCounter, cache_layers
 from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.trace.kinds import KernelsLoaded
 from coldwarm.trace.reader import TraceFile, read_trace
-from tests.support.explanations import Written, asked, piecewise_start, place, write_trace
+from tests.support.explanations import Written, asked, location, piecewise_start, write_trace
 from tests.support.records import LOADED, MISSES, SAVED, cold_record, unfinished_record, warm_record
 
 NAMES = ["vLLM, whole function", "vLLM, artifacts", "AOTAutograd", "FX graph", "Triton kernels", "C++ kernels"]
@@ -24,7 +24,7 @@ OFF = {"VLLM_DISABLE_COMPILE_CACHE": "1"}
 def counter(native: int = 0, triton: int = 0) -> TraceCounter:
     trace = TraceCounter()
     trace.begin(TraceFile(Path("rank_0.log"), 0))
-    trace.take(KernelsLoaded(place(), native, triton))
+    trace.take(KernelsLoaded(location(), native, triton))
     return trace
 
 

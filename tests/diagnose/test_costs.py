@@ -123,7 +123,7 @@ def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartReco
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_findings_cost_no_more_than_their_start_took(data: st.DataObject) -> None:
     with TemporaryDirectory() as name:

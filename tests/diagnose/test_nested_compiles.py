@@ -7,7 +7,7 @@ from coldwarm.core.record import StartKind
 from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.nested_compiles import outside_findings
 from coldwarm.trace.kinds import CacheEvent
-from tests.support.explanations import cache_event, frame, place
+from tests.support.explanations import cache_event, frame, location
 
 
 def only(cold: list[Frame], warm: list[Frame]) -> Finding:
@@ -20,7 +20,7 @@ def fx(outcome: str) -> CacheEvent:
 
 
 def test_a_function_that_missed_is_named_with_its_line_and_what_the_trace_says() -> None:
-    found = only([], [frame(cache_event("miss", "k9", at=place(77)), seconds=2.0)])
+    found = only([], [frame(cache_event("miss", "k9", at=location(77)), seconds=2.0)])
     assert (found.kind, found.start, found.seconds) == (FindingKind.COMPILED_OUTSIDE, StartKind.WARM, 2.0)
     assert "torch.compile of sample (sampler.py:10), beside the engine's own compilation" in found.what
     assert found.where == "sampler.py:10"
@@ -57,7 +57,7 @@ def test_what_the_fx_graph_cache_said_is_told(outcomes: list[str], words: list[s
 
 
 def test_compilations_of_one_function_are_one_finding() -> None:
-    warm = [frame(cache_event("miss", f"k{number}", at=place(number))) for number in range(5)]
+    warm = [frame(cache_event("miss", f"k{number}", at=location(number))) for number in range(5)]
     found = only([frame(cache_event("miss", "k3"))], [*warm, frame(cache_event("hit", "k8"))])
     assert found.what.endswith("found nothing in AOTAutograd's cache, 5 of 6 times")
     assert found.details[0].startswith("of these keys, 1 of 5 ")

@@ -16,16 +16,16 @@ PROD = ["", comment(31, "/site/vllm/moe.py", code="n = prod(shape)"), 'prod: "Sy
 SWAPPED_INPUTS = ('output_4: "bf16[s72, 8]", s72: "Sym(s72)"', 's72: "Sym(s72)", output_4: "bf16[s72, 8]"')
 
 
-def apart(one: str, other: str) -> list[Difference]:
+def compare(one: str, other: str) -> list[Difference]:
     return differences(read_graph(one), read_graph(other))
 
 
 def only(one: str, other: str) -> Difference:
-    [difference] = apart(one, other)
+    [difference] = compare(one, other)
     return difference
 
 
-def told(difference: Difference) -> tuple[str, str | None, str | None, int | None]:
+def described(difference: Difference) -> tuple[str, str | None, str | None, int | None]:
     source = difference.source
     return difference.kind, difference.one, difference.other, source.line if source else None
 
@@ -36,128 +36,128 @@ def changed(old: str, new: str) -> str:
     return code
 
 
-# Alike
+# Identical graphs
 
 
 @pytest.mark.parametrize("code", [layer_code(3), moe_code(3), first_code(), last_code(3), ""])
-def test_identical_graphs_have_none(code: str) -> None:
-    assert apart(code, code) == []
+def test_identical_graphs_have_no_differences(code: str) -> None:
+    assert compare(code, code) == []
 
 
 @few
 @given(st.integers(0, 120), st.integers(0, 120))
-def test_layers_that_differ_in_names_alone_have_none(layer: int, other: int) -> None:
-    assert apart(layer_code(layer), layer_code(other)) == []
-    assert apart(moe_code(layer), moe_code(other)) == []
+def test_layers_that_differ_only_in_names_have_no_differences(layer: int, other: int) -> None:
+    assert compare(layer_code(layer), layer_code(other)) == []
+    assert compare(moe_code(layer), moe_code(other)) == []
 
 
-def test_sources_make_no_difference() -> None:
-    assert apart(layer_code(), changed("/site/vllm/layer.py:10", "/elsewhere/layer.py:99")) == []
+def test_sources_are_ignored() -> None:
+    assert compare(layer_code(), changed("/site/vllm/layer.py:10", "/elsewhere/layer.py:99")) == []
 
 
-def test_empty_graphs_have_none() -> None:
+def test_empty_graphs_have_no_differences() -> None:
     assert differences(Graph(), Graph()) == []
 
 
-def test_inputs_of_modules_with_other_names_make_none() -> None:
-    assert apart(layer_code(), changed("o_proj", "out_proj")) == []
+def test_names_of_inputs_of_modules_are_ignored() -> None:
+    assert compare(layer_code(), changed("o_proj", "out_proj")) == []
 
 
 # Each kind
 
 
-def test_a_value_that_is_handed_on() -> None:
+def test_a_value_that_is_passed_on_as_an_input() -> None:
     computing = layer_code(1, body=PROD, outputs=["prod"])
     taking = layer_code(2, inputs={"prod_1": "Sym(8*s72)"})
-    told_ = "math_prod((s72, 8)) -> Sym(8*s72)"
-    assert told(only(computing, taking)) == ("handed on", told_, None, 31)
-    assert told(only(taking, computing)) == ("handed on", None, told_, 31)
+    text = "math_prod((s72, 8)) -> Sym(8*s72)"
+    assert described(only(computing, taking)) == ("passed on", text, None, 31)
+    assert described(only(taking, computing)) == ("passed on", None, text, 31)
 
 
-def test_two_values_that_are_handed_on() -> None:
+def test_two_values_that_are_passed_on_as_inputs() -> None:
     body = [*PROD, 'prod_1: "Sym(16*s72)" = math_prod((s72, 16))']
     computing = layer_code(1, body=body, outputs=["prod", "prod_1"])
     taking = layer_code(2, inputs={"a": "Sym(8*s72)", "b": "Sym(16*s72)"})
-    assert [each.kind for each in apart(computing, taking)] == ["handed on", "handed on"]
+    assert [each.kind for each in compare(computing, taking)] == ["passed on", "passed on"]
 
 
-def test_as_many_values_are_handed_on_as_are_taken() -> None:
+def test_each_passed_on_value_has_its_own_input() -> None:
     body = [*PROD, 'prod_1: "Sym(8*s72)" = math_prod((8, s72))']
-    found = apart(layer_code(1, body=body, outputs=["prod", "prod_1"]), layer_code(2, inputs={"a": "Sym(8*s72)"}))
-    assert sorted(each.kind for each in found) == ["handed on", "operation", "output"]
+    found = compare(layer_code(1, body=body, outputs=["prod", "prod_1"]), layer_code(2, inputs={"a": "Sym(8*s72)"}))
+    assert sorted(each.kind for each in found) == ["operation", "output", "passed on"]
 
 
-def test_what_is_computed_and_returned_but_taken_by_none_is_not_handed_on() -> None:
-    found = apart(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2))
-    assert [told(each)[:3] for each in found] == [
+def test_a_returned_value_without_an_input_is_not_passed_on() -> None:
+    found = compare(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2))
+    assert [described(each)[:3] for each in found] == [
         ("operation", "math_prod((s72, 8)) -> Sym(8*s72)", None),
         ("output", "3 outputs", "2 outputs"),
     ]
 
 
-def test_what_is_computed_but_not_returned_is_not_handed_on() -> None:
-    found = apart(layer_code(1, body=PROD), layer_code(2, inputs={"prod": "Sym(8*s72)"}))
+def test_a_value_that_is_not_returned_is_not_passed_on() -> None:
+    found = compare(layer_code(1, body=PROD), layer_code(2, inputs={"prod": "Sym(8*s72)"}))
     assert [each.kind for each in found] == ["operation", "input"]
 
 
-def test_an_input_of_another_type_is_not_what_was_computed() -> None:
-    found = apart(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2, inputs={"prod": "Sym(16*s72)"}))
+def test_an_input_of_another_type_is_not_the_computed_value() -> None:
+    found = compare(layer_code(1, body=PROD, outputs=["prod"]), layer_code(2, inputs={"prod": "Sym(16*s72)"}))
     assert sorted(each.kind for each in found) == ["input", "operation", "output"]
 
 
-def test_what_both_compute_in_one_place_is_not_handed_on() -> None:
+def test_a_value_that_both_compute_is_not_passed_on() -> None:
     one = layer_code(1, inputs={"a": "bf16[3]"}, body=['gate: "bf16[3]" = torch.f(mul, linear)'])
     other = layer_code(2, body=['gate: "bf16[3]" = torch.f(mul, None)'], outputs=["gate"])
-    assert "handed on" not in {each.kind for each in apart(one, other)}
+    assert "passed on" not in {each.kind for each in compare(one, other)}
 
 
-def test_what_is_handed_on_hides_no_other_difference() -> None:
-    found = apart(
+def test_a_passed_on_value_does_not_hide_other_differences() -> None:
+    found = compare(
         layer_code(1, body=PROD, outputs=["prod"], scale="0.5"), layer_code(2, inputs={"prod_1": "Sym(8*s72)"})
     )
-    assert [told(each)[:3] for each in found] == [
-        ("handed on", "math_prod((s72, 8)) -> Sym(8*s72)", None),
+    assert [described(each)[:3] for each in found] == [
+        ("passed on", "math_prod((s72, 8)) -> Sym(8*s72)", None),
         ("constant", "0.5", "1.0"),
     ]
 
 
-def test_what_is_handed_on_hides_no_other_input() -> None:
+def test_a_passed_on_value_does_not_hide_other_inputs() -> None:
     computing = layer_code(1, body=PROD, outputs=["prod"])
     taking = layer_code(2, inputs={"prod_1": "Sym(8*s72)", "residual": "f32[s72, 8]"})
-    assert [each.kind for each in apart(computing, taking)] == ["handed on", "input"]
+    assert [each.kind for each in compare(computing, taking)] == ["passed on", "input"]
 
 
-def test_an_operation_more() -> None:
+def test_an_additional_operation() -> None:
     code = layer_code(body=SIGMOID)
-    assert told(only(code, layer_code())) == ("operation", "torch.sigmoid(mul) -> bf16[s72, 8]", None, 30)
-    assert told(only(layer_code(), code)) == ("operation", None, "torch.sigmoid(mul) -> bf16[s72, 8]", 30)
+    assert described(only(code, layer_code())) == ("operation", "torch.sigmoid(mul) -> bf16[s72, 8]", None, 30)
+    assert described(only(layer_code(), code)) == ("operation", None, "torch.sigmoid(mul) -> bf16[s72, 8]", 30)
 
 
-def test_an_operation_more_shifts_no_other() -> None:
+def test_an_additional_operation_does_not_affect_others() -> None:
     body = [f'relu_{n}: "bf16[s72, 8]" = torch.relu(mul)' for n in range(5)]
-    found = apart(layer_code(body=body, scale="0.5"), layer_code())
+    found = compare(layer_code(body=body, scale="0.5"), layer_code())
     assert [each.kind for each in found].count("operation") == 5
-    assert ("constant", "0.5", "1.0", 11) in map(told, found)
+    assert ("constant", "0.5", "1.0", 11) in map(described, found)
 
 
-def test_an_operation_more_before_one_of_its_kind() -> None:
+def test_an_additional_operation_before_a_similar_one() -> None:
     code = changed(
         'mul: "bf16[s72, 8]" = linear * 1.0', 'a: "bf16[s72, 8]" = linear * 3.0\n        mul: "bf16[s72, 8]" = a * 1.0'
     )
-    assert told(only(code, layer_code()))[:3] == ("operation", "linear * 3.0 -> bf16[s72, 8]", None)
+    assert described(only(code, layer_code()))[:3] == ("operation", "linear * 3.0 -> bf16[s72, 8]", None)
 
 
-def test_an_operation_instead() -> None:
-    found = apart(changed("linear * 1.0", "torch.relu(linear)"), layer_code())
-    assert [told(each) for each in found] == [
+def test_a_different_operation() -> None:
+    found = compare(changed("linear * 1.0", "torch.relu(linear)"), layer_code())
+    assert [described(each) for each in found] == [
         ("operation", "torch.relu(linear) -> bf16[s72, 8]", None, 11),
         ("operation", None, "linear * 1.0 -> bf16[s72, 8]", 11),
     ]
 
 
-def test_the_same_operation_of_other_arguments() -> None:
+def test_the_same_operation_with_other_arguments() -> None:
     difference = only(changed("linear * 1.0", "linear * output_4"), layer_code())
-    assert told(difference) == (
+    assert described(difference) == (
         "operation",
         "linear * output_4 -> bf16[s72, 8]",
         "linear * 1.0 -> bf16[s72, 8]",
@@ -169,7 +169,7 @@ def test_the_same_operation_of_other_arguments() -> None:
     ("one", "other"), [("1", "2"), ("1.0", "1"), ("1e-05", "1e-06"), ("'layers.3'", "'layers.4'"), ("True", "None")]
 )
 def test_a_constant(one: str, other: str) -> None:
-    assert told(only(layer_code(scale=one), layer_code(scale=other))) == ("constant", one, other, 11)
+    assert described(only(layer_code(scale=one), layer_code(scale=other))) == ("constant", one, other, 11)
 
 
 @pytest.mark.parametrize(
@@ -177,26 +177,26 @@ def test_a_constant(one: str, other: str) -> None:
 )
 def test_a_constant_whose_digits_occur_elsewhere(expression: str) -> None:
     one, other = (changed("linear * 1.0", expression.format(value)) for value in (1, 2))
-    assert told(only(one, other)) == ("constant", "1", "2", 11)
+    assert described(only(one, other)) == ("constant", "1", "2", 11)
 
 
 def test_several_constants_of_one_operation() -> None:
     one, other = (changed("linear * 1.0", f"f(linear, {a}, 7, n = {b})") for a, b in ((1, "'a'"), (2, "'b'")))
-    found = apart(one, other)
-    assert [told(each)[:3] for each in found] == [("constant", "1", "2"), ("constant", "n='a'", "n='b'")]
+    found = compare(one, other)
+    assert [described(each)[:3] for each in found] == [("constant", "1", "2"), ("constant", "n='a'", "n='b'")]
     assert found[0].site != found[1].site
 
 
-def test_a_negative_constant_is_told_with_its_sign() -> None:
-    assert told(only(layer_code(scale="-0.5"), layer_code(scale="-0.25")))[:3] == ("constant", "-0.5", "-0.25")
+def test_a_negative_constant_has_its_sign() -> None:
+    assert described(only(layer_code(scale="-0.5"), layer_code(scale="-0.25")))[:3] == ("constant", "-0.5", "-0.25")
 
 
 @pytest.mark.parametrize("other", ["inf", "-1.0"])
-def test_a_constant_beside_one_that_is_written_as_a_name_or_with_a_sign(other: str) -> None:
-    assert told(only(layer_code(scale="1.0"), layer_code(scale=other)))[:3] == ("constant", "1.0", other)
+def test_a_constant_instead_of_a_name_or_a_signed_constant(other: str) -> None:
+    assert described(only(layer_code(scale="1.0"), layer_code(scale=other)))[:3] == ("constant", "1.0", other)
 
 
-def test_a_constant_hides_no_other_argument() -> None:
+def test_a_constant_does_not_hide_other_arguments() -> None:
     one = changed("linear * 1.0", "torch.full((2,), 1, dtype = torch.float16)")
     other = changed("linear * 1.0", "torch.full((2,), 2, dtype = torch.float32)")
     difference = only(one, other)
@@ -207,63 +207,63 @@ def test_a_constant_hides_no_other_argument() -> None:
 
 def test_a_constant_of_an_operation_in_place() -> None:
     one, other = (layer_code(body=[f"mul *= {scale};  imul = mul"]) for scale in (2.5, 3.5))
-    assert told(only(one, other))[:3] == ("constant", "2.5", "3.5")
+    assert described(only(one, other))[:3] == ("constant", "2.5", "3.5")
 
 
 @pytest.mark.parametrize("other", ["f32[s72, 8]", "bf16[s72, 9]", "bf16[s72, 8][8, 1]cpu", "bf16[s72, 8][8, 1]cuda:0"])
 def test_the_type_of_a_result(other: str) -> None:
     difference = only(changed('mul: "bf16[s72, 8]"', f'mul: "{other}"'), layer_code())
-    assert told(difference) == ("type", f"{other} of linear * 1.0", "bf16[s72, 8] of linear * 1.0", 11)
+    assert described(difference) == ("type", f"{other} of linear * 1.0", "bf16[s72, 8] of linear * 1.0", 11)
 
 
-def test_a_constant_and_the_type_that_it_makes() -> None:
+def test_a_constant_and_the_resulting_type() -> None:
     one = changed('mul: "bf16[s72, 8]" = linear * 1.0', 'mul: "bf16[s72, 4]" = linear.view(-1, 4)')
     other = changed('mul: "bf16[s72, 8]" = linear * 1.0', 'mul: "bf16[s72, 2]" = linear.view(-1, 2)')
-    assert [each.kind for each in apart(one, other)] == ["constant", "type"]
+    assert [each.kind for each in compare(one, other)] == ["constant", "type"]
 
 
 @pytest.mark.parametrize("type_", ["f32[s72, 8]", "bf16[s72, 9]", "bf16[s72, 8][16, 1]cpu", "bf16[s72, 8][8, 1]cuda:0"])
-def test_the_type_of_an_input_that_is_handed_on(type_: str) -> None:
+def test_the_type_of_an_input_that_is_passed_on(type_: str) -> None:
     difference = only(changed('output_4: "bf16[s72, 8]"', f'output_4: "{type_}"'), layer_code())
-    assert told(difference) == ("input", type_, "bf16[s72, 8]", None)
+    assert described(difference) == ("input", type_, "bf16[s72, 8]", None)
 
 
-def test_the_type_of_a_parameter_is_told_with_its_role() -> None:
+def test_the_type_of_a_parameter_is_shown_with_its_role() -> None:
     weight = "o_proj_parameters_weight_"
     difference = only(changed(f'{weight}: "bf16[8, 8]"', f'{weight}: "f32[8, 8]"'), layer_code())
     role = f"l_self_modules_layers_modules_N_modules_{weight}"
-    assert told(difference) == ("input", f"{role}: f32[8, 8]", f"{role}: bf16[8, 8]", None)
+    assert described(difference) == ("input", f"{role}: f32[8, 8]", f"{role}: bf16[8, 8]", None)
 
 
-def test_an_input_more() -> None:
+def test_an_additional_input() -> None:
     code = layer_code(inputs={"residual": "f32[s72, 8]"})
-    assert told(only(code, layer_code())) == ("input", "f32[s72, 8]", None, None)
-    assert told(only(layer_code(), code)) == ("input", None, "f32[s72, 8]", None)
+    assert described(only(code, layer_code())) == ("input", "f32[s72, 8]", None, None)
+    assert described(only(layer_code(), code)) == ("input", None, "f32[s72, 8]", None)
 
 
-def test_an_input_more_of_a_type_that_another_has() -> None:
+def test_an_additional_input_of_the_same_type_as_another() -> None:
     code = layer_code(inputs={"residual": HIDDEN["output_4"]})
-    assert told(only(code, layer_code())) == ("input", "bf16[s72, 8]", None, None)
+    assert described(only(code, layer_code())) == ("input", "bf16[s72, 8]", None, None)
 
 
 def test_the_order_of_inputs() -> None:
     difference = only(layer_code(), changed(*SWAPPED_INPUTS))
-    assert told(difference) == ("input", "bf16[s72, 8] before Sym(s72)", "Sym(s72) before bf16[s72, 8]", None)
+    assert described(difference) == ("input", "bf16[s72, 8] before Sym(s72)", "Sym(s72) before bf16[s72, 8]", None)
 
 
-def test_an_output_more() -> None:
-    assert told(only(layer_code(outputs=["linear"]), layer_code())) == ("output", "3 outputs", "2 outputs", None)
+def test_an_additional_output() -> None:
+    assert described(only(layer_code(outputs=["linear"]), layer_code())) == ("output", "3 outputs", "2 outputs", None)
 
 
 def test_another_output() -> None:
     difference = only(changed("(linear_1, mul)", "(linear_1, output_4)"), layer_code())
-    assert told(difference) == ("output", "r2, i0", "r2, r1", None)
+    assert described(difference) == ("output", "r2, i0", "r2, r1", None)
 
 
-def test_the_wiring_alone() -> None:
+def test_only_the_wiring() -> None:
     difference = only(changed(".linear(mul,", ".linear(output_4,"), layer_code())
     qkv = parameter(1, "qkv_proj")
-    assert told(difference) == (
+    assert described(difference) == (
         "wiring",
         f"torch._C._nn.linear(output_4, {qkv}) -> bf16[s72, 8]",
         f"torch._C._nn.linear(mul, {qkv}) -> bf16[s72, 8]",
@@ -271,7 +271,7 @@ def test_the_wiring_alone() -> None:
     )
 
 
-def test_of_wiring_the_first_place_is_told() -> None:
+def test_only_the_first_wiring_difference_is_returned() -> None:
     one = changed("torch._C._nn.linear(output_4, ", "torch._C._nn.linear(s72, ").replace(".linear(mul,", ".linear(s72,")
     assert only(one, layer_code()).source == read_graph(layer_code()).operations[0].source
 
@@ -279,18 +279,18 @@ def test_of_wiring_the_first_place_is_told() -> None:
 # Many
 
 
-def test_every_difference_is_told() -> None:
+def test_every_difference_is_returned() -> None:
     body = [line for n in range(40) for line in (comment(100 + n), f'a{n}: "f32[2]" = f{n}(mul, {{}})')]
     one, other = (layer_code(body=[line.format(value) for line in body]) for value in (1, 2))
-    found = apart(one, other)
-    assert [told(each) for each in found] == [("constant", "1", "2", 100 + n) for n in range(40)]
+    found = compare(one, other)
+    assert [described(each) for each in found] == [("constant", "1", "2", 100 + n) for n in range(40)]
     assert len({each.site for each in found}) == 40
 
 
 def test_graphs_with_nothing_in_common() -> None:
     one = graph_code({"x": "f32[2]"}, ["a = f(x)", "b = g(a)"], ["b"])
     other = graph_code({"y": "f16[3]"}, ["a = h(y, 1)"], ["a"])
-    assert [told(each)[:3] for each in apart(one, other)] == [
+    assert [described(each)[:3] for each in compare(one, other)] == [
         ("operation", "f(x)", None),
         ("operation", "g(a)", None),
         ("operation", None, "h(y, 1)"),
@@ -298,16 +298,16 @@ def test_graphs_with_nothing_in_common() -> None:
     ]
 
 
-def test_a_graph_beside_none() -> None:
+def test_a_graph_and_an_empty_one() -> None:
     found = differences(read_graph(layer_code()), Graph())
     assert [each.kind for each in found].count("operation") == 3
     assert all(each.other is None for each in found if each.kind != "output")
 
 
-def test_graphs_of_many_operations_are_compared_in_time() -> None:
+def test_large_graphs_are_compared_quickly() -> None:
     body = [f'a{n}: "f32[2]" = f{n % 7}(mul, {n})' for n in range(600)]
     other = [line for n, line in enumerate(body) if n % 50]
-    assert len(apart(layer_code(body=body), layer_code(body=other))) == 12
+    assert len(compare(layer_code(body=body), layer_code(body=other))) == 12
 
 
 # The same difference in other graphs
@@ -325,7 +325,7 @@ def test_the_same_type_in_other_layers_has_one_site() -> None:
     assert len({only(code, common).site for code in codes}) == 1
 
 
-def test_the_same_operation_more_in_other_layers_has_one_site() -> None:
+def test_the_same_additional_operation_in_other_layers_has_one_site() -> None:
     sites = set()
     for layer in (1, 2, 10):
         more = f'gate: "bf16[s72, 8]" = torch.f(mul, {parameter(layer, "o_proj")})'
@@ -333,7 +333,7 @@ def test_the_same_operation_more_in_other_layers_has_one_site() -> None:
     assert len(sites) == 1
 
 
-def test_the_same_value_handed_on_from_other_layers_has_one_site() -> None:
+def test_the_same_value_passed_on_from_other_layers_has_one_site() -> None:
     sites = set()
     for layer in (1, 2, 10):
         more = f'gate: "bf16[s72, 3]" = torch.f(mul, {parameter(layer, "o_proj")})'
@@ -342,7 +342,7 @@ def test_the_same_value_handed_on_from_other_layers_has_one_site() -> None:
     assert len(sites) == 1
 
 
-# Whatever the graphs are
+# Any graphs
 
 lines = st.lists(
     st.sampled_from(
@@ -360,7 +360,7 @@ lines = st.lists(
     max_size=5,
 )
 inputs = st.lists(st.tuples(st.sampled_from(["p", "q", "s"]), st.sampled_from(["f32[2]", "Sym(s)"])), max_size=3).map(
-    lambda told: {"x": "f32[2]", "y": "f32[2]", **dict(told)}
+    lambda described: {"x": "f32[2]", "y": "f32[2]", **dict(described)}
 )
 outputs = st.lists(st.sampled_from(["x", "y", "a", "b", "c", "1"]), max_size=3)
 graphs = st.builds(graph_code, inputs, lines, outputs)
@@ -368,16 +368,16 @@ graphs = st.builds(graph_code, inputs, lines, outputs)
 
 @settings(max_examples=30, deadline=None)
 @given(graphs, graphs)
-def test_graphs_differ_exactly_where_their_digests_do(one: str, other: str) -> None:
-    found = apart(one, other)
+def test_graphs_differ_exactly_if_their_digests_do(one: str, other: str) -> None:
+    found = compare(one, other)
     assert bool(found) == (read_graph(one).digest() != read_graph(other).digest())
-    back = apart(other, one)
+    back = compare(other, one)
     assert bool(back) == bool(found)
     assert {each.kind for each in found} <= {
-        *("handed on", "operation", "constant", "type", "input", "output", "wiring")
+        *("passed on", "operation", "constant", "type", "input", "output", "wiring")
     }
     assert all((each.one, each.other) != (None, None) and each.site for each in found)
 
 
-def test_the_hidden_state_is_handed_on() -> None:
+def test_the_hidden_state_is_passed_on() -> None:
     assert [value.name for value in read_graph(layer_code()).inputs if not value.is_of_module()] == [*HIDDEN]

@@ -25,7 +25,7 @@ Model = Callable[..., CompiledModel]
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
-    """A model of which every subgraph is a class of its own."""
+    """A model in which every subgraph is a separate group."""
 
     def collect(*codes: str) -> CompiledModel:
         return collected(tmp_path, *(Compiled(code, f"k{n}") for n, code in enumerate(codes)))
@@ -48,7 +48,7 @@ def with_parameters(*names: str) -> str:
 # Names
 
 
-def test_classes_are_named_by_what_they_are(model: Model) -> None:
+def test_groups_are_named_by_their_part_of_the_model(model: Model) -> None:
     assert names_of(model(*between(layer_code(0), moe_code(1)))) == ["first", "dense layer", "MoE layer", "last"]
 
 
@@ -56,39 +56,39 @@ def test_the_only_subgraph_is_the_whole_model(model: Model) -> None:
     assert names_of(model(moe_code())) == ["whole model"]
 
 
-def test_of_two_subgraphs_none_is_a_layer(model: Model) -> None:
+def test_two_subgraphs_are_the_first_and_the_last(model: Model) -> None:
     assert names_of(model(first_code(), last_code(0))) == ["first", "last"]
 
 
-def test_a_model_without_classes_has_no_names() -> None:
+def test_a_model_without_groups_has_no_names() -> None:
     assert names_of(CompiledModel()) == []
 
 
-def test_the_index_among_all_subgraphs_tells_which_is_last(tmp_path: Path) -> None:
+def test_the_index_among_all_subgraphs_determines_the_last(tmp_path: Path) -> None:
     codes = [first_code(), layer_code(0), layer_code(1), last_code(2)]
     shared = collected(tmp_path, *(Compiled(code, None if n == 2 else f"k{n}") for n, code in enumerate(codes)))
     assert names_of(shared) == ["first", "dense layer", "last"]
 
 
-def test_classes_of_the_same_part_share_a_name(model: Model) -> None:
+def test_groups_of_the_same_part_share_a_name(model: Model) -> None:
     found = names_of(model(*between(*(layer_code(n, scale=str(n)) for n in range(4)))))
     assert found[1:-1] == ["dense layer"] * 4
 
 
-def test_parts_of_the_same_kind_are_told_apart_by_their_layers(model: Model) -> None:
+def test_parts_of_the_same_kind_are_distinguished_by_their_layers(model: Model) -> None:
     norm = {parameter(10, "norm"): "bf16[8]"}
     found = names_of(model(*between(layer_code(0), layer_code(10, inputs=norm))))
     assert found[1:-1] == ["dense layer, from layer 0", "dense layer, from layer 10"]
 
 
-def test_the_lowest_layer_of_a_part_is_told(model: Model) -> None:
+def test_the_lowest_layer_of_a_part_is_named(model: Model) -> None:
     norms = [{parameter(n, "norm"): "bf16[8]"} for n in (12, 9, 30)]
     layers = [layer_code(n, inputs=norm, scale=str(n)) for n, norm in zip((12, 9, 30), norms, strict=True)]
     found = names_of(model(*between(layer_code(2), *layers)))
     assert found[1:-1] == ["dense layer, from layer 2"] + ["dense layer, from layer 9"] * 3
 
 
-def test_the_first_ones_number_on_a_shared_buffer_is_no_layer(model: Model) -> None:
+def test_the_number_of_a_shared_buffer_is_not_a_layer(model: Model) -> None:
     shared = f"{LAYERS.format(0)}rotary_emb_buffers_cos_sin_cache_"
     codes = [
         graph_code({shared: "bf16[4]", name: "bf16[8]"}, [f"a = f({name})"], ["a"])
@@ -106,7 +106,7 @@ def test_layers_may_have_another_name(model: Model, layers: str) -> None:
     assert found[1:-1] == ["dense layer, from layer 3", "dense layer, from layer 14"]
 
 
-def test_an_experts_number_is_not_the_layers(model: Model) -> None:
+def test_the_number_of_an_expert_is_not_a_layer(model: Model) -> None:
     def experts(layer: int, kind: str) -> str:
         return with_parameters(*(parameter(layer, f"mlp_modules_experts_modules_{n}_modules_{kind}") for n in range(3)))
 
@@ -114,13 +114,13 @@ def test_an_experts_number_is_not_the_layers(model: Model) -> None:
     assert found[1:-1] == ["MoE layer, from layer 7", "MoE layer, from layer 12"]
 
 
-def test_where_no_layer_is_told_the_subgraph_is(model: Model) -> None:
+def test_without_a_layer_the_subgraph_is_named(model: Model) -> None:
     codes = [graph_code({**HIDDEN, **more}, ["a = f(s72)"], ["a"]) for more in ({}, {"l_self_modules_a": "i64[]"})]
     found = names_of(model(*between(*codes)))
     assert found[1:-1] == ["dense layer, from submod_2", "dense layer, from submod_4"]
 
 
-def test_ranges_have_names_of_their_own(tmp_path: Path) -> None:
+def test_compile_ranges_have_different_names(tmp_path: Path) -> None:
     compiled = [
         Compiled(code, f"k{index} {end}", compile_range=(1, end), index=index)
         for index, code in enumerate([first_code(), layer_code(0), last_code(1)])
@@ -129,7 +129,7 @@ def test_ranges_have_names_of_their_own(tmp_path: Path) -> None:
     assert len(set(names_of(collected(tmp_path, *compiled)))) == 6
 
 
-def test_parts_that_begin_at_one_layer_have_names_of_their_own(model: Model) -> None:
+def test_parts_that_begin_at_the_same_layer_have_different_names(model: Model) -> None:
     found = names_of(model(*between(with_parameters(parameter(3, "mixer")), with_parameters(parameter(3, "mlp")))))
     assert len(set(found)) == 4
 
@@ -140,17 +140,17 @@ def test_parts_that_begin_at_one_layer_have_names_of_their_own(model: Model) -> 
 @pytest.mark.parametrize(
     "experts", ["torch.ops.vllm.moe_forward", "torch.ops._C.fused_experts", "torch.ops.x.cpu_moe_y"]
 )
-def test_experts_are_known_by_an_operation(model: Model, experts: str) -> None:
+def test_experts_are_recognized_by_an_operation(model: Model, experts: str) -> None:
     code = graph_code({**HIDDEN}, [f"a = {experts}(output_4, 'layers.3')"], ["a"])
     assert names_of(model(*between(code)))[1] == "MoE layer"
 
 
-def test_experts_are_known_by_a_parameter(model: Model) -> None:
+def test_experts_are_recognized_by_a_parameter(model: Model) -> None:
     assert names_of(model(*between(with_parameters(parameter(0, "mlp_modules_experts")))))[1] == "MoE layer"
 
 
 @pytest.mark.parametrize("name", ["moeller", "smoke", "expertise"])
-def test_what_only_looks_like_experts_is_none(model: Model, name: str) -> None:
+def test_similar_names_are_not_experts(model: Model, name: str) -> None:
     assert names_of(model(*between(with_parameters(parameter(0, name)))))[1] == "dense layer"
 
 
@@ -168,7 +168,7 @@ def test_a_layer_without_the_buffer_of_another_is_another_part(model: Model) -> 
     assert not same_part(model(*between(layer_code(0, inputs=cache), layer_code(1))))
 
 
-def test_what_is_handed_on_is_not_what_a_part_is(model: Model) -> None:
+def test_results_of_earlier_graphs_do_not_determine_the_part(model: Model) -> None:
     assert same_part(model(*between(layer_code(0), layer_code(1, inputs={"prod": "Sym(8*s72)"}))))
 
 
@@ -187,7 +187,7 @@ def test_other_parameters_are_another_part(model: Model, code: str) -> None:
     assert not same_part(model(*between(layer_code(0), code)))
 
 
-def test_one_parameter_more_of_the_same_role_is_another_part(model: Model) -> None:
+def test_an_additional_parameter_of_the_same_role_is_another_part(model: Model) -> None:
     names = [parameter(3, f"experts_modules_{n}") for n in range(3)]
     assert not same_part(model(*between(with_parameters(*names), with_parameters(*names[:2]))))
 
@@ -200,26 +200,26 @@ def test_one_parameter_more_of_the_same_role_is_another_part(model: Model) -> No
         ("mamba_modules_norm", "attention_modules_norm"),
     ],
 )
-def test_kinds_of_layers_of_a_hybrid_model_are_parts(model: Model, one: str, other: str) -> None:
+def test_layer_kinds_of_a_hybrid_model_are_parts(model: Model, one: str, other: str) -> None:
     assert not same_part(model(*between(with_parameters(parameter(3, one)), with_parameters(parameter(4, other)))))
 
 
-def test_modules_whose_names_differ_in_a_digit_are_parts(model: Model) -> None:
+def test_modules_whose_names_differ_in_a_digit_are_different_parts(model: Model) -> None:
     codes = [with_parameters(parameter(3, name)) for name in ("norm1", "norm2")]
     assert not same_part(model(*between(*codes)))
 
 
-def test_a_parameter_of_the_compiled_module_itself_makes_another_part(model: Model) -> None:
+def test_a_parameter_of_the_compiled_module_is_another_part(model: Model) -> None:
     more = {"l_self_parameters_scale_": "bf16[8]"}
     assert not same_part(model(*between(layer_code(0), layer_code(1, inputs=more))))
 
 
-def test_the_first_and_the_last_are_parts_of_their_own(model: Model) -> None:
+def test_the_first_and_the_last_subgraph_are_separate_parts(model: Model) -> None:
     codes = [with_parameters(parameter(n, "norm")) for n in range(3)]
     parts = [part_of(one) for one in model(*codes).classes]
     assert len(set(parts)) == 3
 
 
-def test_ranges_are_parts_of_their_own(tmp_path: Path) -> None:
+def test_compile_ranges_are_separate_parts(tmp_path: Path) -> None:
     compiled = [Compiled(layer_code(), f"k{end}", compile_range=(1, end), index=0) for end in (64, 1024)]
     assert not same_part(collected(tmp_path, *compiled), 0, 1)

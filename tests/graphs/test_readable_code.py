@@ -23,7 +23,7 @@ def one(line: str, inputs: dict[str, str] | None = None, result: str = "a") -> G
 
 
 def with_an_object(line: str) -> str:
-    """Code that Python cannot parse as a whole."""
+    """Return code that Python cannot parse as a whole."""
     return graph_code(X, [line, f"lost = f(x, {OBJECT});  x = None"], ["a"])
 
 
@@ -43,17 +43,17 @@ new_names = st.lists(
 
 
 def renamed(code: str, names: dict[str, str]) -> str:
-    """`code` with the names of its values replaced, but not what its comments and types say."""
+    """Return `code` with the names of its values replaced, except in comments and types."""
     name = re.compile("|".join(rf"\b{each}\b" for each in names))
-    kept = re.compile(r'(#.*|"[^"]*"|\.\w+)')
-    pieces = kept.split(code)
+    unchanged = re.compile(r'(#.*|"[^"]*"|\.\w+)')
+    pieces = unchanged.split(code)
     pieces[::2] = [name.sub(lambda found: names[found[0]], piece) for piece in pieces[::2]]
     return "".join(pieces)
 
 
 @few
 @given(new_names)
-def test_the_digest_is_that_of_the_graph_with_other_names(names: list[str]) -> None:
+def test_the_digest_does_not_depend_on_names(names: list[str]) -> None:
     code = layer_code(0)
     other = renamed(code, dict(zip(NAMES, names, strict=True)))
     assert other != code
@@ -62,12 +62,12 @@ def test_the_digest_is_that_of_the_graph_with_other_names(names: list[str]) -> N
 
 @few
 @given(st.integers(0, 120), st.integers(0, 120))
-def test_the_digest_is_that_of_another_layer(layer: int, other: int) -> None:
+def test_the_digest_is_the_same_for_another_layer(layer: int, other: int) -> None:
     for code in (layer_code, moe_code):
         assert read_graph(code(layer)).digest() == read_graph(code(other)).digest()
 
 
-def test_the_digest_does_not_know_where_operations_come_from() -> None:
+def test_the_digest_does_not_depend_on_sources() -> None:
     moved = layer_code().replace("/site/vllm/layer.py:10", "/elsewhere/layer.py:99")
     assert moved != layer_code()
     assert read_graph(moved).digest() == read_graph(layer_code()).digest()
@@ -99,14 +99,14 @@ def test_the_digest_does_not_know_where_operations_come_from() -> None:
         ("        return", "        extra = mul + 1.0\n        return"),
     ],
 )
-def test_the_digest_knows_everything_else(old: str, new: str) -> None:
+def test_the_digest_depends_on_everything_else(old: str, new: str) -> None:
     code = layer_code()
     changed = code.replace(old, new, 1)
     assert changed != code
     assert read_graph(changed).digest() != read_graph(code).digest()
 
 
-def test_the_digest_knows_an_input_that_nothing_uses() -> None:
+def test_the_digest_depends_on_unused_inputs() -> None:
     assert read_graph(layer_code(inputs={"unused": "f32[1]"})).digest() != read_graph(layer_code()).digest()
 
 
@@ -117,12 +117,12 @@ constants = st.one_of(
 
 @few
 @given(constants, constants)
-def test_two_constants_have_one_digest_only_where_they_are_written_alike(a: object, b: object) -> None:
+def test_two_constants_have_the_same_digest_only_if_they_are_written_the_same(a: object, b: object) -> None:
     ours, theirs = (one(f"a = f(x, {value!r})") for value in (a, b))
     assert (ours.digest() == theirs.digest()) == (repr(a) == repr(b))
 
 
-def test_the_digest_knows_a_constant_of_an_operation_in_place() -> None:
+def test_the_digest_depends_on_a_constant_of_an_in_place_operation() -> None:
     ours, theirs = (
         read_graph(graph_code(X, [f'x *= {value};  imul: "f32[2, 3]" = x;  x = None'], ["imul"]))
         for value in (2.5, 3.5)
@@ -130,7 +130,7 @@ def test_the_digest_knows_a_constant_of_an_operation_in_place() -> None:
     assert ours.digest() != theirs.digest()
 
 
-def test_the_digest_knows_what_is_assigned_to_a_part() -> None:
+def test_the_digest_depends_on_an_assignment_to_a_slice() -> None:
     ours, theirs = (
         read_graph(graph_code(X, [f"x[slice(None, {end}, None)] = 0;  setitem = x;  x = None"], ["setitem"]))
         for end in (1, 2)
@@ -138,7 +138,7 @@ def test_the_digest_knows_what_is_assigned_to_a_part() -> None:
     assert ours.digest() != theirs.digest()
 
 
-def test_the_digest_of_lines_that_are_no_python_does_not_know_names() -> None:
+def test_the_digest_of_lines_that_are_not_python_does_not_depend_on_names() -> None:
     ours = graph_code(X, [f'add_1: "f32[2]" = f(x, {OBJECT});  x = None'], ["add_1"])
     theirs = graph_code({"y": X["x"]}, [f'add_2: "f32[2]" = f(y, {OBJECT});  y = None'], ["add_2"])
     assert read_graph(ours).digest() == read_graph(theirs).digest()
@@ -176,13 +176,13 @@ def test_both_layouts_of_the_signature_are_read(expanded: bool, name: str) -> No
     assert (add.op, add.text, add.type) == ("torch.ops.aten.add.Tensor", "torch.ops.aten.add.Tensor(i0, 1)", type_)
 
 
-def test_outputs_on_lines_of_their_own_are_read() -> None:
+def test_outputs_on_separate_lines_are_read() -> None:
     code = graph_code(X, ["add = x + 1", "mul = add * 2"], ["add", "mul"], expanded=True, name="<lambda>")
     graph = read_graph(code)
     assert ([each.name for each in graph.operations], graph.outputs) == (["add", "mul"], ["r0", "r1"])
 
 
-def test_inputs_on_lines_of_their_own_are_read_beside_what_is_no_python() -> None:
+def test_inputs_on_separate_lines_are_read_next_to_lines_that_are_not_python() -> None:
     inputs = {"x": "f32[2][1]cpu", "y": "Sym(s72)"}
     graph = read_graph(graph_code(inputs, [f"a = f(x, {OBJECT})", "b = a + y"], ["b"], expanded=True))
     assert [(value.name, value.type) for value in graph.inputs] == list(inputs.items())
@@ -194,7 +194,7 @@ def test_an_input_may_have_no_type() -> None:
 
 
 @pytest.mark.xfail(strict=True, reason="line by line, an input is found by its type")
-def test_an_input_without_a_type_is_read_beside_what_is_no_python() -> None:
+def test_an_input_without_a_type_is_read_next_to_lines_that_are_not_python() -> None:
     graph = read_graph(graph_code({"x": "", "y": "f32[2]"}, [f"a = f(x, {OBJECT})", "b = x + y"], ["b"]))
     assert [value.name for value in graph.inputs] == ["x", "y"]
 
@@ -215,7 +215,7 @@ def test_a_list_of_outputs_is_read() -> None:
     assert read_graph(code).outputs == ["r0", "i0"]
 
 
-def test_what_is_freed_is_no_operation() -> None:
+def test_freeing_a_name_is_not_an_operation() -> None:
     assert [each.name for each in one("a = f(x);  x = b = None").operations] == ["a"]
 
 
@@ -241,11 +241,11 @@ def test_what_is_freed_is_no_operation() -> None:
         ("3", "Constant"),
     ],
 )
-def test_what_an_operation_does_is_told(expression: str, op: str) -> None:
+def test_operations_have_names(expression: str, op: str) -> None:
     assert [each.op for each in one(f"a = {expression}").operations] == [op]
 
 
-def test_constants_are_told_as_they_are_written() -> None:
+def test_constants_are_read_as_written() -> None:
     [operation] = one("a = f(x, 1, 2.5, 'model.layers.3', flag = True, none = None)").operations
     assert operation.constants == ("1", "2.5", "'model.layers.3'", "flag=True", "none=None")
 
@@ -260,11 +260,11 @@ def test_an_operation_is_aligned_without_names() -> None:
     assert (operation.text, operation.shape, operation.written) == ("f(i0, 2, i0)", "f(_, 2, _)", "f(x, 2, x)")
 
 
-def test_a_name_that_no_value_has_is_kept() -> None:
+def test_an_unknown_name_is_not_replaced() -> None:
     assert [each.text for each in one("a = f(x, inf, torch.float32)").operations] == ["f(i0, inf, torch.float32)"]
 
 
-def test_a_name_that_is_assigned_again_is_the_latest() -> None:
+def test_a_reassigned_name_refers_to_the_latest_value() -> None:
     graph = read_graph(graph_code(X, ["a = f(x)", "a = g(a)", "b = h(a)"], ["b"]))
     assert [each.text for each in graph.operations] == ["f(i0)", "g(r0)", "h(r1)"]
 
@@ -282,7 +282,7 @@ def test_the_operations_of_a_nested_graph_follow() -> None:
     assert [each.text for each in graph.operations[-2:]] == ["i1 * 2", "r3 + i1"]
 
 
-def test_the_digest_knows_a_nested_graph() -> None:
+def test_the_digest_depends_on_a_nested_graph() -> None:
     ours, theirs = (read_graph(graph_code(X, OUTER, ["d"], nested=NESTED.replace("y * 2", f"y * {n}"))) for n in (2, 3))
     assert ours.digest() != theirs.digest()
 
@@ -318,15 +318,15 @@ SOURCES = [
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("is_python", [True, False])
-def test_an_operation_knows_its_source(source: Source, is_python: bool) -> None:
-    told = comment(source.line, source.file, source.function, source.code)
+def test_an_operation_has_its_source(source: Source, is_python: bool) -> None:
+    described = comment(source.line, source.file, source.function, source.code)
     lost = [] if is_python else [f"lost = f(x, {OBJECT})"]
-    graph = read_graph(graph_code(X, [told, "a = f(x)", *lost], ["a"]))
+    graph = read_graph(graph_code(X, [described, "a = f(x)", *lost], ["a"]))
     assert {each.source for each in graph.operations} == {source}
     assert str(source) == f"{source.file}:{source.line}"
 
 
-def test_a_comment_tells_until_the_next_one() -> None:
+def test_a_comment_applies_until_the_next_one() -> None:
     body = ["a = f(x)", comment(1), "b = f(a)", "", "c = f(b)", comment(2), "d = f(c)"]
     body += ["# No stacktrace found for following nodes", "e = f(d)"]
     graph = read_graph(graph_code(X, body, ["e"]))
@@ -338,7 +338,7 @@ def test_blank_lines_before_the_code_do_not_shift_sources() -> None:
     assert [each.source and each.source.line for each in graph.operations] == [1, 2]
 
 
-def test_a_string_is_no_comment() -> None:
+def test_a_string_is_not_a_comment() -> None:
     [operation] = one(f"a = f(x, {comment(3)!r})").operations
     assert operation.source is None
 
@@ -351,10 +351,10 @@ def test_a_comment_may_have_an_annotation(annotation: str) -> None:
     assert [each.source and each.source.line for each in graph.operations] == [1, 2, None]
 
 
-# What is no Python
+# Lines that are not Python
 
 
-def test_a_line_that_is_no_python_is_an_operation() -> None:
+def test_a_line_that_is_not_python_is_an_operation() -> None:
     graph = read_graph(with_an_object(f'{comment()}\n        a: "f32[2]" = x + 1;  x = None'))
     first, lost = graph.operations
     assert (first.name, first.op, first.text, first.type) == ("a", "+", "i0 + 1", "f32[2]")
@@ -363,13 +363,13 @@ def test_a_line_that_is_no_python_is_an_operation() -> None:
     assert graph.outputs == ["r0"]
 
 
-def test_what_follows_a_line_that_is_no_python_refers_to_it() -> None:
+def test_later_lines_can_refer_to_a_line_that_is_not_python() -> None:
     graph = read_graph(graph_code(X, [f'a: "f32[2]" = f(x, {OBJECT})', "b = a + 1"], ["b", "a"]))
     assert [each.name for each in graph.operations] == ["a", "b"]
     assert (graph.operations[1].text, graph.outputs) == ("r0 + 1", ["r1", "r0"])
 
 
-def test_the_digest_knows_what_is_no_python() -> None:
+def test_the_digest_depends_on_lines_that_are_not_python() -> None:
     ours, theirs = (read_graph(with_an_object("a = f(x)").replace("silu", name)) for name in ("silu", "gelu"))
     assert ours.digest() != theirs.digest()
 
@@ -378,31 +378,31 @@ def test_the_digest_knows_what_is_no_python() -> None:
 
 
 @pytest.mark.parametrize("expanded", [False, True])
-def test_inputs_can_be_read_alone(expanded: bool) -> None:
+def test_only_the_inputs_can_be_read(expanded: bool) -> None:
     code = graph_code({"a": "bf16[s72, 8][8, 1]cpu", "b": "Sym(s72)"}, ['c: "f32[2]" = f(a)'], ["c"], expanded=expanded)
     assert read_inputs(code) == read_graph(code).inputs
     assert read_inputs(layer_code(3)) == read_graph(layer_code(3)).inputs
 
 
 @pytest.mark.parametrize("code", ["", "garbage", "def forward(", "def forward(self"])
-def test_inputs_of_garbled_code(code: str) -> None:
+def test_inputs_of_malformed_code(code: str) -> None:
     assert read_inputs(code) == []
     assert isinstance(outline(code), str)
 
 
 @few
 @given(st.integers(0, 120), st.integers(0, 120))
-def test_the_outline_is_that_of_another_layer(layer: int, other: int) -> None:
+def test_the_outline_is_the_same_for_another_layer(layer: int, other: int) -> None:
     assert outline(layer_code(layer)) == outline(layer_code(other))
 
 
-def test_the_outline_does_not_know_where_operations_come_from() -> None:
+def test_the_outline_does_not_depend_on_sources() -> None:
     assert outline(layer_code()) == outline(layer_code().replace("layer.py:10", "layer.py:99"))
 
 
 @few
 @given(st.integers(0, 99), st.integers(0, 99), st.sampled_from(["1.0", "2.0"]), st.sampled_from(["1.0", "2.0"]))
-def test_graphs_of_one_outline_are_one(layer: int, other: int, ours: str, theirs: str) -> None:
+def test_graphs_with_the_same_outline_are_identical(layer: int, other: int, ours: str, theirs: str) -> None:
     codes = layer_code(layer, scale=ours), layer_code(other, scale=theirs)
     one, two = map(read_graph, codes)
     assert (outline(codes[0]) == outline(codes[1])) == (one.digest() == two.digest())
@@ -412,7 +412,7 @@ def test_graphs_of_one_outline_are_one(layer: int, other: int, ours: str, theirs
 
 
 @pytest.mark.parametrize("code", ["", "\n", " ", "\t", "class", "def forward(", "return", ")", "self,", "\0", "\ufeff"])
-def test_of_nothing_nothing_is_read(code: str) -> None:
+def test_an_empty_graph_is_read(code: str) -> None:
     graph = read_graph(code)
     assert (graph.inputs, graph.output_operations()) == ([], [])
     assert graph.digest() == read_graph(code).digest()
@@ -439,7 +439,7 @@ def test_any_text_is_read(text: str) -> None:
 @wild
 @given(st.lists(st.one_of(pieces, st.text(max_size=3)), max_size=30).map("".join))
 @example("class G:\n    def forward(self):\n        a = f(x\n        return (a")
-def test_garbled_code_is_read(text: str) -> None:
+def test_malformed_code_is_read(text: str) -> None:
     never_raises(re.sub(r"[\r*]", "", text))
 
 
@@ -449,7 +449,7 @@ def test_damaged_code_is_read(at: int, length: int, instead: str) -> None:
     never_raises(WHOLE[:at] + re.sub(r"[\r*]", "", instead) + WHOLE[at + length :])
 
 
-def test_code_cut_off_keeps_the_operations_before() -> None:
+def test_operations_before_a_cut_are_read() -> None:
     graph = read_graph(layer_code().split("linear_1:")[0])
     assert [each.name for each in graph.operations] == ["linear", "mul"]
     assert graph.outputs == []
@@ -465,7 +465,7 @@ def test_code_cut_off_keeps_the_operations_before() -> None:
         pytest.param("a = f(0x" + "f" * 5000 + ")", id="a number longer than Python writes"),
     ],
 )
-def test_python_that_no_graph_has_is_read(line: str) -> None:
+def test_other_python_code_is_read(line: str) -> None:
     never_raises(graph_code(X, [line], ["x"]))
 
 
@@ -487,12 +487,12 @@ def test_a_carriage_return_is_read() -> None:
         ("l_positions_", False),
     ],
 )
-def test_what_belongs_to_a_module(name: str, is_of_module: bool) -> None:
+def test_inputs_of_a_module_are_recognized(name: str, is_of_module: bool) -> None:
     assert Value(name, "f32[2]").is_of_module() is is_of_module
 
 
 @pytest.mark.parametrize("name", ["l_self_parameters_class_embedding_", "L_self_buffers_scale_"])
-def test_what_belongs_to_the_compiled_module_itself(name: str) -> None:
+def test_inputs_of_the_compiled_module_are_recognized(name: str) -> None:
     assert Value(name, "f32[2]").is_of_module()
 
 

@@ -41,12 +41,12 @@ def classes(model: CompiledModel) -> list[list[str]]:
 
 
 def hits(codes: Sequence[str | None], *keys: str) -> list[Compiled]:
-    """Subgraphs whose keys the compiler's cache has."""
+    """Return subgraphs that hit the compiler's cache."""
     return [Compiled(code, key, outcome="hit") for code, key in zip(codes, keys, strict=True)]
 
 
 def decoder() -> list[Compiled]:
-    """First, three layers that share an artifact, and last."""
+    """Return a model with a first subgraph, three layers that share an artifact, and a last one."""
     return [
         Compiled(first_code(), "k0", seconds=10.0),
         Compiled(layer_code(0), "k1", seconds=4.0),
@@ -56,7 +56,7 @@ def decoder() -> list[Compiled]:
     ]
 
 
-# Classes
+# Groups
 
 
 def test_without_a_trace_there_are_no_models(tmp_path: Path) -> None:
@@ -64,47 +64,47 @@ def test_without_a_trace_there_are_no_models(tmp_path: Path) -> None:
     assert collect(tmp_path, rank_0_a="") == []
 
 
-def test_subgraphs_that_share_an_artifact_are_a_class(tmp_path: Path) -> None:
+def test_subgraphs_that_share_an_artifact_are_a_group(tmp_path: Path) -> None:
     model = collected(tmp_path, *decoder())
     assert classes(model) == [["submod_0"], ["submod_2", "submod_4", "submod_6"], ["submod_8"]]
     assert [(one.key, one.bypass) for one in model.classes] == [("k0", None), ("k1", None), ("k2", None)]
     assert [each.start.index for each in model.subgraphs()] == [0, 1, 2, 3, 4]
 
 
-def test_of_a_class_the_first_graph_is_kept(tmp_path: Path) -> None:
+def test_the_first_graph_of_a_group_is_stored(tmp_path: Path) -> None:
     model = collected(tmp_path, *decoder())
     assert model.classes[1].graph == read_graph(layer_code(0))
 
 
-def test_a_subgraph_that_misses_is_a_class_of_its_own(tmp_path: Path) -> None:
+def test_a_subgraph_with_a_miss_begins_a_group(tmp_path: Path) -> None:
     model = collected(tmp_path, *(Compiled(layer_code(n), f"k{n}") for n in range(4)))
     assert classes(model) == [["submod_0"], ["submod_2"], ["submod_4"], ["submod_6"]]
 
 
-def test_a_subgraph_joins_the_class_of_its_own_graph(tmp_path: Path) -> None:
+def test_a_subgraph_joins_the_group_of_its_graph(tmp_path: Path) -> None:
     codes = [layer_code(0), moe_code(1), layer_code(2), moe_code(3), layer_code(4)]
     model = collected(tmp_path, *(Compiled(code, f"k{n}" if n < 2 else None) for n, code in enumerate(codes)))
     assert classes(model) == [["submod_0", "submod_4", "submod_8"], ["submod_2", "submod_6"]]
 
 
-def test_graphs_that_differ_in_an_operation_in_place_are_two_classes(tmp_path: Path) -> None:
+def test_graphs_that_differ_in_an_in_place_operation_are_two_groups(tmp_path: Path) -> None:
     codes = [layer_code(n, body=[f"mul *= {(2.5, 3.5)[n % 2]};  imul = mul"]) for n in range(4)]
     model = collected(tmp_path, *(Compiled(code, f"k{n}" if n < 2 else None) for n, code in enumerate(codes)))
     assert classes(model) == [["submod_0", "submod_4"], ["submod_2", "submod_6"]]
 
 
-def test_a_subgraph_joins_the_class_of_its_graph_with_other_names(tmp_path: Path) -> None:
+def test_a_subgraph_joins_the_group_of_its_graph_with_other_names(tmp_path: Path) -> None:
     other = layer_code(1).replace("mul", "mul_7").replace("linear_1", "linear_9")
     model = collected(tmp_path, Compiled(moe_code(), "k0"), Compiled(layer_code(), "k1"), Compiled(other))
     assert classes(model) == [["submod_0"], ["submod_2", "submod_4"]]
 
 
-def test_a_subgraph_without_an_earlier_one_like_it_is_a_class(tmp_path: Path) -> None:
+def test_a_subgraph_without_an_identical_earlier_one_begins_a_group(tmp_path: Path) -> None:
     [one] = collected(tmp_path, Compiled(layer_code())).classes
     assert (one.key, one.bypass, one.lowered_code) == (None, None, "")
 
 
-def test_a_bypassed_key_makes_a_class_of_each(tmp_path: Path) -> None:
+def test_each_subgraph_with_a_bypass_is_a_group(tmp_path: Path) -> None:
     model = collected(tmp_path, *(Compiled(layer_code(n), bypass="no source") for n in range(3)))
     assert classes(model) == [["submod_0"], ["submod_2"], ["submod_4"]]
     assert {(one.key, one.bypass) for one in model.classes} == {(None, "no source")}
@@ -118,26 +118,26 @@ def test_the_first_miss_of_a_subgraph_has_its_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layer", ["fx_graph", "fx_graph_bundled"])
-def test_a_miss_of_another_cache_is_none(tmp_path: Path, layer: str) -> None:
+def test_a_miss_of_another_cache_is_ignored(tmp_path: Path, layer: str) -> None:
     records = model_records(Compiled(layer_code(0), "k0"), Compiled(layer_code(1)))
     miss = (NOON, *cache_record("miss", layer, key="k9"))
     [model] = collect(tmp_path, rank_0_a=timed_trace([*records[:-1], miss, records[-1]]))
     assert classes(model) == [["submod_0", "submod_2"]]
 
 
-def test_a_hit_puts_a_subgraph_into_the_class_of_its_key(tmp_path: Path) -> None:
+def test_a_subgraph_with_a_hit_joins_the_group_of_its_key(tmp_path: Path) -> None:
     codes = [layer_code(0), moe_code(1), layer_code(2), None]
     model = collected(tmp_path, *map(Compiled, codes, ["k0", "k1"]), *hits(codes[2:], "k0", "k1"))
     assert classes(model) == [["submod_0", "submod_4"], ["submod_2", "submod_6"]]
 
 
-def test_a_hit_of_a_key_that_no_subgraph_before_had_begins_a_class(tmp_path: Path) -> None:
+def test_a_hit_with_a_new_key_begins_a_group(tmp_path: Path) -> None:
     model = collected(tmp_path, Compiled(layer_code(0), "k0"), *hits([layer_code(1)], "k1"))
     assert [(one.key, len(one.members)) for one in model.classes] == [("k0", 1), ("k1", 1)]
 
 
 @given(answers=st.lists(st.sampled_from(["miss", "bypass", "hit", "none"]), max_size=12))
-def test_there_are_as_many_classes_of_a_cold_start_as_unique_subgraphs(answers: list[str]) -> None:
+def test_a_cold_start_has_as_many_groups_as_unique_subgraphs(answers: list[str]) -> None:
     subgraphs = [Compiled(layer_code(0), "k0")]
     for number, answer in enumerate(answers, start=1):
         code = layer_code(number)
@@ -156,14 +156,14 @@ def test_there_are_as_many_classes_of_a_cold_start_as_unique_subgraphs(answers: 
         assert sum(len(one.members) for one in model.classes) == len(subgraphs)
 
 
-def test_a_class_that_was_found_in_the_compilers_cache_has_its_key(tmp_path: Path) -> None:
+def test_a_group_that_begins_with_a_hit_has_its_key(tmp_path: Path) -> None:
     records = model_records(Compiled(layer_code()))
     hit = (NOON, *cache_record("hit", key="k0"))
     [model] = collect(tmp_path, rank_0_a=timed_trace([*records[:-1], hit, records[-1]]))
     assert [one.key for one in model.classes] == ["k0"]
 
 
-def test_the_graph_after_aotautograd_is_kept(tmp_path: Path) -> None:
+def test_the_graph_after_aotautograd_is_stored(tmp_path: Path) -> None:
     lowered = graph_code({"arg0_1": "bf16[8][1]cpu"}, ["a = f(arg0_1)"], ["a"], expanded=True, name="<lambda>")
     [one] = collected(tmp_path, Compiled(layer_code(), "k0", lowered=lowered)).classes
     assert [(value.name, value.type) for value in one.lowered.inputs] == [("arg0_1", "bf16[8][1]cpu")]
@@ -183,7 +183,7 @@ def test_only_the_dump_of_the_subgraph_itself_is_its_graph(tmp_path: Path) -> No
     assert model.classes[0].graph == read_graph(layer_code())
 
 
-def test_a_dump_tells_its_place(tmp_path: Path) -> None:
+def test_a_dump_has_its_location(tmp_path: Path) -> None:
     text = timed_trace(model_records(*decoder()))
     [model] = collect(tmp_path, rank_0_a=text)
     lines = text.split("\n")
@@ -194,16 +194,16 @@ def test_a_dump_tells_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "garbage ((", "def forward("])
-def test_a_garbled_dump_is_no_reason_to_stop(tmp_path: Path, code: str) -> None:
+def test_a_malformed_dump_is_accepted(tmp_path: Path, code: str) -> None:
     model = collected(tmp_path, Compiled(code, "k0"), Compiled(layer_code(), "k1"))
     assert classes(model) == [["submod_0"], ["submod_2"]]
 
 
-# What does not belong to a subgraph
+# Records that do not belong to a subgraph
 
 
 @pytest.mark.parametrize("ids", [{"frame_id": 7, "frame_compile_id": 0}, {"frame_id": 0, "frame_compile_id": 1}])
-def test_a_nested_compile_is_no_part_of_a_subgraph(tmp_path: Path, ids: dict[str, int]) -> None:
+def test_a_nested_compile_does_not_belong_to_a_subgraph(tmp_path: Path, ids: dict[str, int]) -> None:
     records = model_records(Compiled(layer_code(0), "k0"), Compiled(layer_code(1)))
     metadata, payload = cache_record("miss", key="k9")
     dump, code = dump_record("vllm_submod_2", moe_code())
@@ -214,14 +214,14 @@ def test_a_nested_compile_is_no_part_of_a_subgraph(tmp_path: Path, ids: dict[str
     assert model.classes[0].lowered_code == ""
 
 
-def test_what_is_compiled_after_the_model_is_no_part_of_it(tmp_path: Path) -> None:
+def test_later_compilations_do_not_belong_to_the_model(tmp_path: Path) -> None:
     records = model_records(Compiled(layer_code(0), "k0"), Compiled(layer_code(1)))
     after = [(NOON + 3, *cache_record("miss", key="k9")), (NOON + 4, *span("vllm_backend", "E"))]
     [model] = collect(tmp_path, rank_0_a=timed_trace([*records, *after]))
     assert classes(model) == [["submod_0", "submod_2"]]
 
 
-def test_records_before_any_subgraph_are_passed_over(tmp_path: Path) -> None:
+def test_records_before_the_first_subgraph_are_skipped(tmp_path: Path) -> None:
     before = [(NOON, *cache_record("miss", key="k9")), (NOON, *dump_record("vllm_submod_0", moe_code()))]
     before.append((NOON, *span("vllm_backend", "E")))
     assert collect(tmp_path, rank_0_a=timed_trace(before)) == []
@@ -240,7 +240,7 @@ def test_other_ranks_are_ignored(tmp_path: Path, rank: int) -> None:
     text = timed_trace(model_records(*decoder()))
     [model] = collect(tmp_path, **{"rank_0_b": text, f"rank_{rank}_a": text})
     assert len(model.subgraphs()) == 5
-    assert {each.start.place.file for each in model.subgraphs()} == {"dedicated_log_torch_trace_rank_0_b.log"}
+    assert {each.start.location.file for each in model.subgraphs()} == {"dedicated_log_torch_trace_rank_0_b.log"}
 
 
 def test_a_trace_without_a_rank_is_followed(tmp_path: Path) -> None:
@@ -251,14 +251,14 @@ def test_a_trace_without_a_rank_is_followed(tmp_path: Path) -> None:
 # Several models, several ranges
 
 
-def test_models_are_told_apart(tmp_path: Path) -> None:
+def test_models_are_separated(tmp_path: Path) -> None:
     records = model_records(*decoder()) + model_records(Compiled(moe_code(), "k8"), Compiled(moe_code(1)))
     language, draft = collect(tmp_path, rank_0_a=timed_trace(records))
     assert len(language.subgraphs()) == 5
     assert classes(draft) == [["submod_0", "submod_2"]]
 
 
-def test_models_are_told_apart_without_spans(tmp_path: Path) -> None:
+def test_models_are_separated_without_spans(tmp_path: Path) -> None:
     records = model_records(*decoder()) + model_records(*decoder())
     models = collect(tmp_path, rank_0_a=timed_trace([each for each in records if "chromium_event" not in each[1]]))
     assert [len(model.subgraphs()) for model in models] == [5, 4]
@@ -278,20 +278,20 @@ def test_a_model_does_not_take_the_dumps_of_another(tmp_path: Path) -> None:
     assert [len(model.classes[0].graph.operations) for model in models] == [3, 0]
 
 
-def test_a_subgraph_joins_no_class_of_another_model(tmp_path: Path) -> None:
+def test_a_subgraph_does_not_join_a_group_of_another_model(tmp_path: Path) -> None:
     records = model_records(Compiled(layer_code(0), "k0")) + model_records(Compiled(layer_code(1)))
     models = collect(tmp_path, rank_0_a=timed_trace(records))
     assert [classes(model) for model in models] == [[["submod_0"]], [["submod_0"]]]
 
 
-def test_an_encoder_is_a_model_of_its_own(tmp_path: Path) -> None:
+def test_an_encoder_is_a_separate_model(tmp_path: Path) -> None:
     encoder = model_records(Compiled(moe_code(), "k8", compile_range=(1, 2**31 - 1)))
     models = collect(tmp_path, rank_0_a=timed_trace(encoder + model_records(*decoder())))
     assert [len(model.subgraphs()) for model in models] == [1, 5]
 
 
 def in_ranges(subgraphs: list[Compiled], dumps_each: bool) -> list[Compiled]:
-    """Each subgraph for two ranges of sizes; its graph is dumped for the first alone (piecewise_backend.py)."""
+    """Return subgraphs with two compile ranges each; graphs are dumped only for the first (piecewise_backend.py)."""
     return [
         Compiled(
             each.code if dumps_each or compile_range == SMALL else None,
@@ -305,7 +305,7 @@ def in_ranges(subgraphs: list[Compiled], dumps_each: bool) -> list[Compiled]:
 
 
 @pytest.mark.parametrize("dumps_each", [True, False])
-def test_each_range_has_its_classes(tmp_path: Path, dumps_each: bool) -> None:
+def test_each_compile_range_has_its_groups(tmp_path: Path, dumps_each: bool) -> None:
     model = collected(tmp_path, *in_ranges(decoder(), dumps_each))
     for compile_range in (SMALL, LARGE):
         of_range = [one for one in model.classes if one.members[0].start.compile_range == compile_range]
@@ -313,28 +313,30 @@ def test_each_range_has_its_classes(tmp_path: Path, dumps_each: bool) -> None:
         assert all(one.graph.operations for one in of_range)
 
 
-def test_ranges_are_one_model(tmp_path: Path) -> None:
+def test_compile_ranges_are_one_model(tmp_path: Path) -> None:
     assert len(collected(tmp_path, *in_ranges(decoder(), False)).subgraphs()) == 10
 
 
 # Traces that end early
 
 
-@pytest.mark.parametrize("kept", range(2, 15))
-def test_a_trace_that_ends_early_keeps_the_subgraphs_before(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("length", range(2, 15))
+def test_subgraphs_before_an_early_end_are_read(tmp_path: Path, length: int) -> None:
     records = model_records(*decoder(), ends=False)
-    models = collect(tmp_path, rank_0_a=timed_trace(records[:kept]))
-    begun = sum("artifact" in metadata and "piecewise_index" in str(payload) for _, metadata, payload in records[:kept])
+    models = collect(tmp_path, rank_0_a=timed_trace(records[:length]))
+    begun = sum(
+        "artifact" in metadata and "piecewise_index" in str(payload) for _, metadata, payload in records[:length]
+    )
     assert [len(model.subgraphs()) for model in models] == [begun - 1]
 
 
-def test_a_trace_that_is_cut_within_a_dump_is_read(tmp_path: Path) -> None:
+def test_a_trace_that_ends_in_a_dump_is_read(tmp_path: Path) -> None:
     text = timed_trace(model_records(*decoder()))
     [model] = collect(tmp_path, rank_0_a=text[: text.index(parameter(3, "qkv_proj")) + 5])
     assert classes(model) == [["submod_0"], ["submod_2", "submod_4"]]
 
 
-def test_a_subgraph_of_one_file_does_not_go_on_in_the_next(tmp_path: Path) -> None:
+def test_a_subgraph_does_not_continue_in_the_next_file(tmp_path: Path) -> None:
     cut = timed_trace(model_records(Compiled(layer_code(0)), ends=False))
     rest = timed_trace([(NOON + 500, *cache_record("miss", key="k9")), (NOON + 500, *span("vllm_backend", "E"))])
     models = collect(tmp_path, rank_0_a=cut, rank_0_b=rest)
@@ -358,7 +360,7 @@ def test_the_last_subgraph_costs_the_time_to_the_end_of_the_backend(tmp_path: Pa
 
 
 @pytest.mark.parametrize("before", [0.0, 1.0, 11.0, 14.125])
-def test_costs_are_told_across_midnight(tmp_path: Path, before: float) -> None:
+def test_costs_are_measured_across_midnight(tmp_path: Path, before: float) -> None:
     [model] = collect(tmp_path, rank_0_a=timed_trace(model_records(*decoder(), clock=MIDNIGHT - before)))
     assert [each.seconds for each in model.subgraphs()] == pytest.approx([10.0, 4.0, 0.25, 0.25, 2.0])
 
@@ -369,7 +371,7 @@ def test_a_clock_that_is_set_back_costs_nothing(tmp_path: Path, back: float) -> 
     assert [each.seconds for each in model.subgraphs()] == [0.0]
 
 
-def test_a_class_without_a_cost(tmp_path: Path) -> None:
+def test_a_group_without_a_cost(tmp_path: Path) -> None:
     [one] = collected(tmp_path, Compiled(layer_code(), "k0", seconds=0.0)).classes
     assert one.seconds == 0.0
     assert one.members[0].start.compile_range == RANGE

@@ -46,7 +46,7 @@ def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, flo
     for name, edge, when, frame in edges:
         record = span_edge(name, edge, when)
         compile_id = (None, None) if frame is None else (frame, 0)
-        time.take(replace(record, place=replace(record.place, compile_id=compile_id)))
+        time.take(replace(record, location=replace(record.location, compile_id=compile_id)))
     return [(each.frame[0], each.end - each.begin) for each in time.stretches()]
 
 
@@ -70,7 +70,7 @@ def test_a_span_of_another_name_is_not_busy() -> None:
 def test_other_records_are_not_busy() -> None:
     time = BusyTime()
     time.begin(RANK_0)
-    time.take(GraphDump(span_edge("a", "B", 0).place, "dynamo", ""))
+    time.take(GraphDump(span_edge("a", "B", 0).location, "dynamo", ""))
     assert time.stretches() == []
 
 
@@ -260,7 +260,7 @@ def test_a_file_that_ends_within_a_frame_leaves_the_next_file_without_it() -> No
     time = BusyTime()
     time.begin(RANK_0)
     edge = span_edge(DYNAMO, "B", 0.0)
-    time.take(replace(edge, place=replace(edge.place, compile_id=(1, 0))))
+    time.take(replace(edge, location=replace(edge.location, compile_id=(1, 0))))
     time.begin(RANK_1)
     assert time.stretches() == []
     assert time.file == "rank_0.log"

@@ -105,9 +105,9 @@ def test_spans_of_a_thread_nest(tmp_path: Path) -> None:
     found = [(begin, begin + length) for name, begin, length in spans(tmp_path, *SPANS) if name != "other thread"]
     for one in found:
         for other in found:
-            apart = one[1] <= other[0] or other[1] <= one[0]
+            separate = one[1] <= other[0] or other[1] <= one[0]
             within = (one[0] <= other[0] and other[1] <= one[1]) or (other[0] <= one[0] and one[1] <= other[1])
-            assert apart or within
+            assert separate or within
 
 
 def test_an_inner_span_of_the_same_name_ends_first(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Commands:
 
     Args:
         folder: Where they run.
-        path: What they can import beside what is installed.
+        path: Additional folders for imports.
     """
 
     NOT_OF_THIS_TERMINAL = ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "VLLM_PLUGINS")
@@ -34,8 +34,8 @@ class Commands:
 
     def environment(self, **variables: str) -> dict[str, str]:
         """The environment of a command, without the colours and widths of this terminal."""
-        kept = {name: value for name, value in os.environ.items() if name not in self.NOT_OF_THIS_TERMINAL}
-        return {**kept, "PYTHONPATH": self._path.rstrip(os.pathsep), **variables}
+        inherited = {name: value for name, value in os.environ.items() if name not in self.NOT_OF_THIS_TERMINAL}
+        return {**inherited, "PYTHONPATH": self._path.rstrip(os.pathsep), **variables}
 
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run ``coldwarm`` to its end."""

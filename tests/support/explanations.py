@@ -12,7 +12,7 @@ from coldwarm.core.phases import Phase
 from coldwarm.core.record import Message, StartKind, StartRecord
 from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.misses import KnownOfRun
-from coldwarm.trace.kinds import CacheEvent, Place
+from coldwarm.trace.kinds import CacheEvent, Location
 from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
 
 ARTIFACT = "vllm/torch_compile_cache/torch_aot_compile/2ccc/rank_0_0/model"
@@ -44,7 +44,7 @@ def keys(**groups: dict[str, str]) -> CacheKeys:
 
 
 def evidences(cold: CacheKeys | None = None, warm: CacheKeys | None = None, **fields: Any) -> KnownOfRun:
-    """Return what is known beside the records: the same keys in both starts, unless given."""
+    """Return evidence in addition to the records; by default, both starts have the same keys."""
     values: dict[str, Any] = {
         "cold_keys": cold or keys(),
         "warm_keys": warm or keys(),
@@ -101,17 +101,22 @@ def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
     return Finding.model_validate({**values, **fields})
 
 
-def place(line: int = 1, compile_id: tuple[object, object] = (1, 0), file: str = "rank_0.log") -> Place:
+def location(line: int = 1, compile_id: tuple[object, object] = (1, 0), file: str = "rank_0.log") -> Location:
     """Return where a record stands."""
-    return Place(file, line, 0.0, 1, compile_id)
+    return Location(file, line, 0.0, 1, compile_id)
 
 
 def cache_event(
-    outcome: str = "miss", key: str | None = "k1", *, layer: str = "AOTAutograd", at: Place | None = None, **fields: Any
+    outcome: str = "miss",
+    key: str | None = "k1",
+    *,
+    layer: str = "AOTAutograd",
+    at: Location | None = None,
+    **fields: Any,
 ) -> CacheEvent:
     """Return what a compiler's cache said."""
     values: dict[str, Any] = {"components": [], "reason": None}
-    return CacheEvent(at or place(), layer, outcome, key, **{**values, **fields})
+    return CacheEvent(at or location(), layer, outcome, key, **{**values, **fields})
 
 
 def frame(

@@ -38,8 +38,8 @@ def graph_code(
     """The code of a graph; `expanded`, as AOTAutograd's dumps are, with each input and output on a line of its own."""
     arguments = [argument + (f': "{type_}"' if type_ else "") for argument, type_ in inputs.items()]
     if expanded:
-        told = [f"        {each},  # PlainAOTInput(idx={n})" for n, each in enumerate(arguments)]
-        signature = ["    def forward(", "        self,", *told, "    ):"]
+        lines = [f"        {each},  # PlainAOTInput(idx={n})" for n, each in enumerate(arguments)]
+        signature = ["    def forward(", "        self,", *lines, "    ):"]
         results = [f"            {each},  # PlainAOTOutput(idx={n})" for n, each in enumerate(outputs)]
         returned = ["        return (", *results, "        )"]
     else:
@@ -117,7 +117,7 @@ def last_code(layer: int) -> str:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A subgraph as the trace tells of it."""
+    """A subgraph as recorded in the trace."""
 
     code: str | None
     key: str | None = None
@@ -203,7 +203,7 @@ def timed_trace(records: Sequence[tuple[float, dict[str, Any], str | None]]) -> 
 
 
 def collect(folder: Path, **files: str) -> list[CompiledModel]:
-    """The models in traces, by the part of their files' names that tells the process (``rank_0_a``)."""
+    """Return the models in traces, by the part of the file name that identifies the process (``rank_0_a``)."""
     for name, text in files.items():
         (folder / f"dedicated_log_torch_trace_{name}.log").write_text(text, encoding="utf-8")
     collector = SubgraphCollector()

@@ -37,9 +37,9 @@ def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Rec
 
 def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
     """Return the edge of a span as it is read."""
-    from coldwarm.trace.kinds import Place, SpanEdge
+    from coldwarm.trace.kinds import Location, SpanEdge
 
-    return SpanEdge(Place("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
+    return SpanEdge(Location("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
 
 
 def compiler_work_of(folder: Path) -> CompilerWork:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coldwarm.trace import records as module
-from coldwarm.trace.records import GarbledLines, TraceRecord, read_records
+from coldwarm.trace.records import MalformedLines, TraceRecord, read_records
 from tests.support.traces import PREFIX, Record, digested, trace_text
 
 RECORDS: list[Record] = [
@@ -26,16 +26,17 @@ WHOLE = trace_text(*RECORDS).encode()
 wild = settings(max_examples=30, deadline=None)
 
 
-def read(content: bytes) -> tuple[list[TraceRecord], GarbledLines]:
-    garbled = GarbledLines()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "trace.log")
-        file.write_bytes(content)
-        return list(read_records(file, garbled)), garbled
+def read(content: bytes) -> tuple[list[TraceRecord], MalformedLines]:
+    malformed = MalformedLines()
+    # In memory: a thousand files on a busy disk take seconds.
+    with os.fdopen(os.memfd_create("trace.log"), "wb") as file:
+        file.write(content)
+        file.flush()
+        return list(read_records(Path(f"/proc/self/fd/{file.fileno()}"), malformed)), malformed
 
 
 def ends() -> list[int]:
-    """Where each record of the whole trace ends, in bytes."""
+    """Return the offset in bytes at which each record of the complete trace ends."""
     return [len(trace_text(*RECORDS[: n + 1]).encode()) for n in range(len(RECORDS))]
 
 
@@ -48,13 +49,13 @@ def lines_of(record: TraceRecord) -> int:
 
 
 def in_blocks(patch: pytest.MonkeyPatch, block: int, record: int = 1 << 20) -> None:
-    """Have files read in blocks of that many bytes, and longer records given up."""
+    """Make the reader use blocks of this size and skip longer records."""
     patch.setattr(module, "_BLOCK_BYTES", block)
     patch.setattr(module, "_RECORD_BYTES", record)
 
 
 def assert_kept_before(damage: int, found: list[TraceRecord]) -> None:
-    """Assert that the records that end before the byte `damage` are all there; more may follow the last of them."""
+    """Assert that all records that end before the byte `damage` were read; more may follow."""
     whole, _ = read(WHOLE)
     intact = sum(end <= damage for end in ends())
     assert [record.metadata for record in found[:intact]] == [record.metadata for record in whole[:intact]]
@@ -64,33 +65,33 @@ def assert_kept_before(damage: int, found: list[TraceRecord]) -> None:
         assert found[last].payload.startswith(whole[last].payload)
 
 
-def test_a_whole_trace_is_read() -> None:
-    found, garbled = read(WHOLE)
+def test_a_complete_trace_is_read() -> None:
+    found, malformed = read(WHOLE)
     assert [(record.metadata, record.text()) for record in found] == [
         (metadata, payload or "") for metadata, payload in RECORDS
     ]
-    assert garbled.count == 0
+    assert malformed.count == 0
 
 
 def test_an_empty_file_has_no_records() -> None:
-    assert read(b"") == ([], GarbledLines())
+    assert read(b"") == ([], MalformedLines())
 
 
-def test_a_last_line_without_its_end_is_read() -> None:
-    found, garbled = read(WHOLE[:-1])
-    assert (len(found), garbled.count) == (len(RECORDS), 0)
+def test_a_last_line_without_a_line_break_is_read() -> None:
+    found, malformed = read(WHOLE[:-1])
+    assert (len(found), malformed.count) == (len(RECORDS), 0)
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
-def test_a_payload_may_hold_any_character_that_ends_lines_elsewhere(end: str) -> None:
+def test_a_payload_may_contain_other_line_separators(end: str) -> None:
     text = trace_text(({"a": 1}, f"one{end}two\nthree"), ({"b": 2}, None))
-    found, garbled = read(text.encode())
-    assert garbled.count == 0
+    found, malformed = read(text.encode())
+    assert malformed.count == 0
     assert [record.metadata for record in found] == [{"a": 1}, {"b": 2}]
     assert found[0].text() == f"one{end}two\nthree"
 
 
-def test_what_is_no_record_is_counted_and_its_beginning_kept() -> None:
+def test_malformed_lines_are_counted_and_their_beginning_is_recorded() -> None:
     lines = [
         "\tlost payload",
         "no prefix",
@@ -102,20 +103,20 @@ def test_what_is_no_record_is_counted_and_its_beginning_kept() -> None:
         "V1123 a.py:1] {}",
         "x" * 1000,
     ]
-    found, garbled = read("\n".join([*lines, ""]).encode())
+    found, malformed = read("\n".join([*lines, ""]).encode())
     assert found == []
-    assert garbled.count == len(lines)
-    assert garbled.first == lines[:3]
+    assert malformed.count == len(lines)
+    assert malformed.first == lines[:3]
 
 
-def test_a_long_line_that_is_no_record_is_cut() -> None:
-    _, garbled = read(b"x" * 1000)
-    assert garbled.first == ["x" * 200]
+def test_a_long_malformed_line_is_truncated() -> None:
+    _, malformed = read(b"x" * 1000)
+    assert malformed.first == ["x" * 200]
 
 
-def test_a_record_follows_what_is_no_record() -> None:
-    found, garbled = read(b"garbage\n\tlost\n" + WHOLE)
-    assert (len(found), garbled.count) == (len(RECORDS), 2)
+def test_a_record_after_malformed_lines_is_read() -> None:
+    found, malformed = read(b"garbage\n\tlost\n" + WHOLE)
+    assert (len(found), malformed.count) == (len(RECORDS), 2)
 
 
 def test_a_record_knows_its_artifact_and_its_compilation() -> None:
@@ -125,32 +126,32 @@ def test_a_record_knows_its_artifact_and_its_compilation() -> None:
 
 
 @pytest.mark.parametrize("metadata", [{}, {"artifact": None}, {"artifact": "a"}, {"artifact": {}}])
-def test_a_record_that_is_no_artifact(metadata: dict[str, Any]) -> None:
+def test_a_record_that_is_not_an_artifact(metadata: dict[str, Any]) -> None:
     assert TraceRecord(metadata).artifact_name() is None
     assert TraceRecord(metadata).compile_id() == (None, None)
 
 
-def test_a_number_longer_than_python_reads_is_garbled() -> None:
+def test_a_number_that_is_too_long_for_python_is_malformed() -> None:
     digits = "1" * (sys.get_int_max_str_digits() + 1)
-    found, garbled = read(WHOLE + f'{PREFIX} {{"a": {digits}}}\n'.encode())
-    assert (len(found), garbled.count) == (len(RECORDS), 1)
+    found, malformed = read(WHOLE + f'{PREFIX} {{"a": {digits}}}\n'.encode())
+    assert (len(found), malformed.count) == (len(RECORDS), 1)
 
 
-def test_lists_nested_deeper_than_python_recurses_are_garbled() -> None:
-    found, garbled = read(WHOLE + f"{PREFIX} ".encode() + b"[" * 100 * sys.getrecursionlimit() + b"\n")
-    assert (len(found), garbled.count) == (len(RECORDS), 1)
+def test_lists_that_are_nested_too_deep_for_python_are_malformed() -> None:
+    found, malformed = read(WHOLE + f"{PREFIX} ".encode() + b"[" * 100 * sys.getrecursionlimit() + b"\n")
+    assert (len(found), malformed.count) == (len(RECORDS), 1)
 
 
-def test_a_trace_cut_anywhere_keeps_the_records_before() -> None:
+def test_the_records_before_a_cut_are_read() -> None:
     for length in range(len(WHOLE)):
-        found, garbled = read(WHOLE[:length])
+        found, malformed = read(WHOLE[:length])
         assert_kept_before(length, found)
-        assert garbled.count <= 1
+        assert malformed.count <= 1
 
 
 @wild
 @given(at=st.integers(0, len(WHOLE)), length=st.integers(0, 40), instead=st.binary(max_size=40))
-def test_a_trace_damaged_anywhere_keeps_the_records_before(at: int, length: int, instead: bytes) -> None:
+def test_the_records_before_any_damage_are_read(at: int, length: int, instead: bytes) -> None:
     found, _ = read(WHOLE[:at] + instead + WHOLE[at + length :])
     assert_kept_before(at, found)
 
@@ -162,8 +163,8 @@ pieces = st.sampled_from([f"{PREFIX} ", "] ", "V", "\t", "\n", "\r", "{", "}", '
 @given(st.lists(pieces | st.text(max_size=4), max_size=30).map("".join))
 def test_any_text_is_read(text: str) -> None:
     content = text.encode("utf-8", "surrogatepass")
-    found, garbled = read(content)
-    assert garbled.count + len(found) <= lines_in(content)
+    found, malformed = read(content)
+    assert malformed.count + len(found) <= lines_in(content)
     json.dumps([record.metadata for record in found])
 
 
@@ -173,7 +174,7 @@ def test_any_bytes_are_read(content: bytes) -> None:
     read(content)
 
 
-def test_a_record_knows_its_line_its_clock_and_its_writer() -> None:
+def test_a_record_has_its_line_its_clock_and_its_writer() -> None:
     text = trace_text(
         ({"a": 1}, None), ({"b": 2}, "one\ntwo"), prefix="V0203 23:59:58.750000 77 torch/a.py:1]"
     ) + trace_text(({"c": 3}, None), prefix="V0204 00:00:01.5 8 /b c/d.py:22]")
@@ -185,41 +186,41 @@ def test_a_record_knows_its_line_its_clock_and_its_writer() -> None:
     ]
 
 
-def test_lines_are_counted_past_what_is_no_record() -> None:
+def test_malformed_lines_are_included_in_line_numbers() -> None:
     found, _ = read(b"\n\n\tlost\n" + WHOLE + b"\nx\n" + WHOLE)
     assert [record.line for record in found] == [4, 5, 9, 11, 16, 19, 20, 24, 26, 31]
 
 
 @pytest.mark.parametrize("payload", ["", "\n", "a\n", "\ta", "a\n\tb\n", "größe\n\n", "a\r\nb"])
-def test_a_payload_is_as_it_was_logged(payload: str) -> None:
-    found, garbled = read(trace_text(digested({"a": 1}, payload), ({"b": 2}, None)).encode())
+def test_a_payload_is_read_unchanged(payload: str) -> None:
+    found, malformed = read(trace_text(digested({"a": 1}, payload), ({"b": 2}, None)).encode())
     assert [record.payload for record in found] == [payload.encode(), b""]
-    assert garbled.count == 0
+    assert malformed.count == 0
 
 
 @pytest.mark.parametrize("mixed_in", [b"\tof another writer\n", b"\t\n"])
-def test_a_record_with_another_payload_than_was_logged_is_garbled(mixed_in: bytes) -> None:
+def test_a_record_with_a_changed_payload_is_malformed(mixed_in: bytes) -> None:
     whole = trace_text(digested({"a": 1}, "one\ntwo")).encode()
-    found, garbled = read(whole + mixed_in + WHOLE)
-    assert (len(found), garbled.count) == (len(RECORDS), 4)
-    assert garbled.first[0].startswith(PREFIX)
+    found, malformed = read(whole + mixed_in + WHOLE)
+    assert (len(found), malformed.count) == (len(RECORDS), 4)
+    assert malformed.first[0].startswith(PREFIX)
 
 
-def test_a_record_without_the_payload_that_it_should_have_is_garbled() -> None:
+def test_a_record_with_a_missing_payload_is_malformed() -> None:
     first, *_ = trace_text(digested({"a": 1}, "one\ntwo")).encode().split(b"\n")
-    found, garbled = read(first + b"\n" + WHOLE)
-    assert (len(found), garbled.count) == (len(RECORDS), 1)
+    found, malformed = read(first + b"\n" + WHOLE)
+    assert (len(found), malformed.count) == (len(RECORDS), 1)
 
 
-def test_a_last_record_that_is_cut_off_is_garbled() -> None:
+def test_a_truncated_last_record_is_malformed() -> None:
     last = trace_text(digested({"a": 1}, "one\ntwo")).encode()
     for length in range(1, len(last) - 1):
-        found, garbled = read(WHOLE + last[:length])
+        found, malformed = read(WHOLE + last[:length])
         assert len(found) == len(RECORDS)
-        assert garbled.count == lines_in(last[:length])
+        assert malformed.count == lines_in(last[:length])
 
 
-def test_a_payload_that_is_no_utf8_can_be_shown() -> None:
+def test_a_payload_that_is_not_utf8_can_be_shown() -> None:
     assert TraceRecord({}, b"a\xffb").text() == "a\N{REPLACEMENT CHARACTER}b"
 
 
@@ -235,21 +236,21 @@ def test_a_payload_that_is_no_utf8_can_be_shown() -> None:
         ({}, "nothing"),
     ],
 )
-def test_a_record_is_of_a_kind(metadata: dict[str, Any], kind: str) -> None:
+def test_a_record_has_a_kind(metadata: dict[str, Any], kind: str) -> None:
     assert TraceRecord(metadata).kind() == kind
 
 
-def test_a_writer_with_a_number_longer_than_python_reads_is_garbled() -> None:
+def test_a_writer_with_a_number_that_is_too_long_is_malformed() -> None:
     digits = "1" * (sys.get_int_max_str_digits() + 1)
-    found, garbled = read(f"V1123 12:00:00.1 {digits} a.py:1] {{}}\n".encode() + WHOLE)
-    assert (len(found), garbled.count) == (len(RECORDS), 1)
+    found, malformed = read(f"V1123 12:00:00.1 {digits} a.py:1] {{}}\n".encode() + WHOLE)
+    assert (len(found), malformed.count) == (len(RECORDS), 1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "/home/\udcff/model.py"])
-def test_whatever_pytorch_writes_is_a_record(value: object) -> None:
-    # It writes metadata by `json.dumps`, which writes these.
-    found, garbled = read(trace_text(({"a": value}, None), ({"b": 1}, None)).encode())
-    assert (len(found), garbled.count) == (2, 0)
+def test_any_metadata_that_pytorch_writes_is_read(value: object) -> None:
+    # PyTorch writes metadata with `json.dumps`, which writes these.
+    found, malformed = read(trace_text(({"a": value}, None), ({"b": 1}, None)).encode())
+    assert (len(found), malformed.count) == (2, 0)
 
 
 TORN = [
@@ -266,27 +267,27 @@ TORN = [
 torn = st.lists(st.sampled_from(TORN) | st.binary(max_size=12), max_size=12).map(b"".join)
 
 
-def assert_all_accounted_for(content: bytes, found: list[TraceRecord], garbled: GarbledLines) -> None:
-    """Assert that each line is of exactly one record, as its beginning or its payload, or garbled."""
+def assert_all_accounted_for(content: bytes, found: list[TraceRecord], malformed: MalformedLines) -> None:
+    """Assert that each line is of exactly one record, as its beginning or its payload, or malformed."""
     lines = content.split(b"\n")
     of_records = 0
     for record in found:
         following = lines[record.line :]
         assert lines[record.line - 1].startswith(b"V")
         of_records += 1 + next((n for n, line in enumerate(following) if not line.startswith(b"\t")), len(following))
-    assert of_records + garbled.count == lines_in(content)
-    assert len(garbled.first) <= min(3, garbled.count)
+    assert of_records + malformed.count == lines_in(content)
+    assert len(malformed.first) <= min(3, malformed.count)
 
 
 @wild
 @given(torn)
-def test_every_line_is_of_a_record_or_garbled(content: bytes) -> None:
+def test_every_line_belongs_to_a_record_or_is_malformed(content: bytes) -> None:
     assert_all_accounted_for(content, *read(content))
 
 
 @wild
 @given(torn, st.integers(1, 200))
-def test_blocks_cut_nothing_wherever_they_end(content: bytes, block: int) -> None:
+def test_block_boundaries_do_not_matter(content: bytes, block: int) -> None:
     whole = read(content)
     with pytest.MonkeyPatch.context() as patch:
         in_blocks(patch, block)
@@ -296,75 +297,73 @@ def test_blocks_cut_nothing_wherever_they_end(content: bytes, block: int) -> Non
 @wild
 @given(torn, st.integers(1, 200), st.integers(1, 200))
 @example(WHOLE + b"\n {}", 180, 1)
-def test_every_line_is_accounted_for_although_long_records_are_given_up(
-    content: bytes, block: int, record: int
-) -> None:
+def test_every_line_is_accounted_for_if_long_records_are_skipped(content: bytes, block: int, record: int) -> None:
     whole, _ = read(content)
     with pytest.MonkeyPatch.context() as patch:
         in_blocks(patch, block, record)
-        found, garbled = read(content)
-    assert_all_accounted_for(content, found, garbled)
+        found, malformed = read(content)
+    assert_all_accounted_for(content, found, malformed)
     assert all(each in whole for each in found)
     short = [each for each in whole if len(each.payload) + len(PREFIX) + 300 < record]
     assert all(each in found for each in short)
 
 
-def test_a_block_may_end_at_every_byte_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_may_end_at_any_byte_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(WHOLE)
     for block in range(1, 200):
         in_blocks(monkeypatch, block)
         assert read(WHOLE) == whole
 
 
-def test_a_record_without_end_is_given_up_and_the_next_ones_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_record_is_skipped_and_the_next_ones_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     in_blocks(monkeypatch, 100, 1000)
     endless = trace_text(digested({"a": 1}, "0123456789\n" * 500)).encode()
-    found, garbled = read(WHOLE + endless + WHOLE)
+    found, malformed = read(WHOLE + endless + WHOLE)
     assert [record.metadata for record in found] == 2 * [metadata for metadata, _ in RECORDS]
-    assert garbled.count == lines_in(endless)
-    assert garbled.first[0].startswith(PREFIX)
+    assert malformed.count == lines_in(endless)
+    assert malformed.first[0].startswith(PREFIX)
     assert [record.line for record in found[len(RECORDS) :]] == [
         line + lines_in(WHOLE) + lines_in(endless) for line in (1, 2, 6, 8, 13)
     ]
 
 
-def test_records_after_one_that_is_given_up_are_told_apart_in_the_last_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_after_a_skipped_one_are_separated_in_the_last_block(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = trace_text(digested({"a": 1}, "0123456789\n" * 500)).encode()
     in_blocks(monkeypatch, len(endless) - 10, 1000)
-    found, garbled = read(endless + WHOLE)
+    found, malformed = read(endless + WHOLE)
     assert [record.metadata for record in found] == [metadata for metadata, _ in RECORDS]
-    assert garbled.count == lines_in(endless)
+    assert malformed.count == lines_in(endless)
 
 
-def test_a_record_given_up_at_any_byte_ends_where_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_skipped_record_is_found_at_any_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = trace_text(digested({"a": 1}, "one\n\n\ttwo" * 30)).encode()
     for block in range(1, 120, 2):
         in_blocks(monkeypatch, block, 200)
         for end in (b"", trace_text(({"b": 2}, None)).encode(), b"\tlost"):
-            found, garbled = read(endless + end)
-            assert_all_accounted_for(endless + end, found, garbled)
+            found, malformed = read(endless + end)
+            assert_all_accounted_for(endless + end, found, malformed)
             assert [record.metadata for record in found] == ([{"b": 2}] if end.startswith(b"V") else [])
-            assert len(garbled.first) == 1
+            assert len(malformed.first) == 1
 
 
-def test_a_record_just_short_enough_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_the_maximum_length_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     record = trace_text(digested({"a": 1}, "0123456789\n" * 50)).encode()
     in_blocks(monkeypatch, 100, len(record))
-    found, garbled = read(record + WHOLE)
-    assert (len(found), garbled.count) == (1 + len(RECORDS), 0)
+    found, malformed = read(record + WHOLE)
+    assert (len(found), malformed.count) == (1 + len(RECORDS), 0)
 
 
 @pytest.mark.parametrize("endless", [b"x" * 5000 + b"\n", trace_text(digested({"a": 1}, "x" * 5000)).encode()])
-def test_a_line_without_end_is_one_line(endless: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_line_is_one_line(endless: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     in_blocks(monkeypatch, 100, 1000)
-    found, garbled = read(endless + WHOLE)
+    found, malformed = read(endless + WHOLE)
     assert [record.metadata for record in found] == [metadata for metadata, _ in RECORDS]
-    assert_all_accounted_for(endless + WHOLE, found, garbled)
+    assert_all_accounted_for(endless + WHOLE, found, malformed)
 
 
-def test_a_payload_that_is_given_up_does_not_become_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_skipped_payload_does_not_become_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     in_blocks(monkeypatch, 100, 1000)
-    # Where the payload's only line is cut, it goes on as a record begins.
+    # After the cut, the payload's only line continues like the beginning of a record.
     begin = f"{PREFIX} {{}}".ljust(98).encode() + b"\n\t"
     found, _ = read(begin + f"{PREFIX} {{}}".ljust(100).encode() * 11 + b"\n" + WHOLE)
     assert [record.metadata for record in found[-len(RECORDS) :]] == [metadata for metadata, _ in RECORDS]
@@ -376,15 +375,15 @@ def test_a_payload_that_is_given_up_does_not_become_a_record(monkeypatch: pytest
 PEAK = """
 import re, sys
 from pathlib import Path
-from coldwarm.trace.records import GarbledLines, read_records
+from coldwarm.trace.records import MalformedLines, read_records
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 
 before = peak()
-garbled = GarbledLines()
-records = sum(1 for _ in read_records(Path(sys.argv[1]), garbled))
-print(records, garbled.count, peak() - before)
+malformed = MalformedLines()
+records = sum(1 for _ in read_records(Path(sys.argv[1]), malformed))
+print(records, malformed.count, peak() - before)
 """
 
 
@@ -400,6 +399,6 @@ def test_a_large_trace_is_read_in_little_memory(tmp_path: Path) -> None:
         file.writelines(part for _ in range(parts))
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     path.unlink()
-    records, garbled, mebibytes = done.stdout.split()
-    assert (int(records), int(garbled)) == (1001 * parts, 0)
+    records, malformed, mebibytes = done.stdout.split()
+    assert (int(records), int(malformed)) == (1001 * parts, 0)
     assert float(mebibytes) < 32

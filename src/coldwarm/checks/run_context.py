@@ -1,4 +1,4 @@
-"""Platform and settings of a run, which decide the expectations and known issues that apply to it."""
+"""Platform and settings of a run, which determine the expectations and known issues that apply to it."""
 
 from __future__ import annotations
 

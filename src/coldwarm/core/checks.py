@@ -1,4 +1,4 @@
-"""The result of checking one thing."""
+"""The result of a check."""
 
 from __future__ import annotations
 

@@ -20,18 +20,18 @@ class Depth(StrEnum):
 
     @property
     def level(self) -> Level:
-        """What a start of this depth does, and what its verdict covers."""
+        """The steps of a start of this depth, and the coverage of its verdict."""
         return LEVELS[self]
 
 
 @dataclass(frozen=True)
 class Level:
-    """What a start of one depth does, and what its verdict covers."""
+    """The steps of a start of one depth, and the coverage of its verdict."""
 
     replaced: str
-    """What of the engine and the compiler is replaced; empty: nothing."""
+    """The replaced parts of the engine and the compiler; empty: none."""
     observed: str
-    """What is recorded that means something."""
+    """The meaningful recorded data."""
     has_artifacts: bool
     """Whether artifacts are saved, and loaded by a warm start; without them, there is no warm start."""
     has_kernels: bool
@@ -39,7 +39,7 @@ class Level:
     checked: tuple[InvariantId, ...]
     """The invariants that are checked."""
     not_checked: str
-    """What a verdict does not cover; empty: nothing."""
+    """What a verdict does not cover; empty: everything is covered."""
 
 
 _OF_ARTIFACTS = (

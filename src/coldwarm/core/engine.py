@@ -1,4 +1,4 @@
-"""The engine that coldwarm uses unless the user names another."""
+"""The default engine."""
 
 from __future__ import annotations
 

@@ -17,6 +17,6 @@ class ExitCode(IntEnum):
     CRASHED = 3
     """A start crashed or exceeded its time limit."""
     INTERNAL_ERROR = 4
-    """coldwarm itself failed, for example by a bug or a full disk. There is no verdict, whatever was printed."""
+    """coldwarm itself failed, for example because of a bug or a full disk. There is no verdict."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM (128 + SIGINT, as a shell reports it)."""

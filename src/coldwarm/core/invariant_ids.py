@@ -1,4 +1,4 @@
-"""The invariants by name."""
+"""The ids of the invariants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class InvariantId(StrEnum):
-    """What is always true of a healthy start, in the order in which it is checked."""
+    """The ids of the invariants, in the order in which they are checked."""
 
     COMPILES = "cold-compiles"
     ONLY_UNIQUE = "cold-only-unique"

@@ -1,4 +1,4 @@
-"""A cached function that was found and could not be loaded, as the engine logged it."""
+"""A failure to load a cached function, as logged by the engine."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from coldwarm.core.run_folder import log_name
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """A cached function that was found and could not be loaded."""
+    """A failure to load a cached function."""
 
     path: str
     reason: str
     """The text of the exception."""
     logged: str
-    """What to search for in the log."""
+    """The text to search for in the log."""
     by_source: bool = False
-    """Whether the engine refused to load it because a source file that it was traced from changed."""
+    """Whether the engine rejected it because one of its source files changed."""
 
     def headline(self) -> str:
         """Return the first line of the reason."""
         return self.reason.splitlines()[0] if self.reason else "(no text)"
 
     def evidence(self) -> Evidence:
-        """Return where it is logged."""
+        """Return its location in the log."""
         return Evidence(file=log_name(StartKind.WARM), record=f"{self.logged}: {self.headline()}")

@@ -20,7 +20,7 @@ from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
-from coldwarm.trace.reader import Consumer, Tally, read_trace
+from coldwarm.trace.reader import Consumer, TraceStats, read_trace
 
 
 class Explanation(BaseModel):
@@ -44,11 +44,11 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
     notes = []
     if cold is not None:
-        tally = _read(files, cold, subgraphs, cold_frames, cold_counts)
-        notes += _unread(StartKind.COLD, tally)
+        trace_stats = _read(files, cold, subgraphs, cold_frames, cold_counts)
+        notes += _unread(StartKind.COLD, trace_stats)
     if warm is not None:
-        tally = _read(files, warm, warm_frames, warm_counts)
-        notes += _unread(StartKind.WARM, tally)
+        trace_stats = _read(files, warm, warm_frames, warm_counts)
+        notes += _unread(StartKind.WARM, trace_stats)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
         known = KnownOfRun(
@@ -86,7 +86,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     )
 
 
-def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> Tally:
+def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> TraceStats:
     return read_trace(files.trace(record.kind), *consumers, vocabulary=load_vocabulary(record.engine).trace)
 
 
@@ -112,10 +112,10 @@ def _keys(folder: RunFolder, kind: StartKind) -> CacheKeys | None:
     return keys if keys.factors or keys.problems else None
 
 
-def _unread(kind: StartKind, tally: Tally) -> list[str]:
-    if tally.files == 0:
+def _unread(kind: StartKind, trace_stats: TraceStats) -> list[str]:
+    if trace_stats.files == 0:
         return [f"{trace_name(kind)} holds no trace"]
-    if tally.garbled.count:
-        first = f"; the first: {tally.garbled.first[0]!r}" if tally.garbled.first else ""
-        return [f"lines of {trace_name(kind)} that could not be read: {tally.garbled.count}{first}"]
+    if trace_stats.malformed.count:
+        first = f"; the first: {trace_stats.malformed.first[0]!r}" if trace_stats.malformed.first else ""
+        return [f"lines of {trace_name(kind)} that could not be read: {trace_stats.malformed.count}{first}"]
     return []

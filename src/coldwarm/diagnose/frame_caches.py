@@ -48,12 +48,12 @@ class FrameCaches:
     def take(self, record: TypedRecord) -> None:
         """Follow `record`."""
         self._busy.take(record)
-        if not self._follow or record.place.compile_id == _OUTSIDE:
+        if not self._follow or record.location.compile_id == _OUTSIDE:
             return
         match record:
             case PiecewiseCompileStart():
                 # Without AOT compilation, Dynamo compiles the engine's model in a frame, too.
-                self._of_the_engine.add((record.place.file, record.place.compile_id))
+                self._of_the_engine.add((record.location.file, record.location.compile_id))
             case CacheEvent():
                 self._frame(record).events.append(record)
             case FrameCompiled():
@@ -79,4 +79,4 @@ class FrameCaches:
         return found
 
     def _frame(self, record: TypedRecord) -> Frame:
-        return self._frames.setdefault((record.place.file, record.place.compile_id), Frame())
+        return self._frames.setdefault((record.location.file, record.location.compile_id), Frame())

@@ -71,8 +71,8 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
                 ],
                 evidence=[
                     Evidence(
-                        file=f"{trace_name(StartKind.WARM)}/{event.place.file}",
-                        record=f"line {event.place.line}: AOTAutograd {event.outcome} {event.key}",
+                        file=f"{trace_name(StartKind.WARM)}/{event.location.file}",
+                        record=f"line {event.location.line}: AOTAutograd {event.outcome} {event.key}",
                     )
                     for event in missed[:3]
                 ],

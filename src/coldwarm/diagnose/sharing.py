@@ -178,9 +178,9 @@ def _told(entry: _Merged, common: SubgraphClass, where: Source | None) -> str:
     at = f" ({difference.source})" if difference.source and difference.source != where else ""
     rest = _names([member.start.submodule for member in common.members])
     match difference.kind, difference.one, difference.other:
-        case "handed on", str(), None:
+        case "passed on", str(), None:
             told = f"{_each(entry, 'is computed in')} and handed on to {rest} as an input"
-        case "handed on", None, str(text):
+        case "passed on", None, str(text):
             told = f"`{text}` is computed in {rest} and handed on to {_names(list(entry.values))} as an input"
         case "operation", str(), None:
             told = f"{_each(entry)}, and not in {rest}"
@@ -225,7 +225,7 @@ def _advice(merged: list[_Merged], source: Source | None) -> str | None:
             f"hand the value to the graph as an input (a buffer or a tensor argument), or compute it outside{at}; "
             "a constant that differs from layer to layer makes every layer a graph of its own"
         )
-    if "handed on" in kinds:
+    if "passed on" in kinds:
         return (
             f"have every layer compute the value, or compute it before the first layer{at}: Dynamo computes a "
             "symbolic value once, where it is first met, and hands it to the later subgraphs"

@@ -73,8 +73,8 @@ class Worker(Protocol):
     shared_folders: tuple[str, ...]
     """Names of folders below the caches that forked starts share: what is the machine's, and no model's."""
 
-    def settle(self) -> None:
-        """After a fork, with the start's own environment: do anew what was done with that of the parent."""
+    def after_fork(self) -> None:
+        """Redo after a fork, in the start's own environment, what was done in that of the parent."""
 
     def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
         """Start the model, generate with it, and return what the engine knows; raises what the engine raises.

@@ -1,1 +1,1 @@
-"""Reads the graphs of a trace, names their parts, and compares them."""
+"""Reads the graphs in a trace, groups and names identical subgraphs, and compares different ones."""

@@ -1,4 +1,4 @@
-"""What keeps two graphs apart that should be one: aligned operation by operation."""
+"""Finds the differences between two graphs that should be identical, aligned operation by operation."""
 
 from __future__ import annotations
 
@@ -13,48 +13,49 @@ from coldwarm.graphs.graph import Graph, Operation, Source, Value
 
 @dataclass
 class Difference:
-    """One thing that one graph has otherwise than the other.
+    """A difference between two graphs, ``one`` and ``other``.
 
-    The graphs are ``one`` and ``other``; the texts that a reader sees are made where their names are known.
+    The caller, which knows the names of the graphs, formats it for readers.
     """
 
     kind: str
-    """``handed on``, ``operation``, ``constant``, ``type``, ``input``, ``output``, ``wiring``."""
+    """``operation``, ``constant``, ``type``, ``input``, ``output``, ``wiring``, or ``passed on``: a value that one
+    graph computes and the other one takes as an input."""
     one: str | None
-    """What the one graph has; None: nothing in its place."""
+    """What graph ``one`` has; None: nothing."""
     other: str | None
     source: Source | None
     site: tuple[str, ...] = field(default=())
-    """The same for the same difference in other graphs."""
+    """Identifies the same difference in other graphs."""
 
 
 def differences(one: Graph, other: Graph) -> list[Difference]:
-    """Return what `one` has otherwise than `other`, the most telling first; empty where they differ in names alone.
+    """Return the differences between `one` and `other`, the most informative first; empty if only names differ.
 
-    Most telling is what is computed, and constants; types come after the inputs that they follow from.
+    Operations and constants come first, and types after the inputs from which they follow.
     """
-    operations = list(_operations_apart(one.operations, other.operations))
-    handed_on, explained = _handed_on(one, other, operations)
+    operations = list(_operation_differences(one.operations, other.operations))
+    passed_on, explained = _passed_on(one, other, operations)
     rest = [each for each in operations if each.site not in explained]
     computed = [each for each in rest if each.kind != "type"]
     types = [each for each in rest if each.kind == "type"]
-    inputs = list(_inputs_apart(one, other, handed_on))
-    found = [*handed_on, *computed, *inputs, *types, *_outputs_apart(one, other, handed_on)]
-    return found or _wiring_apart(one, other)
+    inputs = list(_input_differences(one, other, passed_on))
+    found = [*passed_on, *computed, *inputs, *types, *_output_differences(one, other, passed_on)]
+    return found or _wiring_difference(one, other)
 
 
-def _operations_apart(one: list[Operation], other: list[Operation]) -> Iterator[Difference]:
+def _operation_differences(one: list[Operation], other: list[Operation]) -> Iterator[Difference]:
     for ours, theirs in _aligned(one, other):
         if ours is not None and theirs is not None:
-            yield from _pair_apart(ours, theirs)
+            yield from _pair_differences(ours, theirs)
         elif ours is not None:
-            yield Difference("operation", _told(ours), None, ours.source, _site(ours))
+            yield Difference("operation", _describe(ours), None, ours.source, _site(ours))
         elif theirs is not None:
-            yield Difference("operation", None, _told(theirs), theirs.source, _site(theirs))
+            yield Difference("operation", None, _describe(theirs), theirs.source, _site(theirs))
 
 
 def _aligned(one: list[Operation], other: list[Operation]) -> Iterator[tuple[Operation | None, Operation | None]]:
-    """Pairs of operations that stand in each other's place; None where one has none."""
+    """Yield pairs of corresponding operations; None if one graph has none."""
     whole = SequenceMatcher(None, [_exact(each) for each in one], [_exact(each) for each in other], autojunk=False)
     for tag, i1, i2, j1, j2 in whole.get_opcodes():
         if tag != "equal":
@@ -71,7 +72,7 @@ def _aligned_by_op(one: list[Operation], other: list[Operation]) -> Iterator[tup
             yield from ((None, each) for each in other[j1:j2])
 
 
-def _pair_apart(ours: Operation, theirs: Operation) -> Iterator[Difference]:
+def _pair_differences(ours: Operation, theirs: Operation) -> Iterator[Difference]:
     source = ours.source or theirs.source
     if ours.shape != theirs.shape:
         if len(ours.constants) == len(theirs.constants) and _without_constants(ours) == _without_constants(theirs):
@@ -79,7 +80,7 @@ def _pair_apart(ours: Operation, theirs: Operation) -> Iterator[Difference]:
                 if a != b:
                     yield Difference("constant", a, b, source, ("constant", *_site(theirs)[1:], str(number)))
         else:
-            yield Difference("operation", _told(ours), _told(theirs), source, _site(theirs))
+            yield Difference("operation", _describe(ours), _describe(theirs), source, _site(theirs))
     if ours.type != theirs.type:
         yield Difference(
             "type",
@@ -90,8 +91,8 @@ def _pair_apart(ours: Operation, theirs: Operation) -> Iterator[Difference]:
         )
 
 
-def _handed_on(one: Graph, other: Graph, operations: list[Difference]) -> tuple[list[Difference], set[tuple[str, ...]]]:
-    """Values that one graph computes and returns, where the other has them as an input; and what that explains."""
+def _passed_on(one: Graph, other: Graph, operations: list[Difference]) -> tuple[list[Difference], set[tuple[str, ...]]]:
+    """Return values that one graph computes and the other takes as an input, and the sites that this explains."""
     found: list[Difference] = []
     explained: set[tuple[str, ...]] = set()
     for computing, taking, is_one in ((one, other, True), (other, one, False)):
@@ -99,65 +100,69 @@ def _handed_on(one: Graph, other: Graph, operations: list[Difference]) -> tuple[
         extra_inputs.subtract(value.type for value in computing.inputs)
         for operation in computing.output_operations():
             site = _site(operation)
-            alone = any(each.site == site and (each.other if is_one else each.one) is None for each in operations)
-            if alone and extra_inputs[operation.type] > 0 and operation.type:
-                told = _told(operation)
-                ours, theirs = (told, None) if is_one else (None, told)
-                found.append(Difference("handed on", ours, theirs, operation.source, ("handed on", *site[1:])))
+            is_only_in_one = any(
+                each.site == site and (each.other if is_one else each.one) is None for each in operations
+            )
+            if is_only_in_one and extra_inputs[operation.type] > 0 and operation.type:
+                text = _describe(operation)
+                ours, theirs = (text, None) if is_one else (None, text)
+                found.append(Difference("passed on", ours, theirs, operation.source, ("passed on", *site[1:])))
                 explained.add(site)
                 extra_inputs[operation.type] -= 1
     return found, explained
 
 
-def _inputs_apart(one: Graph, other: Graph, handed_on: list[Difference]) -> Iterator[Difference]:
+def _input_differences(one: Graph, other: Graph, passed_on: list[Difference]) -> Iterator[Difference]:
     ours, theirs = _inputs(one), _inputs(other)
-    for difference in handed_on:
+    for difference in passed_on:
         taking = theirs if difference.one else ours
         type_ = (difference.one or difference.other or "").rsplit(" -> ", 1)[-1]
-        taken = next((told for told in taking if told[1] == type_ and taking[told] > 0), None)
+        taken = next((each for each in taking if each[1] == type_ and taking[each] > 0), None)
         if taken is not None:
             taking[taken] -= 1
     if _types(ours) == _types(theirs):
-        if not handed_on:
-            yield from _input_order_apart(one, other)
+        if not passed_on:
+            yield from _input_order_difference(one, other)
         return
     more, fewer = ours - theirs, theirs - ours
     for role, type_ in sorted(more):
-        instead = next((told for told in sorted(fewer) if told[0] == role), None)
+        instead = next((each for each in sorted(fewer) if each[0] == role), None)
         if instead is not None:
             del fewer[instead]
         yield Difference(
             "input",
-            _input_told(role, type_),
-            None if instead is None else _input_told(*instead),
+            _describe_input(role, type_),
+            None if instead is None else _describe_input(*instead),
             None,
             ("input", role, type_),
         )
     for role, type_ in sorted(fewer):
-        yield Difference("input", None, _input_told(role, type_), None, ("input", role, type_))
+        yield Difference("input", None, _describe_input(role, type_), None, ("input", role, type_))
 
 
-def _input_order_apart(one: Graph, other: Graph) -> Iterator[Difference]:
+def _input_order_difference(one: Graph, other: Graph) -> Iterator[Difference]:
     for a, b in zip(one.inputs, other.inputs, strict=False):
         if a.type != b.type:
-            told = f"{a.type} before {b.type}", f"{b.type} before {a.type}"
-            yield Difference("input", *told, None, ("input", "order"))
+            order = f"{a.type} before {b.type}", f"{b.type} before {a.type}"
+            yield Difference("input", *order, None, ("input", "order"))
             return
 
 
-def _outputs_apart(one: Graph, other: Graph, handed_on: list[Difference]) -> Iterator[Difference]:
-    ours = len(one.outputs) - sum(1 for each in handed_on if each.one)
-    theirs = len(other.outputs) - sum(1 for each in handed_on if each.other)
+def _output_differences(one: Graph, other: Graph, passed_on: list[Difference]) -> Iterator[Difference]:
+    ours = len(one.outputs) - sum(1 for each in passed_on if each.one)
+    theirs = len(other.outputs) - sum(1 for each in passed_on if each.other)
     if ours != theirs:
         yield Difference(
             "output", f"{len(one.outputs)} outputs", f"{len(other.outputs)} outputs", None, ("output", "number")
         )
 
 
-def _wiring_apart(one: Graph, other: Graph) -> list[Difference]:
+def _wiring_difference(one: Graph, other: Graph) -> list[Difference]:
     for ours, theirs in zip(one.operations, other.operations, strict=False):
         if ours.text != theirs.text:
-            return [Difference("wiring", _told(ours), _told(theirs), ours.source, ("wiring", *_site(theirs)[1:]))]
+            return [
+                Difference("wiring", _describe(ours), _describe(theirs), ours.source, ("wiring", *_site(theirs)[1:]))
+            ]
     if one.outputs != other.outputs:
         return [Difference("output", ", ".join(one.outputs), ", ".join(other.outputs), None, ("output", "which"))]
     return []
@@ -175,7 +180,7 @@ def _without_constants(operation: Operation) -> str:
 
 
 class _ConstantMask(ast.NodeTransformer):
-    """Puts one name in the place of every constant that `Operation.constants` tells."""
+    """Replaces every constant in `Operation.constants` by the same name."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.Name:
         return ast.Name("constant", ast.Load())
@@ -189,11 +194,11 @@ class _ConstantMask(ast.NodeTransformer):
 
 
 def _site(operation: Operation) -> tuple[str, ...]:
-    """Where an operation stands, the same in every layer."""
+    """Return the site of an operation, which is the same in every layer."""
     return "operation", str(operation.source), operation.name, operation.op
 
 
-def _told(operation: Operation) -> str:
+def _describe(operation: Operation) -> str:
     return operation.written + (f" -> {operation.type}" if operation.type else "")
 
 
@@ -209,9 +214,9 @@ def _types(inputs: Counter[tuple[str, str]]) -> Counter[str]:
 
 
 def _input(value: Value) -> tuple[str, str]:
-    """What an input is, without what tells layers apart; of what is handed on, the type alone."""
+    """Return the role and the type of an input; the role of values from other graphs is empty."""
     return (value.role() if value.is_of_module() else "", value.type)
 
 
-def _input_told(role: str, type_: str) -> str:
+def _describe_input(role: str, type_: str) -> str:
     return f"{role}: {type_}" if role else type_

@@ -1,4 +1,4 @@
-"""A graph as explanations compare it: inputs, operations and outputs, without the names of the code it came from."""
+"""A graph for comparisons: inputs, operations and outputs, independent of names in the code."""
 
 from __future__ import annotations
 
@@ -31,50 +31,50 @@ class Value:
     """``bf16[s72, 256]``, or with strides and device ``bf16[s72, 256][256, 1]cpu``; ``Sym(s72)`` for a number."""
 
     def is_of_module(self) -> bool:
-        """Whether it belongs to a module (a parameter, a buffer), and is not handed on from the graph before."""
+        """Return whether it belongs to a module (a parameter, a buffer), and is not the result of an earlier graph."""
         return self.name.lower().startswith("l_self_") or "_modules_" in self.name
 
     def role(self) -> str:
-        """Its name without the numbers that tell layers apart."""
+        """Return the name without layer numbers."""
         return _LAYER_NUMBER.sub("_modules_N", self.name)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation."""
+    """An operation of a graph."""
 
     name: str
-    """Of its result."""
+    """The name of its result."""
     op: str
-    """What is called, or an operator."""
+    """The called function, or an operator."""
     text: str
-    """The expression; inputs as ``i0``, results of other operations as ``r0``, by their order."""
+    """The expression, with inputs as ``i0`` and results of other operations as ``r0``, by their order."""
     shape: str
-    """The expression with all of those as ``_``, to align graphs of different lengths."""
+    """The expression with all inputs and results as ``_``, to align graphs of different lengths."""
     constants: tuple[str, ...]
-    """In their order; of keyword arguments with their names, ``dim=-1``."""
+    """The constants in order; those of keyword arguments with their names, ``dim=-1``."""
     type: str
     source: Source | None
     written: str
-    """As it was written."""
+    """The original expression."""
 
 
 @dataclass
 class Graph:
-    """Inputs, operations and outputs, in their order."""
+    """Inputs, operations and outputs, in order."""
 
     inputs: list[Value] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    """Each as operations refer to it (``r7``, ``i0``), or a constant."""
+    """References to results and inputs (``r7``, ``i0``), or constants."""
 
     def digest(self) -> str:
-        """The same for graphs that differ in nothing but names."""
-        told = [*(value.type for value in self.inputs), "->"]
-        told += [f"{operation.text}: {operation.type}" for operation in self.operations]
-        told += ["->", *self.outputs]
-        return hashlib.sha256("\n".join(told).encode("utf-8", "replace")).hexdigest()
+        """Return a digest that is equal for graphs that differ only in names."""
+        lines = [*(value.type for value in self.inputs), "->"]
+        lines += [f"{operation.text}: {operation.type}" for operation in self.operations]
+        lines += ["->", *self.outputs]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()
 
     def output_operations(self) -> list[Operation]:
-        """The operations whose results the graph returns."""
+        """Return the operations whose results the graph returns."""
         return [self.operations[int(name[1:])] for name in self.outputs if re.fullmatch(r"r\d+", name)]

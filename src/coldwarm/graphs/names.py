@@ -1,4 +1,4 @@
-"""Names the classes of a model's subgraphs by what they are, and tells which of them must differ."""
+"""Names the groups of identical subgraphs of a model, and determines which of them may differ."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from coldwarm.graphs.subgraphs import CompiledModel, SubgraphClass
 _LAYER = re.compile(r"_modules_(\d+)_")
 _EXPERTS = re.compile(r"experts|_moe_|moe_forward", re.IGNORECASE)
 
-# What a subgraph's parameters and buffers are, without the numbers that tell layers apart: subgraphs of the same ones,
-# of the same types, between the first and the last subgraph, are the same part of a model.
+# The roles (names without layer numbers) and types of a subgraph's parameters and buffers. Subgraphs between the first
+# and the last one with the same roles and types are the same part of a model.
 Part = frozenset[tuple[tuple[str, str], int]]
 
 
 def part_of(one: SubgraphClass) -> tuple[Part, str, tuple[int, int]]:
-    """What part of the model the subgraphs are, for which range of sizes; classes of the same part should be one."""
+    """Return the subgraphs' part of the model and compile range; groups with the same result should be one."""
     start = one.members[0].start
     modules = Counter((value.role(), value.type) for value in one.inputs if value.is_of_module())
-    place = "first" if start.index == 0 else "last" if start.index == start.total - 1 else "between"
-    return frozenset(modules.items()), place, start.compile_range
+    position = "first" if start.index == 0 else "last" if start.index == start.total - 1 else "between"
+    return frozenset(modules.items()), position, start.compile_range
 
 
 def names_of(model: CompiledModel) -> list[str]:
-    """A name for each class: ``first``, ``last``, ``dense layer``, ``MoE layer``; classes of the same part share it."""
+    """Return a name for each group: ``first``, ``last``, ``dense layer``, ``MoE layer``; the same for the same part."""
     parts = [part_of(one) for one in model.classes]
     plain = [_plain_name(one) for one in model.classes]
     names = []
     for part, name, one in zip(parts, plain, model.classes, strict=True):
         others = {other for other, same in zip(parts, plain, strict=True) if same == name}
         names.append(name if len(others) == 1 else f"{name}, {_layers(one, parts, part, model)}")
-    names = _told_apart(names, parts, model)
+    names = _with_distinct_names(names, parts, model)
     ranges = [one.members[0].start.compile_range for one in model.classes]
     if len(set(ranges)) > 1:
         names = [f"{name}, {first} to {last} tokens" for name, (first, last) in zip(names, ranges, strict=True)]
     return names
 
 
-def _told_apart(names: list[str], parts: Sequence[object], model: CompiledModel) -> list[str]:
-    """Names that two parts have in common, with the first subgraph of each."""
+def _with_distinct_names(names: list[str], parts: Sequence[object], model: CompiledModel) -> list[str]:
+    """Return the names, with the first subgraph added if two parts have the same name."""
     parts_by_name: dict[str, list[object]] = {}
     first_of_part: dict[object, str] = {}
     for name, part, one in zip(names, parts, model.classes, strict=True):
@@ -61,13 +61,13 @@ def _plain_name(one: SubgraphClass) -> str:
         return "first"
     if start.index == start.total - 1:
         return "last"
-    # On a CPU the experts' weights are inputs; on a GPU the whole MoE layer is one opaque operation.
+    # On a CPU, the experts' weights are inputs; on a GPU, the whole MoE layer is one opaque operation.
     has_experts = any(_EXPERTS.search(value.name) for value in one.inputs) or _EXPERTS.search(one.outline)
     return "MoE layer" if has_experts else "dense layer"
 
 
 def _layers(one: SubgraphClass, parts: Sequence[object], part: object, model: CompiledModel) -> str:
-    """The layers of all classes of the same part."""
+    """Describe the layers of all groups of the same part."""
     numbers = sorted(
         {
             number
@@ -80,7 +80,7 @@ def _layers(one: SubgraphClass, parts: Sequence[object], part: object, model: Co
 
 
 def _numbers(one: SubgraphClass) -> list[int]:
-    # A buffer may be one that all layers share, and carry the first one's number.
+    # A buffer that all layers share may have the number of the first one.
     own = [
         int(found[1]) for value in one.inputs if "_parameters_" in value.name and (found := _LAYER.search(value.name))
     ]

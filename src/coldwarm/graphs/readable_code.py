@@ -1,7 +1,7 @@
-"""Reads a graph back from its readable code (`torch.fx.GraphModule.print_readable`).
+"""Reads a graph from its readable code (`torch.fx.GraphModule.print_readable`).
 
-That code is Python, and Python's own `ast` reads it; a line that is none (the repr of some object among the
-arguments) is kept as text, so that no graph is too strange to be compared.
+The code is parsed with Python's `ast`. A line that is not Python (because of an object's repr in the arguments) is
+treated as text, so that every graph can be compared.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from coldwarm.graphs.graph import Graph, Operation, Source, Value
 
-# An annotation of the user's may stand before the file (torch/fx/graph.py, `_get_stack_trace_comment`).
+# An annotation of the user may precede the file (torch/fx/graph.py, `_get_stack_trace_comment`).
 _SOURCE = re.compile(r"#.*?\bFile: (?P<file>.+?):(?P<line>\d+) in (?P<function>[^,]+), code: (?P<code>.*)")
-_LINE_END = re.compile(r"\r\n|\r|\n")  # as Python's own reader has it
+_LINE_END = re.compile(r"\r\n|\r|\n")  # as in Python's own parser
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _NUMBERS_BY_NAME = frozenset(("inf", "nan"))
 _SIGNATURE = re.compile(r"def forward\(.*?\):\s*\n", re.DOTALL)
@@ -46,8 +46,8 @@ _SYMBOLS = {
 
 
 def read_graph(code: str) -> Graph:
-    """Read a graph from its readable code; of nested graphs, the operations follow those of the outer one."""
-    # The name of a graph module that was made of a lambda is no Python.
+    """Read a graph from its readable code; operations of nested graphs follow those of the outer graph."""
+    # The name of a graph module that was created from a lambda is not valid Python.
     code = code.replace("class <lambda>(", "class Lambda(")
     reader = _Reader(code)
     try:
@@ -60,13 +60,13 @@ def read_graph(code: str) -> Graph:
 
 
 def read_inputs(code: str) -> list[Value]:
-    """Read the inputs of a graph alone, which is fast."""
+    """Read only the inputs of a graph, which is fast."""
     signature = _SIGNATURE.search(code)
     return [] if signature is None else [Value(*found) for found in _SIGNATURE_ARGUMENT.findall(signature[0])]
 
 
 def outline(code: str) -> str:
-    """The code with inputs named by their order, and without comments: equal for most graphs that are equal."""
+    """Return the code with inputs named by their order and without comments: the same for most identical graphs."""
     names = {value.name: f"i{number}" for number, value in enumerate(read_inputs(code))}
     lines = (line for line in code.split("\n") if not line.lstrip().startswith("#"))
     return _NAME.sub(lambda found: names.get(found[0], found[0]), "\n".join(lines))
@@ -103,7 +103,7 @@ class _Reader:
                 try:
                     statements = ast.parse(text).body
                 except (SyntaxError, ValueError, RecursionError, MemoryError):
-                    self._read_no_python(text, self._sources[number])
+                    self._read_as_text(text, self._sources[number])
                     continue
                 for statement in statements:
                     self._read_statement(statement, self._sources[number])
@@ -116,13 +116,13 @@ class _Reader:
     def _read_statement(self, statement: ast.stmt, source: Source | None) -> None:
         try:
             self._match_statement(statement, source)
-        except (SyntaxError, ValueError, RecursionError):  # nested too deep, or not to be written by itself again
-            self._read_no_python(self._lines[statement.lineno - 1].strip(), source)
+        except (SyntaxError, ValueError, RecursionError):  # nested too deep, or cannot be unparsed
+            self._read_as_text(self._lines[statement.lineno - 1].strip(), source)
 
     def _match_statement(self, statement: ast.stmt, source: Source | None) -> None:
         match statement:
             case ast.Assign(value=ast.Constant(value=None)):
-                pass  # a name that is no longer needed
+                pass  # frees a name
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
                 type_ = annotation.value if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
                 self._operation(name, value, str(type_), source)
@@ -149,15 +149,15 @@ class _Reader:
         self._add(name, self._op(value), self._renamed(value), constants, type_, source, written, shape)
 
     def _in_place(self, op: str, parts: list[ast.expr], written: str, source: Source | None) -> None:
-        """Add an operation that changes a value and has no result of its own."""
+        """Add an operation that changes a value in place and has no result."""
         text = f" {op} ".join(self._renamed(part) for part in parts)
         shape = f" {op} ".join(self._renamed(part, masked=True) for part in parts)
         constants = tuple(constant for part in parts for constant in _constants(part))
         self.graph.operations.append(Operation("", op, text, shape, constants, "", source, written))
 
-    def _read_no_python(self, text: str, source: Source | None) -> None:
-        """Keep a line that is no Python as text, with its names as they are known."""
-        # What follows frees names that are no longer needed.
+    def _read_as_text(self, text: str, source: Source | None) -> None:
+        """Add a line that is not Python as text, with known names replaced."""
+        # The rest of the line frees names that are no longer needed.
         statement = re.sub(r"(;  (\w+ = )+None)+$", "", text)
         target, equals, expression = statement.partition(" = ")
         name, _, type_ = target.partition(": ")
@@ -205,19 +205,19 @@ class _Reader:
                 known = names.get(node.id)
                 return node if known is None else ast.Name("_" if masked else known, node.ctx)
 
-        # `unparse` of a copy, since the renamer changes what it visits.
+        # Visit a copy, because the renamer changes its argument.
         return ast.unparse(Renamer().visit(ast.parse(ast.unparse(value), mode="eval").body))
 
 
 def _functions(module: ast.Module) -> Iterator[ast.FunctionDef]:
-    """The outer graph's function first, then those of nested graphs."""
+    """Yield the function of the outer graph, then those of nested graphs."""
     yield from (
         node for node in ast.walk(module) if isinstance(node, ast.FunctionDef) and node.name.startswith("forward")
     )
 
 
 def _constants(value: ast.expr) -> Iterator[str]:
-    """The constants of an expression in their order, with their signs."""
+    """Yield the constants of an expression in order, with their signs."""
     match value:
         case ast.Constant(value=constant):
             yield repr(constant)
@@ -234,7 +234,7 @@ def _constants(value: ast.expr) -> Iterator[str]:
 
 
 def _sources_by_line(lines: list[str]) -> list[Source | None]:
-    """For each line, the source that the comment above it tells; a blank line does not end what a comment tells."""
+    """Return the source of each line: that of the last comment above it, also across blank lines."""
     sources: list[Source | None] = []
     current: Source | None = None
     for line in lines:

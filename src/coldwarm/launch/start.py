@@ -309,8 +309,8 @@ class _Measured:
     def of(cls, trace: Path, engine: str) -> _Measured:
         """Read the trace of a start with `engine` once, for everything that is measured in it."""
         work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
-        tally = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
-        return cls(work.work(tally, graphs.graphs()), busy)
+        trace_stats = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
+        return cls(work.work(trace_stats, graphs.graphs()), busy)
 
 
 def _read_result(path: Path) -> WorkerResult:

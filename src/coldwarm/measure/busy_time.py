@@ -115,7 +115,7 @@ class BusyTime:
         now = self._latest = max(self._latest, record.seconds)
         if record.begins:
             self._open[stage] += 1
-            self._frames.append((record.name, record.place.compile_id))
+            self._frames.append((record.name, record.location.compile_id))
         elif self._open[stage]:
             self._open[stage] -= 1
             self._end_frame(record.name)

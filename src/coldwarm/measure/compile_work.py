@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from coldwarm.core.compiler_work import CompiledGraph, CompilerWork
 from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart, SpanEdge, TypedRecord
-from coldwarm.trace.reader import Tally, TraceFile
+from coldwarm.trace.reader import TraceFile, TraceStats
 from coldwarm.trace.unique import answers, is_unique
 
 # The span that Inductor opens around lowering a graph to code (torch/_inductor/graph.py, `codegen`); the spans of
@@ -47,13 +47,13 @@ class CompilerWorkCounter:
                     self._unique[self._rank] += 1
                     self._subgraph = None
 
-    def work(self, tally: Tally, graphs: Sequence[CompiledGraph] = ()) -> CompilerWork:
-        """The counts of the whole trace that `tally` is of, with the `graphs` that were found in it."""
+    def work(self, trace_stats: TraceStats, graphs: Sequence[CompiledGraph] = ()) -> CompilerWork:
+        """The counts of the whole trace that `trace_stats` is of, with the `graphs` that were found in it."""
         return CompilerWork(
-            files=tally.files,
-            records=tally.records,
-            garbled_lines=tally.garbled.count,
-            passed_over=dict(sorted(tally.passed_over.items())),
+            files=trace_stats.files,
+            records=trace_stats.records,
+            garbled_lines=trace_stats.malformed.count,
+            passed_over=dict(sorted(trace_stats.skipped.items())),
             code_generations=_most(self._code_generations),
             traced_ranks=sorted(self._ranks_seen),
             code_generations_by_rank=dict(sorted(self._code_generations.items())),

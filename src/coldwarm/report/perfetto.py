@@ -79,7 +79,7 @@ class _Spans:
     def take(self, record: TypedRecord) -> None:
         if not isinstance(record, SpanEdge):
             return
-        open_ = self._open.setdefault((record.place.thread, record.name), [])
+        open_ = self._open.setdefault((record.location.thread, record.name), [])
         if record.begins:
             open_.append(record)
         elif open_:
@@ -93,7 +93,7 @@ class _Spans:
                     "name": record.name,
                     "cat": f"compiler, rank {self._rank}",
                     "pid": self._process,
-                    "tid": record.place.thread,
+                    "tid": record.location.thread,
                     "ts": _microseconds(begins),
                     "dur": _microseconds(ends - begins),
                     "args": begin.facts,

@@ -181,7 +181,7 @@ class Runner:
         secrets = case.secrets()
         running = self._running.begin()
         try:
-            # A phase may hold an exception's text.
+            # A phase may contain the text of an exception.
             record = start(lambda phase: self._notify(self._observer.phase_began, case, kind, secrets.text(phase)))
         except BaseException:
             # The start was interrupted before it removed them itself.

@@ -1,4 +1,4 @@
-"""A suite from its plan to its results: what `coldwarm run` and `coldwarm.run` share."""
+"""Plans and runs a suite; shared by `coldwarm run` and `coldwarm.run`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Session:
     """A planned suite, which can be run once.
 
     First `plan`, which finds all errors of its arguments and writes nothing; then `create_folder`; then `run`. Finished
-    runs stay in `results`, whatever happens to the others.
+    runs stay in `results`, even if others fail.
 
     Args:
         cases: What to run.

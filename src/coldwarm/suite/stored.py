@@ -17,7 +17,7 @@ from coldwarm.suite.result import RunResult, SuiteResult
 
 
 def judge_suite(folder: Path, catalog: Sequence[Path] = ()) -> SuiteResult:
-    """Judge the stored suite, or the one run, in `folder` by the current catalog, without an engine or torch.
+    """Judge the stored suite, or the single run, in `folder` by the current catalog, without an engine or torch.
 
     Args:
         folder: The folder of the suite or run.
@@ -29,12 +29,12 @@ def judge_suite(folder: Path, catalog: Sequence[Path] = ()) -> SuiteResult:
     """
     runs = judge_stored(folder, Catalog.read(catalog))
     if not runs:
-        raise UsageError(f"{folder} holds no run: nothing was started")
+        raise UsageError(f"{folder} contains no run, because nothing was started")
     return SuiteResult(folder, runs, models_not_started(folder))
 
 
 def judge_stored(folder: Path, catalog: Catalog) -> list[RunResult]:
-    """Judge the suite, or the one run, in `folder`.
+    """Judge the suite, or the single run, in `folder`.
 
     If the model was named by its id and the `catalog` has an entry for it, that entry is used. Otherwise, the entry
     that was stored with the run is used.

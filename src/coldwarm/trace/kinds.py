@@ -18,8 +18,8 @@ _SECONDS_A_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands, and what it belongs to."""
+class Location:
+    """The location of a record in a trace, and the compilation that it belongs to."""
 
     file: str
     """The trace file's name."""
@@ -28,15 +28,15 @@ class Place:
     """Seconds since midnight."""
     thread: int
     compile_id: tuple[object, object]
-    """Dynamo's frame and its compilation; (None, None) outside of them, where vLLM compiles its subgraphs."""
+    """Dynamo's frame and its compilation; (None, None) outside of Dynamo, for example for vLLM's subgraphs."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
-    def seconds_since(self, earlier: Place) -> float:
-        """Return the seconds from `earlier` to here, across midnight too; 0.0 if the clock was set back in between."""
+    def seconds_since(self, earlier: Location) -> float:
+        """Return the seconds since `earlier`, also across midnight; 0.0 if the clock was set back in between."""
         seconds = self.clock - earlier.clock
-        # A clock that went back by most of a day has passed midnight; nothing else sets it back that far.
+        # A clock that goes back by more than half a day has passed midnight.
         return max(0.0, seconds if seconds > -_SECONDS_A_DAY / 2 else seconds + _SECONDS_A_DAY)
 
 
@@ -44,11 +44,11 @@ class Place:
 class SpanEdge:
     """A timed span of the compiler begins or ends (torch/_dynamo/utils.py, `ChromiumEventLogger`)."""
 
-    place: Place
+    location: Location
     name: str
     begins: bool
     seconds: float
-    """Since the epoch."""
+    """Seconds since the epoch."""
     facts: dict[str, Any]
 
 
@@ -56,57 +56,57 @@ class SpanEdge:
 class ModelCompileStart:
     """The engine begins to compile a model."""
 
-    place: Place
+    location: Location
     name: str
-    """What the engine calls the model, for example ``backbone`` or ``eagle_head``."""
+    """The engine's name for the model, for example ``backbone`` or ``eagle_head``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PiecewiseCompileStart:
     """The engine passes a subgraph to the compiler."""
 
-    place: Place
+    location: Location
     index: int
-    """Among the subgraphs that are compiled, from 0."""
+    """Its number among the compiled subgraphs, from 0."""
     submodule: str
     total: int
     compile_range: tuple[int, int]
-    """Numbers of tokens that it is compiled for."""
+    """The range of token counts that it is compiled for."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphDump:
     """A graph as readable code: the engine's dump of a subgraph, or AOTAutograd's lowered graph."""
 
-    place: Place
+    location: Location
     name: str
-    """``aot_inference_graph``, or what the engine calls its dump (`TraceVocabulary.dump_prefix`)."""
+    """``aot_inference_graph``, or the engine's name for its dump (`TraceVocabulary.dump_prefix`)."""
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEvent:
-    """A compiler cache was asked (torch/_functorch/_aot_autograd/autograd_cache.py, torch/_inductor/compile_fx.py)."""
+    """A lookup in a cache (torch/_functorch/_aot_autograd/autograd_cache.py, torch/_inductor/compile_fx.py)."""
 
-    place: Place
+    location: Location
     layer: str
     """``AOTAutograd`` or ``FX graph``."""
     outcome: str
     """``hit``, ``miss`` or ``bypass``."""
     key: str | None
     components: list[str]
-    """What went into the key, each ``[hash] name: value``; some events do not tell."""
+    """The components of the key, each ``[hash] name: value``; some events have none."""
     reason: str | None
     """Why the cache was bypassed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelsLoaded:
-    """Inductor loads a module with its kernels, whether it was generated now or before (torch/_inductor/graph.py)."""
+    """Inductor loads a module with kernels, newly generated or not (torch/_inductor/graph.py)."""
 
-    place: Place
+    location: Location
     native: int
-    """Kernels in C++."""
+    """The number of C++ kernels."""
     triton: int
 
 
@@ -114,20 +114,20 @@ class KernelsLoaded:
 class StorageOffsets:
     """Where the inputs of a graph begin in their storage (torch/_dynamo/debug_utils.py, `InputWriter`)."""
 
-    place: Place
+    location: Location
     offsets: dict[int, int]
-    """In elements, by the input's number; inputs that begin at 0 are left out."""
+    """In elements, by the number of the input; offsets of 0 are omitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameCompiled:
-    """Dynamo is done with a frame (torch/_dynamo/utils.py, `CompilationMetrics`)."""
+    """Dynamo has finished a frame (torch/_dynamo/utils.py, `CompilationMetrics`)."""
 
-    place: Place
+    location: Location
     function: str | None
-    """None: not a frame of Dynamo's own, as vLLM's piecewise compilation."""
+    """None: not a frame of Dynamo, for example vLLM's piecewise compilation."""
     source: str | None
-    """Its file and line."""
+    """The file and line of the function."""
     failure: str | None
 
 
@@ -141,41 +141,41 @@ TypedRecord = (
     | StorageOffsets
     | FrameCompiled
 )
-Parser = Callable[[TraceRecord, Place], TypedRecord | None]
+Parser = Callable[[TraceRecord, Location], TypedRecord | None]
 
 _CACHE_LAYERS = {"aotautograd": "AOTAutograd", "fx_graph": "FX graph"}
 _CACHE_EVENT = re.compile(r"artifact:(aotautograd|fx_graph)(?:_bundled)?_cache_(hit|miss|bypass)")
 
 
-# An input as Inductor writes it for a graph that can be run again.
+# An input as Inductor writes it in a runnable graph.
 _INPUT_OFFSET = re.compile(r"reader\.tensor\(.*\bstorage_offset=(\d+).*\)  # arg(\d+)_1")
 
 
 def parser_of(kind: str) -> Parser | None:
-    """The parser for records of `kind` (`TraceRecord.kind`); None where coldwarm does not need to understand them."""
+    """Return the parser for records of `kind` (`TraceRecord.kind`); None if coldwarm does not need them."""
     return _PARSERS.get(kind)
 
 
-def _span_edge(record: TraceRecord, place: Place) -> SpanEdge | None:
+def _span_edge(record: TraceRecord, location: Location) -> SpanEdge | None:
     match payload_json(record):
         case {"name": str(name), "ph": "B" | "E" as edge, "ts": int() | float() as microseconds, **rest}:
             facts = rest.get("args")
-            return SpanEdge(place, name, edge == "B", microseconds / 1e6, facts if isinstance(facts, dict) else {})
+            return SpanEdge(location, name, edge == "B", microseconds / 1e6, facts if isinstance(facts, dict) else {})
     return None
 
 
-def _graph_dump(record: TraceRecord, place: Place) -> GraphDump | None:
+def _graph_dump(record: TraceRecord, location: Location) -> GraphDump | None:
     match record.metadata["graph_dump"]:
         case {"name": str(name)}:
-            return GraphDump(place, name, record.text())
+            return GraphDump(location, name, record.text())
     return None
 
 
-def _graph_of_kind(record: TraceRecord, place: Place) -> GraphDump:
-    return GraphDump(place, record.kind(), record.text())
+def _graph_of_kind(record: TraceRecord, location: Location) -> GraphDump:
+    return GraphDump(location, record.kind(), record.text())
 
 
-def _cache_event(record: TraceRecord, place: Place) -> CacheEvent | None:
+def _cache_event(record: TraceRecord, location: Location) -> CacheEvent | None:
     found = _CACHE_EVENT.fullmatch(record.kind())
     content = payload_json(record)
     if found is None or not isinstance(content, dict):
@@ -183,7 +183,7 @@ def _cache_event(record: TraceRecord, place: Place) -> CacheEvent | None:
     key, components = content.get("key"), content.get("components")
     reason = content.get("cache_bypass_reason")
     return CacheEvent(
-        place,
+        location,
         _CACHE_LAYERS[found[1]],
         found[2],
         key if isinstance(key, str) else None,
@@ -192,23 +192,25 @@ def _cache_event(record: TraceRecord, place: Place) -> CacheEvent | None:
     )
 
 
-def _kernels_loaded(record: TraceRecord, place: Place) -> KernelsLoaded:
+def _kernels_loaded(record: TraceRecord, location: Location) -> KernelsLoaded:
     payload = record.payload
-    return KernelsLoaded(place, payload.count(b"async_compile.cpp"), payload.count(b"async_compile.triton("))
+    return KernelsLoaded(location, payload.count(b"async_compile.cpp"), payload.count(b"async_compile.triton("))
 
 
-def _storage_offsets(record: TraceRecord, place: Place) -> StorageOffsets:
-    return StorageOffsets(place, {int(number): int(offset) for offset, number in _INPUT_OFFSET.findall(record.text())})
+def _storage_offsets(record: TraceRecord, location: Location) -> StorageOffsets:
+    return StorageOffsets(
+        location, {int(number): int(offset) for offset, number in _INPUT_OFFSET.findall(record.text())}
+    )
 
 
-def _frame_compiled(record: TraceRecord, place: Place) -> FrameCompiled | None:
+def _frame_compiled(record: TraceRecord, location: Location) -> FrameCompiled | None:
     metrics = record.metadata["compilation_metrics"]
     if not isinstance(metrics, dict):
         return None
     file, line = metrics.get("co_filename"), metrics.get("co_firstlineno")
     failure = metrics.get("fail_reason")
     return FrameCompiled(
-        place,
+        location,
         metrics.get("co_name"),
         None if file is None else f"{file}:{line}",
         None if failure is None else str(failure),

@@ -1,4 +1,4 @@
-"""Reads a start's trace: all its files, as typed records, with a tally of what was passed over."""
+"""Reads all files of a start's trace as typed records, and counts the records and lines that it skips."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from coldwarm.trace.kinds import Place, TypedRecord, parser_of
-from coldwarm.trace.records import GarbledLines, read_records
+from coldwarm.trace.kinds import Location, TypedRecord, parser_of
+from coldwarm.trace.records import MalformedLines, read_records
 from coldwarm.trace.vocabulary import PYTORCH_ONLY, TraceVocabulary
 
 _RANK = re.compile(r"_rank_(\d+)_")
 
 
 @dataclass
-class Tally:
-    """What was read, and what was passed over."""
+class TraceStats:
+    """How many files and records were read, and how many were skipped."""
 
     files: int = 0
     records: int = 0
-    passed_over: Counter[str] = field(default_factory=Counter)
-    """Records of kinds that coldwarm has no parser for, or that are laid out in another way; by kind."""
-    garbled: GarbledLines = field(default_factory=GarbledLines)
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Skipped records by kind: those without a parser, or with an unknown layout."""
+    malformed: MalformedLines = field(default_factory=MalformedLines)
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class TraceFile:
     vocabulary: TraceVocabulary = PYTORCH_ONLY
     """What the engine's own records in it are called."""
 
-    def records(self, tally: Tally) -> Iterator[TypedRecord]:
+    def records(self, trace_stats: TraceStats) -> Iterator[TypedRecord]:
         """Yield the records that coldwarm understands, in their order."""
-        for record in read_records(self.path, tally.garbled):
-            tally.records += 1
+        for record in read_records(self.path, trace_stats.malformed):
+            trace_stats.records += 1
             kind = record.kind()
             parse = self.vocabulary.parsers.get(kind) or parser_of(kind)
-            place = Place(self.path.name, record.line, record.clock, record.thread, record.compile_id())
-            typed = None if parse is None else parse(record, place)
+            location = Location(self.path.name, record.line, record.clock, record.thread, record.compile_id())
+            typed = None if parse is None else parse(record, location)
             if typed is None:
-                tally.passed_over[kind] += 1
+                trace_stats.skipped[kind] += 1
             else:
                 yield typed
 
@@ -61,29 +61,29 @@ def trace_files(folder: Path, vocabulary: TraceVocabulary = PYTORCH_ONLY) -> lis
 
 
 class Consumer(Protocol):
-    """Makes something of a trace, one record at a time, so that a trace of any size needs no more memory."""
+    """Processes a trace one record at a time, so that memory does not grow with the size of the trace."""
 
     def begin(self, file: TraceFile) -> None:
-        """The records that follow are those of `file`."""
+        """Called before the records of `file`."""
 
     def take(self, record: TypedRecord) -> None:
-        """The next record."""
+        """Called with each record."""
 
 
-def read_trace(folder: Path, *consumers: Consumer, vocabulary: TraceVocabulary) -> Tally:
+def read_trace(folder: Path, *consumers: Consumer, vocabulary: TraceVocabulary) -> TraceStats:
     """Read all trace files in `folder` once, and pass each record to every one of `consumers`.
 
     Args:
-        folder: A start's trace.
-        consumers: What follows it.
-        vocabulary: That of the engine which wrote it; `PYTORCH_ONLY` if none did.
+        folder: The folder of a start's trace.
+        consumers: The consumers of the records.
+        vocabulary: The vocabulary of the engine that wrote the trace; `PYTORCH_ONLY` without an engine.
     """
-    tally = Tally()
+    trace_stats = TraceStats()
     for file in trace_files(folder, vocabulary):
-        tally.files += 1
+        trace_stats.files += 1
         for consumer in consumers:
             consumer.begin(file)
-        for record in file.records(tally):
+        for record in file.records(trace_stats):
             for consumer in consumers:
                 consumer.take(record)
-    return tally
+    return trace_stats

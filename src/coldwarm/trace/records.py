@@ -1,8 +1,8 @@
-"""Splits a TORCH_TRACE file into its records, one at a time, at bounded memory.
+"""Splits a TORCH_TRACE file into records, one at a time and with bounded memory.
 
-The format (torch/_logging/_internal.py, `TorchLogsFormatter` and `trace_structured`): a record is a line of a
-glog-like prefix up to ``]`` and a JSON object; where that object has ``has_payload``, the payload follows in
-lines that begin with a tab.
+The format (torch/_logging/_internal.py, `TorchLogsFormatter` and `trace_structured`): a record is a line with a
+glog-like prefix up to ``]`` and a JSON object. If the object has ``has_payload``, the payload follows in lines that
+begin with a tab.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import orjson
 
 _BLOCK_BYTES = 4 << 20
-# A record that is longer is no record; reading on would take memory without end.
+# Longer data is not a record; reading it would need unbounded memory.
 _RECORD_BYTES = 64 << 20
 _BETWEEN_RECORDS = re.compile(rb"\n(?!\t)")
 _PREFIX = re.compile(rb"V\d{4} (\d\d):(\d\d):(\d\d\.\d{1,9}) (\d{1,18}) [^\]]*\] ")
 
-# What every record may have; whichever other key it has is its kind.
+# Keys that every record may have; any other key is its kind.
 _COMMON_KEYS = frozenset(
     ("has_payload", "frame_id", "frame_compile_id", "attempt", "stack", "rank", "compiled_autograd_id", "process")
 )
@@ -35,52 +35,52 @@ class TraceRecord:
 
     metadata: dict[str, Any]
     payload: bytes = b""
-    """Without the leading tabs; empty where the record has none."""
+    """The payload without leading tabs; empty if the record has none."""
     line: int = 0
-    """Number of its first line in the file, from 1."""
+    """The number of its first line in the file, from 1."""
     clock: float = 0.0
-    """Seconds since midnight at which it was written, in the writer's local time."""
+    """When it was written, in seconds since midnight in the writer's local time."""
     thread: int = 0
-    """The number that PyTorch writes as its thread; torch 2.13 writes its process."""
+    """The number that PyTorch writes as its thread; torch 2.13 writes the process id."""
 
     def artifact_name(self) -> str | None:
-        """The name of the artifact that this record is; None where it is none."""
+        """Return the name of the artifact; None if this record is not an artifact."""
         artifact = self.metadata.get("artifact")
         return artifact.get("name") if isinstance(artifact, dict) else None
 
     def kind(self) -> str:
-        """What the record is: ``chromium_event``, ``artifact:torch_version``; of artifacts, by their name."""
+        """Return the kind of the record, for example ``chromium_event`` or ``artifact:torch_version``."""
         if "artifact" in self.metadata:
             return f"artifact:{self.artifact_name()}"
         return next((key for key in self.metadata if key not in _COMMON_KEYS), "nothing")
 
     def compile_id(self) -> tuple[object, object]:
-        """The frame and its compilation that the record belongs to; (None, None) outside Dynamo's tracing."""
+        """Return the frame and its compilation; (None, None) outside of Dynamo's tracing."""
         return self.metadata.get("frame_id"), self.metadata.get("frame_compile_id")
 
     def text(self) -> str:
-        """The payload as text."""
+        """Return the payload as text."""
         return self.payload.decode("utf-8", "replace")
 
 
 @dataclass
-class GarbledLines:
-    """Counts the lines that were no part of a record."""
+class MalformedLines:
+    """Counts lines that do not belong to a record."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, line: bytes, count: int = 1) -> None:
-        """Count `count` lines that begin with `line`, and keep that if it is one of the first three."""
+        """Count `count` lines that begin with `line`, which is recorded if it is one of the first three."""
         self.count += count
         if len(self.first) < 3:
             self.first.append(line.split(b"\n", 1)[0][:200].decode("utf-8", "replace"))
 
 
-def read_records(path: Path, garbled: GarbledLines) -> Iterator[TraceRecord]:
-    """Yield the records of the trace file at `path`; lines that make no sense are added to `garbled`.
+def read_records(path: Path, malformed: MalformedLines) -> Iterator[TraceRecord]:
+    """Yield the records of the trace file at `path`; malformed lines are added to `malformed`.
 
-    So is a record whose payload is not the one that was logged: cut off, or mixed with another writer's lines.
+    These include records with a damaged payload: truncated, or mixed with lines of another writer.
     """
     line = 1
     with path.open("rb") as file:
@@ -88,19 +88,19 @@ def read_records(path: Path, garbled: GarbledLines) -> Iterator[TraceRecord]:
             record = _parse(piece, line) if lines is None else None
             lines = 1 + piece.count(b"\n") if lines is None else lines
             if record is None:
-                garbled.add(piece, lines)
+                malformed.add(piece, lines)
             else:
                 yield record
             line += lines
 
 
 def _pieces(file: BinaryIO) -> Iterator[tuple[bytes, int | None]]:
-    """Yield the lines of each record; of one that is too long its beginning, with the number of all its lines."""
+    """Yield the lines of each record; if it is too long, only its beginning and the number of its lines."""
     rest = b""
     while block := file.read(_BLOCK_BYTES):
         *pieces, rest = _BETWEEN_RECORDS.split(rest + block)
         if not rest and pieces:
-            # The block ends with a line; the next one may go on with its record.
+            # The block ends with a line; the next block may continue its record.
             rest = pieces.pop() + b"\n"
         yield from ((piece, None) for piece in pieces)
         if len(rest) > _RECORD_BYTES:
@@ -111,9 +111,9 @@ def _pieces(file: BinaryIO) -> Iterator[tuple[bytes, int | None]]:
 
 
 def _skip_record(file: BinaryIO, beginning: bytes) -> tuple[int, bytes]:
-    """Read to the next record; return the number of lines up to it, and what was read of it."""
+    """Read up to the next record; return the number of lines before it, and the part of it that was read."""
     lines = beginning.count(b"\n")
-    # A line's end at the end of a block ends the record only if the next block does not begin with a tab.
+    # A line break at the end of a block ends the record only if the next block does not begin with a tab.
     before = b"\n" if beginning.endswith(b"\n") else b""
     while block := file.read(_BLOCK_BYTES):
         end = _BETWEEN_RECORDS.search(before + block)
@@ -139,14 +139,14 @@ def _parse(piece: bytes, line: int) -> TraceRecord | None:
     hour, minute, second, thread = prefix.groups()
     clock = int(hour) * 3600 + int(minute) * 60 + float(second)
     record = TraceRecord(metadata, payload[1:].replace(b"\n\t", b"\n"), line, clock, int(thread))
-    return record if _is_whole(record) else None
+    return record if _is_intact(record) else None
 
 
 def read_json(text: bytes) -> Any:
-    """Read JSON as PyTorch writes it, by Python's own `json`: with NaN and lone surrogates, where there are any.
+    """Read JSON that PyTorch wrote with Python's `json`, and that may contain NaN and lone surrogates.
 
     Raises:
-        ValueError: It is none.
+        ValueError: `text` is not valid JSON.
     """
     try:
         return orjson.loads(text)
@@ -157,8 +157,8 @@ def read_json(text: bytes) -> Any:
             raise ValueError("nested too deep") from error
 
 
-def _is_whole(record: TraceRecord) -> bool:
-    # `has_payload` is the MD5 of the payload as it was logged.
+def _is_intact(record: TraceRecord) -> bool:
+    # `has_payload` is the MD5 of the payload that was logged.
     digest = record.metadata.get("has_payload")
     if not isinstance(digest, str) or len(digest) != 32:
         return True

@@ -1,4 +1,4 @@
-"""What an engine's own records are called in PyTorch's structured trace."""
+"""Names of an engine's own records in PyTorch's structured trace."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TraceVocabulary:
     backend_span: str | None = None
     """The span in which the engine compiles one model."""
     stages: Mapping[str, str] = field(default_factory=dict)
-    """The engine's own spans, by name, and the phase that each counts towards. These phases rank between AOTAutograd
+    """The engine's own spans, by name, and the phase that each counts towards. These phases are between AOTAutograd
     and Dynamo: Dynamo calls the engine's backend, which calls AOTAutograd."""
     dump_prefix: str = ""
-    """What precedes the name of a submodule in the name of its graph dump."""
+    """The prefix of a submodule's name in the name of its graph dump."""
 
 
 PYTORCH_ONLY = TraceVocabulary()

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from coldwarm.launch.fork.captured_paths import RememberedPaths
+from coldwarm.launch.fork.captured_paths import CapturedPaths
 
 
 @pytest.fixture(autouse=True)
 def few_objects() -> Iterator[None]:
-    """Has `gc.get_objects` return what the test creates, not the 500,000 objects of the test session."""
+    """Make `gc.get_objects` return only the objects of the test, not the 500,000 objects of the test session."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -30,21 +30,21 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_what_modules_remember_below_the_folder_is_moved(module: ModuleType) -> None:
-    vars(module).update(home="/old/home", file=Path("/old/tmp/x"), itself="/old", beside="/older/x", number=7)
-    remembered = RememberedPaths(Path("/old"))
-    remembered.move(Path("/new"))
+def test_paths_that_modules_captured_are_moved(module: ModuleType) -> None:
+    vars(module).update(home="/old/home", file=Path("/old/tmp/x"), itself="/old", similar="/older/x", number=7)
+    captured = CapturedPaths(Path("/old"))
+    captured.move(Path("/new"))
     assert (vars(module)["home"], vars(module)["file"], vars(module)["itself"]) == (
         "/new/home",
         Path("/new/tmp/x"),
         "/new",
     )
-    assert (vars(module)["beside"], vars(module)["number"]) == ("/older/x", 7)
+    assert (vars(module)["similar"], vars(module)["number"]) == ("/older/x", 7)
 
 
-def test_what_starts_share_stays(module: ModuleType) -> None:
+def test_paths_in_shared_folders_are_not_moved(module: ModuleType) -> None:
     vars(module).update(headers="/old/tmp/precompiled_headers/locks", tmp="/old/tmp")
-    RememberedPaths(Path("/old"), ["precompiled_headers"]).move(Path("/new"))
+    CapturedPaths(Path("/old"), ["precompiled_headers"]).move(Path("/new"))
     assert (vars(module)["headers"], vars(module)["tmp"]) == ("/old/tmp/precompiled_headers/locks", "/new/tmp")
 
 
@@ -56,7 +56,7 @@ class Slotted:
 
 
 class Knob:
-    """Like triton.knobs.env_str: a descriptor, which is asked for its value by the class that it is in."""
+    """Like triton.knobs.env_str: a descriptor that returns its value for the class."""
 
     def __init__(self, default: str) -> None:
         self.default = default
@@ -81,7 +81,7 @@ class Mine(dict[str, str]):
 
 
 def class_with(value: object) -> type:
-    # With a function, as most classes: a dictionary of plain values is not tracked by the garbage collector.
+    # With a function, as most classes: the garbage collector does not track a dictionary of plain values.
     return type("WithAttribute", (), {"path": value, "method": lambda self: self.path})
 
 
@@ -156,43 +156,43 @@ def is_read_once_more(read: Any) -> object:
         pytest.param(lambda: cached(1), is_read_once_more, id="lru_cache"),
     ],
 )
-def test_whatever_holds_a_path_is_moved(
+def test_paths_in_any_container_are_moved(
     module: ModuleType, held: Callable[[], object], read: Callable[[Any], object]
 ) -> None:
     vars(module)["held"] = held()
-    remembered = RememberedPaths(Path("/old"))
-    assert remembered.places
-    remembered.move(Path("/new"))
+    captured = CapturedPaths(Path("/old"))
+    assert captured.references
+    captured.move(Path("/new"))
     assert read(vars(module)["held"]) == "/new/x"
 
 
-def test_instances_see_a_class_attribute_that_was_moved_although_they_have_read_it(module: ModuleType) -> None:
+def test_instances_that_have_read_a_class_attribute_see_the_moved_one(module: ModuleType) -> None:
     cls: Any = class_with("/old/x")
     instance = vars(module)["held"] = cls()
     assert instance.method() == "/old/x"
-    RememberedPaths(Path("/old")).move(Path("/new"))
+    CapturedPaths(Path("/old")).move(Path("/new"))
     assert instance.method() == "/new/x"
 
 
-def test_all_are_moved_to_a_folder_with_a_longer_name(module: ModuleType) -> None:
+def test_paths_are_moved_to_a_folder_with_a_longer_name(module: ModuleType) -> None:
     vars(module)["held"] = held = [["/old/x"] for _ in range(10)]
-    RememberedPaths(Path("/old")).move(Path("/somewhere/else"))
+    CapturedPaths(Path("/old")).move(Path("/somewhere/else"))
     assert held == [["/somewhere/else/x"]] * 10
 
 
-def test_a_path_that_others_hold_too_is_replaced_and_not_changed(module: ModuleType) -> None:
+def test_a_path_object_is_replaced_and_not_changed(module: ModuleType) -> None:
     path = Path("/old/x")
     vars(module)["held"] = [Path("/old/x")]
-    RememberedPaths(Path("/old")).move(Path("/new"))
+    CapturedPaths(Path("/old")).move(Path("/new"))
     assert str(path) == "/old/x"
     assert vars(module)["held"] == [Path("/new/x")]
 
 
-def test_it_can_be_moved_twice_from_where_it_was_found(module: ModuleType) -> None:
+def test_paths_can_be_moved_twice(module: ModuleType) -> None:
     vars(module)["held"] = held = {"a": "/old/x"}
-    remembered = RememberedPaths(Path("/old"))
-    assert all(holder is not remembered for holder, _ in remembered.places)
-    remembered.move(Path("/old"))
+    captured = CapturedPaths(Path("/old"))
+    assert all(holder is not captured for holder, _ in captured.references)
+    captured.move(Path("/old"))
     assert held == {"a": "/old/x"}
-    remembered.move(Path("/new"))
+    captured.move(Path("/new"))
     assert held == {"a": "/new/x"}

@@ -55,25 +55,23 @@ def made_by(record: StartRecord) -> tuple[Outcome, IsolationKind]:
     return record.outcome, record.isolation
 
 
-def test_one_import_serves_many_starts_each_with_caches_of_its_own(
-    starter: Callable[..., Starter], tmp_path: Path
-) -> None:
+def test_starts_with_separate_caches_share_one_import(starter: Callable[..., Starter], tmp_path: Path) -> None:
     phases: list[str] = []
     first, second = starter("a"), starter("b")
     records = [first.cold(phases.append), first.warm(), second.cold()]
     assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
-    assert phases[0] == "import, once for all starts"
+    assert phases[0] == "import (once for all starts)"
     assert len(server_pids()) == 1
     assert [record.caches_as_left for record in records] == [True] * 3
     for name, log in (("a", "cold"), ("a", "warm"), ("b", "cold")):
-        [told] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
-        [_, parents, own, remembered] = told.split()
+        [line] = [line for line in (tmp_path / name / f"{log}.log").read_text().splitlines() if "preloaded" in line]
+        [_, parents, own, captured] = line.split()
         assert parents.startswith(f"from:{tmp_path / 'servers'}")
         assert own == str(tmp_path / "scratch" / name / "caches" / "vllm")
-        assert remembered == str(tmp_path / "scratch" / name / "caches" / "tmp")
+        assert captured == str(tmp_path / "scratch" / name / "caches" / "tmp")
 
 
-def test_a_warm_start_with_another_environment_is_forked_from_another_parent(
+def test_a_warm_start_with_another_environment_is_forked_from_another_server(
     starter: Callable[..., Starter],
 ) -> None:
     starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
@@ -81,7 +79,7 @@ def test_a_warm_start_with_another_environment_is_forked_from_another_parent(
     assert len(server_pids()) == 2
 
 
-def test_a_start_that_raises_or_is_killed_ends_alone(starter: Callable[..., Starter]) -> None:
+def test_a_failed_start_does_not_affect_others(starter: Callable[..., Starter]) -> None:
     raised, killed, healthy = (starter(name, name).cold() for name in ("raises", "is killed", "healthy"))
     assert raised.failure is not None and raised.failure.what == "ValueError: no such weights"
     assert killed.failure is not None and killed.failure.signal == "SIGKILL"
@@ -89,18 +87,18 @@ def test_a_start_that_raises_or_is_killed_ends_alone(starter: Callable[..., Star
     assert len(server_pids()) == 1
 
 
-def test_where_the_engine_cannot_be_imported_each_start_is_a_new_process(
+def test_if_the_engine_cannot_be_imported_starts_are_spawned(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
     phases: list[str] = []
     record = starter().cold(phases.append)
     assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
-    assert phases[1] == "nothing can be forked, so that each start is a new process: ImportError: no such library"
+    assert phases[1] == "cannot fork (ImportError: no such library); falling back to spawn"
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
 
 
-def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
+def test_a_remaining_native_thread_is_named_and_prevents_forks(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_NATIVE_THREAD", "grpc_poller")
@@ -111,14 +109,14 @@ def test_a_native_thread_that_outlives_a_fork_is_named_and_nothing_is_forked(
 
 
 @pytest.mark.parametrize("name", ["jemalloc_bg_thd", "cuda00001800007"])
-def test_native_threads_of_an_allocator_and_of_cudas_driver_do_no_harm(
+def test_native_threads_of_an_allocator_and_the_cuda_driver_are_harmless(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("FAKE_NATIVE_THREAD", name)
     assert made_by(starter().cold()) == (Outcome.FINISHED, IsolationKind.FORK)
 
 
-def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
+def test_a_native_thread_that_ends_before_a_fork_is_harmless(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_NATIVE_THREAD", "pool")
@@ -126,17 +124,17 @@ def test_a_native_thread_that_ends_itself_before_a_fork_does_no_harm(
 
 
 @pytest.mark.usefixtures("no_bytecode")
-def test_what_the_server_imported_from_source_is_told_of_each_start(starter: Callable[..., Starter]) -> None:
+def test_missing_bytecode_of_the_server_is_recorded_for_each_start(starter: Callable[..., Starter]) -> None:
     starts = starter()
     for record in (starts.cold(), starts.warm()):
         assert made_by(record) == (Outcome.FINISHED, IsolationKind.FORK)
         assert record.missing_bytecode is not None
-        # At least the engine, which the server alone imports.
+        # At least the engine, which only the server imports.
         assert str(ROOT) in record.missing_bytecode.roots
         assert record.missing_bytecode.modules_again == record.missing_bytecode.modules
 
 
-def test_what_a_start_writes_to_its_servers_caches_is_recorded_of_it_and_of_those_that_follow(
+def test_files_written_to_the_servers_caches_are_recorded_for_this_and_later_starts(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FILE", "triton/kernel")
@@ -149,7 +147,7 @@ def test_what_a_start_writes_to_its_servers_caches_is_recorded_of_it_and_of_thos
     ]
 
 
-def test_what_the_engine_has_starts_share_is_not(
+def test_files_in_shared_folders_of_the_engine_are_not_recorded(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FILE", "shared/header")
@@ -159,7 +157,7 @@ def test_what_the_engine_has_starts_share_is_not(
     assert record.outside.written == []
 
 
-def test_a_new_process_has_no_part_in_what_forked_ones_share(
+def test_a_spawned_start_does_not_share_caches_of_forked_ones(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_FILE", "triton/kernel")
@@ -172,23 +170,23 @@ def test_a_new_process_has_no_part_in_what_forked_ones_share(
     assert (warm.isolation, warm.shared_caches_changed) == (IsolationKind.SPAWN, [])
 
 
-def test_a_cache_variable_of_the_users_is_replaced_in_a_forked_start(
+def test_a_cache_variable_of_the_user_is_replaced_in_a_forked_start(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HELION_CACHE_DIR", "/mine")
-    starts = starter(behaves="tells its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
+    starts = starter(behaves="prints its variables", changes=Changes(environment={"QUACK_CACHE_DIR": "/mine"}))
     cold, warm = starts.cold(), starts.warm()
     assert made_by(cold) == made_by(warm) == (Outcome.FINISHED, IsolationKind.FORK)
     caches = tmp_path / "scratch" / "a" / "caches"
-    told = {kind: (tmp_path / "a" / f"{kind}.log").read_text() for kind in ("cold", "warm")}
-    assert f"HELION_CACHE_DIR={caches}/helion" in told["cold"]
-    assert f"QUACK_CACHE_DIR={caches}/quack" in told["warm"]
-    assert "QUACK_CACHE_DIR" not in told["cold"]
-    # A module may look whether the variable is there while it is imported.
+    logs = {kind: (tmp_path / "a" / f"{kind}.log").read_text() for kind in ("cold", "warm")}
+    assert f"HELION_CACHE_DIR={caches}/helion" in logs["cold"]
+    assert f"QUACK_CACHE_DIR={caches}/quack" in logs["warm"]
+    assert "QUACK_CACHE_DIR" not in logs["cold"]
+    # A module may check during its import whether the variable exists.
     assert len(server_pids()) == 2
 
 
-def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) -> None:
+def test_without_a_living_server_a_start_is_spawned(starter: Callable[..., Starter]) -> None:
     starts = starter()
     starts.cold()
     [pid] = server_pids()
@@ -197,7 +195,7 @@ def test_a_server_that_is_gone_is_done_without(starter: Callable[..., Starter]) 
     assert made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.SPAWN)
 
 
-def test_a_start_ends_with_its_process_whatever_that_forked_and_the_server_takes_it_along(
+def test_a_start_ends_with_its_process_and_its_children_with_the_server(
     starter: Callable[..., Starter], servers: ForkServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAKE_SLEEPER", str(tmp_path / "sleeper"))
@@ -209,7 +207,7 @@ def test_a_start_ends_with_its_process_whatever_that_forked_and_the_server_takes
     assert is_gone(left)
 
 
-def test_after_the_end_nothing_is_left_and_nothing_begins(
+def test_after_closing_no_process_is_left_and_no_start_begins(
     starter: Callable[..., Starter], servers: ForkServers
 ) -> None:
     starts = starter()
@@ -221,7 +219,7 @@ def test_after_the_end_nothing_is_left_and_nothing_begins(
 
 
 def order_of(folder: Path, request: Path) -> WorkerOrder:
-    """An order for a worker of the engine ``fake``, whose progress goes nowhere."""
+    """Return an order for a worker of the engine ``fake`` without a reader of its progress."""
     caches = Caches.fresh(folder / "caches")
     (folder / "trace").mkdir()
     installation = load_installation("fake")
@@ -239,7 +237,7 @@ def order_of(folder: Path, request: Path) -> WorkerOrder:
 
 @pytest.fixture
 def forked(servers: ForkServers, tmp_path: Path) -> Iterator[WorkerProcess]:
-    """A forked process that exits with status 1, since its request is not one."""
+    """A forked process that exits with status 1, because its request is invalid."""
     (tmp_path / "request.json").write_text("no request")
     order = order_of(tmp_path / "order", tmp_path / "request.json")
     servers.prepare(order, lambda _: None)
@@ -251,11 +249,11 @@ def forked(servers: ForkServers, tmp_path: Path) -> Iterator[WorkerProcess]:
     worker.wait()
 
 
-def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: WorkerProcess) -> None:
+def test_the_pid_of_a_forked_process_is_not_reused_before_it_is_waited_for(forked: WorkerProcess) -> None:
     process = psutil.Process(forked.pid)
     while forked.poll() is None:
         os.sched_yield()
-    # Its server has more to do after it has told the status: it stays as it is, however long one looks.
+    # The server still runs after it has sent the status; the process remains a zombie.
     for _ in range(100):
         assert process.status() == psutil.STATUS_ZOMBIE
         assert forked.poll() == 1
@@ -264,7 +262,7 @@ def test_the_pid_of_a_forked_process_is_its_own_until_it_is_waited_for(forked: W
     assert not psutil.pid_exists(forked.pid)
 
 
-def test_of_the_servers_without_a_start_only_the_last_used_stay(
+def test_only_the_last_used_idle_servers_are_not_stopped(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(fork_servers, "_MOST_IDLE", 1)
@@ -274,7 +272,7 @@ def test_of_the_servers_without_a_start_only_the_last_used_stay(
     records += [first.warm(), second.cold()]
     before = server_pids()
     assert len(before) == 2
-    # Begins a third server; the one of the first warm start was not used for longest.
+    # Starts a third server; that of the first warm start was unused for longest.
     records.append(second.warm())
     after = server_pids()
     assert len(after) == 2 and set(before) & set(after) == {of_cold_starts}
@@ -284,7 +282,7 @@ def test_of_the_servers_without_a_start_only_the_last_used_stay(
     assert (tmp_path / "fork-server-3.log").exists() and not (tmp_path / "fork-server-4.log").exists()
 
 
-def test_a_server_that_a_start_was_prepared_for_stays_until_that_has_ended(
+def test_a_server_is_not_stopped_before_its_start_has_ended(
     servers: ForkServers, starter: Callable[..., Starter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fork_servers, "_MOST_IDLE", 0)
@@ -308,7 +306,7 @@ def test_a_server_that_a_start_was_prepared_for_stays_until_that_has_ended(
     assert prepared not in server_pids()
 
 
-def test_a_child_that_cannot_read_its_order_ends_in_its_own_log(
+def test_a_child_that_cannot_read_its_order_logs_the_error(
     servers: ForkServers, forked: WorkerProcess, tmp_path: Path
 ) -> None:
     [server] = servers._servers.values()
@@ -336,7 +334,7 @@ def test_a_server_that_cannot_be_started_leaves_no_descriptor_open(
     os.close(order.events)
 
 
-def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
+def test_stopping_servers_does_not_kill_processes_with_a_reused_pid(
     servers: ForkServers, forked: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert forked.wait() == 1
@@ -344,12 +342,12 @@ def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
     [pid] = server_pids()
     psutil.Process(pid).kill()
     os.waitpid(pid, 0)
-    # Of a group of its own, with a child.
+    # In its own process group, with a child.
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as innocent:
         while not psutil.Process(innocent.pid).children():
             os.sched_yield()
         [child] = psutil.Process(innocent.pid).children()
-        # As if the server's pid had been given to it.
+        # As if it had the reused pid of the server.
         assert server._process is not None
         server._process.returncode = -9
         monkeypatch.setattr(server._process, "pid", innocent.pid)
@@ -360,16 +358,16 @@ def test_the_end_of_servers_kills_no_process_that_has_a_pid_of_theirs_by_now(
         os.killpg(innocent.pid, 9)
 
 
-@pytest.mark.parametrize(("told", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])
-def test_what_a_server_wrote_before_its_end_tells_of_the_process(told: bytes, pid: int, ended: int) -> None:
+@pytest.mark.parametrize(("written", "pid", "ended"), [(b"", 0, -9), (b"12\n", 12, -9), (b"12\n3\n", 12, 3)])
+def test_the_status_of_a_process_is_read_from_a_server_that_has_ended(written: bytes, pid: int, ended: int) -> None:
     read_end, write_end = os.pipe()
-    os.write(write_end, told)
+    os.write(write_end, written)
     os.close(write_end)
     process = ForkedProcess(read_end)
     assert (process.pid, process.poll(), process.wait()) == (pid, ended, ended)
 
 
-def test_a_process_runs_until_its_end_is_told() -> None:
+def test_a_process_is_running_until_its_end_is_reported() -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, b"12\n")
     process = ForkedProcess(read_end)

@@ -58,7 +58,7 @@ class FakeWorker:
         # Remembered from now on.
         tempfile.gettempdir()
 
-    def settle(self) -> None:
+    def after_fork(self) -> None:
         """Note where the caches are now."""
         self._preloaded += [os.environ["VLLM_CACHE_ROOT"], tempfile.gettempdir()]
 
@@ -113,7 +113,7 @@ class FakeWorker:
             case "has a child write elsewhere":
                 write = "import sys; open(sys.argv[1], 'w').write('x')"
                 subprocess.run([sys.executable, "-S", "-c", write, os.environ["FAKE_FILE"]], check=True)
-            case "tells its variables":
+            case "prints its variables":
                 sys.stdout.writelines(f"{name}={value}\n" for name, value in os.environ.items())
             case "keeps to its parents caches":
                 parents = Path(self._preloaded[0].removeprefix("from:")).parent

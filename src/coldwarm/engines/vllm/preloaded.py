@@ -93,7 +93,7 @@ def import_if_there(name: str) -> None:
             raise
 
 
-def settle() -> None:
+def after_fork() -> None:
     """Have a forked process write a trace of its own, and look at models' classes as cheaply as it can."""
     from torch._logging import _internal
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from coldwarm.trace.kinds import ModelCompileStart, PiecewiseCompileStart, Place, payload_json
+from coldwarm.trace.kinds import Location, ModelCompileStart, PiecewiseCompileStart, payload_json
 from coldwarm.trace.records import TraceRecord
 from coldwarm.trace.vocabulary import TraceVocabulary
 
 
-def _model_compile_start(record: TraceRecord, place: Place) -> ModelCompileStart | None:
+def _model_compile_start(record: TraceRecord, location: Location) -> ModelCompileStart | None:
     """vllm/compilation/backends.py, `VllmBackend._log_compilation_config`."""
     match payload_json(record):
         case {"prefix": str(name)}:
-            return ModelCompileStart(place, name)
+            return ModelCompileStart(location, name)
     return None
 
 
-def _piecewise_compile_start(record: TraceRecord, place: Place) -> PiecewiseCompileStart | None:
+def _piecewise_compile_start(record: TraceRecord, location: Location) -> PiecewiseCompileStart | None:
     """vllm/compilation/piecewise_backend.py."""
     match payload_json(record):
         case {
@@ -25,7 +25,7 @@ def _piecewise_compile_start(record: TraceRecord, place: Place) -> PiecewiseComp
             "compile_range_start": int(first),
             "compile_range_end": int(last),
         }:
-            return PiecewiseCompileStart(place, index, submodule, total, (first, last))
+            return PiecewiseCompileStart(location, index, submodule, total, (first, last))
     return None
 
 

@@ -74,11 +74,11 @@ class VllmWorker:
 
         preload(depth)
 
-    def settle(self) -> None:
+    def after_fork(self) -> None:
         """Have this process, which was forked, write a trace of its own."""
-        from coldwarm.engines.vllm.preloaded import settle
+        from coldwarm.engines.vllm.preloaded import after_fork
 
-        settle()
+        after_fork()
 
     def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
         """Start the model, generate a few tokens greedily, and return what vLLM knows; less of it at other depths.

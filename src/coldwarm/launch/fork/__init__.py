@@ -1,1 +1,1 @@
-"""Starts processes by forking one that has the engine imported."""
+"""Forks starts from a process that has already imported the engine."""

@@ -1,8 +1,8 @@
-"""What imported modules remember of the environment that they were imported in: paths below a folder.
+"""Finds and replaces paths that imported modules captured from the environment.
 
-Modules read the environment once, while they are imported (``tempfile.tempdir``, ``HF_HUB_CACHE``); a process that is
-forked after that has its own folders in the environment alone, and must tell them. Found with vLLM 0.32 and torch
-2.13: module variables, and the attribute of an instance (``torch._dynamo.package.DynamoCache``).
+Modules read the environment once, while they are imported (``tempfile.tempdir``, ``HF_HUB_CACHE``). A process that is
+forked later has its own folders only in the environment, so captured paths must be replaced. Found with vLLM 0.32 and
+torch 2.13: module variables, and the attribute of an instance (``torch._dynamo.package.DynamoCache``).
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from types import CellType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 _CHUNK = 1000
-# Of tuples in tuples, which are replaced as a whole, and of dictionaries that the garbage collector does not track,
-# because they hold nothing but text and numbers.
+# The depth of nested tuples, which are replaced as a whole, and of dictionaries that the garbage collector does not
+# track, because they contain only text and numbers.
 _DEEPEST = 4
 
 Replace = Callable[[Any], Any]
 
 
-class RememberedPaths:
-    """All places, in objects that exist now, that hold a path below `folder`.
+class CapturedPaths:
+    """All references in existing objects to paths in `folder`.
 
-    What Python cannot reach (variables of C++ libraries), and text that has such a path in the middle, is not found.
+    Paths that Python cannot reach (variables of C++ libraries) or that are in the middle of text are not found.
 
     Args:
-        folder: Of the caches that are in the environment.
-        stays: Names of folders; a path through one of these is not to be changed.
+        folder: The folder of the caches in the environment.
+        stays: Names of folders; paths through one of these are not changed.
     """
 
     def __init__(self, folder: Path, stays: Iterable[str] = ()) -> None:
         self._folder = str(folder)
         self._stays = frozenset(stays)
-        self.places: list[tuple[Any, Callable[[Replace], None]]] = [
+        self.references: list[tuple[Any, Callable[[Replace], None]]] = [
             (holder, move) for holder in self._holders() for move in self._moves(holder)
         ]
-        """Of each place: the object that holds it, and what replaces it there."""
+        """For each reference: the object that contains it, and the function that replaces it."""
 
     def move(self, folder: Path) -> None:
-        """Have every one of them hold the same path below another folder."""
+        """Change every path to the same path in another folder."""
         replace = functools.partial(self._moved, folder=str(folder))
-        for _, move in self.places:
-            # A frozen object, for one; whether anything is shared is checked after each start.
+        for _, move in self.references:
+            # For example, a frozen object. After each start, it is checked whether starts shared files.
             with suppress(Exception):
                 move(replace)
 
     def _holders(self) -> Iterator[Any]:
-        """The objects that refer to such a path, or to a container of one that is changed through them."""
+        """Yield the objects that refer to such a path, or through which a container with one can be changed."""
         objects = gc.get_objects()
-        # A class is changed by `setattr` alone: it caches what is in its dictionary.
+        # A class must be changed with `setattr`, because it caches the content of its dictionary.
         classes = {
             id(each): cls
             for cls in objects
@@ -61,33 +61,33 @@ class RememberedPaths:
             for each in gc.get_referents(cls)
             if type(each) is dict
         }
-        # A path is replaced as a whole: others may go by it. From Python 3.12 on it has what it was made of in a list.
+        # A path object is replaced, not changed, because others may use it. Since Python 3.12, its parts are in a list.
         of_paths = {id(each) for path in objects if issubclass(type(path), PurePath) for each in gc.get_referents(path)}
         for start in range(0, len(objects), _CHUNK):
             chunk = objects[start : start + _CHUNK]
-            # Nearly all chunks are done with by this one call.
-            if self._is_meant_in(gc.get_referents(*chunk)):
+            # For nearly all chunks, this call is sufficient.
+            if self._contains_path(gc.get_referents(*chunk)):
                 for each in chunk:
-                    if self._is_meant_in(gc.get_referents(each)) and not self._is_apart(each, of_paths):
+                    if self._contains_path(gc.get_referents(each)) and not self._is_excluded(each, of_paths):
                         yield classes.get(id(each), each)
 
-    def _is_apart(self, each: Any, of_paths: set[int]) -> bool:
+    def _is_excluded(self, each: Any, of_paths: set[int]) -> bool:
         return each is self or type(each) is FrameType or (type(each) is list and id(each) in of_paths)
 
-    def _is_meant_in(self, values: Iterable[Any], depth: int = 0) -> bool:
+    def _contains_path(self, values: Iterable[Any], depth: int = 0) -> bool:
         for value in values:
-            # By type and not by `isinstance`: asking some objects for their class has side effects.
+            # By type instead of `isinstance`, because `__class__` of some objects has side effects.
             kind = type(value)
             if kind is str:
-                if value.startswith(self._folder) and self._is_meant(value):
+                if value.startswith(self._folder) and self._is_path_to_move(value):
                     return True
             elif issubclass(kind, tuple | frozenset):
-                if depth < _DEEPEST and self._is_meant_in(value, depth + 1):
+                if depth < _DEEPEST and self._contains_path(value, depth + 1):
                     return True
             elif kind is dict:
-                if depth < _DEEPEST and not gc.is_tracked(value) and self._is_meant_in(value.values(), depth + 1):
+                if depth < _DEEPEST and not gc.is_tracked(value) and self._contains_path(value.values(), depth + 1):
                     return True
-            elif issubclass(kind, Path) and self._is_meant(str(value)):
+            elif issubclass(kind, Path) and self._is_path_to_move(str(value)):
                 return True
         return False
 
@@ -127,17 +127,17 @@ class RememberedPaths:
                 yield functools.partial(_replace_attribute, holder, name)
 
     def _is_to_move(self, value: Any) -> bool:
-        return self._is_meant_in([value])
+        return self._contains_path([value])
 
-    def _is_meant(self, path: str) -> bool:
+    def _is_path_to_move(self, path: str) -> bool:
         is_below = path == self._folder or path.startswith(self._folder + os.sep)
         return is_below and self._stays.isdisjoint(Path(path).parts)
 
     def _moved(self, value: Any, *, folder: str) -> Any:
-        """`value` with every path that is meant below `folder`; the same object where there is none."""
+        """Return `value` with every path changed to `folder`; the same object if there is no path in it."""
         kind = type(value)
         if kind is str or issubclass(kind, Path):
-            return kind(folder + str(value)[len(self._folder) :]) if self._is_meant(str(value)) else value
+            return kind(folder + str(value)[len(self._folder) :]) if self._is_path_to_move(str(value)) else value
         moved = functools.partial(self._moved, folder=folder)
         if issubclass(kind, tuple | frozenset):
             make = getattr(kind, "_make", kind)  # of a named tuple
@@ -149,7 +149,7 @@ class RememberedPaths:
 
 
 def _attributes(holder: Any) -> dict[str, Any]:
-    """The attributes of an instance, in its `__dict__` and its slots, without running code of its class."""
+    """Return the attributes of an instance, from its `__dict__` and slots, without executing code of its class."""
     found: dict[str, Any] = {}
     for base in type(holder).__mro__:
         members = type.__dict__["__dict__"].__get__(base)
@@ -162,7 +162,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
 
 
 def _replace_item(kind: type[Any], holder: Any, key: Any, replace: Replace) -> None:
-    # Without the code of a class that is derived from `kind`.
+    # Without executing code of a subclass of `kind`.
     kind.__setitem__(holder, key, replace(kind.__getitem__(holder, key)))
 
 

@@ -1,4 +1,4 @@
-"""The launcher's side of fork servers: one for each environment that starts differ in, begun when it is needed."""
+"""The launcher's side of fork servers. There is one for each distinct environment, started when needed."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from coldwarm.launch.process_tree import StoppedError, identity_of, kill_tree
 from coldwarm.launch.spawn import NewProcesses, WorkerOrder, WorkerProcess
 
 _REAPING_SECONDS = 2.0
-# Each takes as much memory as an imported engine (`suite/capacity.py`). `coldwarm run` needs four at most: for each
-# way to save artifacts, one for the cold starts and one for the warm starts with variables of their own.
+# Each needs as much memory as an imported engine (`suite/capacity.py`). `coldwarm run` needs at most four: for each
+# kind of AOT artifact, one for cold starts and one for warm starts with changed variables.
 _MOST_IDLE = 4
 
 
 class ForkServers:
-    """Forks each start from a process that has its engine imported, in its environment.
+    """Forks each start from a process that has already imported the engine in the start's environment.
 
-    When another server begins, those that have no start are ended, but for the last few that were used.
+    When a server is started, idle ones are stopped, except for the few that were used last.
 
     Args:
-        scratch: Where its folders go, ``fork-server-0`` and so on; removed by whoever made it.
-        logs: Where what the servers print is kept, ``fork-server-0.log`` and so on.
+        scratch: The parent of the servers' folders, ``fork-server-0`` and so on; the caller removes it.
+        logs: The folder for the servers' logs, ``fork-server-0.log`` and so on.
         time_limit: Seconds that importing an engine may take.
     """
 
@@ -55,14 +55,14 @@ class ForkServers:
         self.logs = logs
         self._lock = Lock()
         self.closed = False
-        """Whether they were ended, so that nothing can be forked any more."""
+        """Whether the servers were stopped, so that nothing can be forked."""
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
-        """The last used is the last."""
+        """Ordered by last use."""
         self._numbers = count()
         self._new_processes = NewProcesses()
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
-        """Have the server of the order's environment, which takes as long as importing the engine."""
+        """Start the server for the order's environment if necessary, which takes as long as importing the engine."""
         server, idle = self._reserve(order)
         for each in idle:
             each.end()
@@ -75,16 +75,16 @@ class ForkServers:
     def _begin(self, server: _Server, on_phase: Callable[[str], None]) -> None:
         with server.lock:
             if not server.begun:
-                on_phase("import, once for all starts")
+                on_phase("import (once for all starts)")
                 server.begin()
                 if self.closed:
                     server.end()
                     raise StoppedError
                 if server.problem is not None:
-                    on_phase(f"nothing can be forked, so that each start is a new process: {server.problem}")
+                    on_phase(f"cannot fork ({server.problem}); falling back to spawn")
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
-        """Fork a process; where that cannot be done, have a new one."""
+        """Fork a process, or spawn one if it cannot be forked."""
         server = self._server_of(order)
         forked = server.fork(order, output, on_end=partial(self._release, server))
         if forked is None:
@@ -93,7 +93,7 @@ class ForkServers:
         return forked, IsolationKind.FORK
 
     def _reserve(self, order: WorkerOrder) -> tuple[_Server, list[_Server]]:
-        """Return the server of the order, which is in use from now on, and those to end, which no start will use."""
+        """Return the server of the order, marked as used, and idle servers to stop."""
         key = _key(order)
         with self._lock:
             if self.closed:
@@ -116,11 +116,11 @@ class ForkServers:
             server.users -= 1
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
-        """Return the files in the caches of the order's server that are not as they were once it was ready."""
+        """Return the files in the caches of the order's server that changed since it was ready."""
         return self._server_of(order).changed()
 
     def close(self) -> None:
-        """End all servers, and every start that was forked from one; again and again, to the same effect."""
+        """Stop all servers and all starts that were forked from them; may be called repeatedly."""
         self.closed = True
         for server in list(self._servers.values()):
             server.end()
@@ -137,7 +137,7 @@ class ForkServers:
 
 
 def _key(order: WorkerOrder) -> tuple[str, Depth, frozenset[tuple[str, str]]]:
-    # What is replaced differs for each start, but not which variables are there.
+    # The values of replaced variables differ for each start, but their names do not.
     variables = {**dict.fromkeys(replaced_where_set(order.environment), ""), **_shared(order.environment)}
     return order.engine, order.depth, frozenset(variables.items())
 
@@ -149,26 +149,26 @@ def _shared(environment: Mapping[str, str]) -> dict[str, str]:
 @dataclass
 class _Server:
     like: WorkerOrder
-    """The first order; others differ from it in what is of one start alone."""
+    """The first order; others differ from it only in variables of a single start."""
     folder: Path
     log: Path
     time_limit: float
     lock: Lock = field(default_factory=Lock)
     users: int = 0
-    """Starts that it was prepared for, and that have not ended."""
+    """The number of starts that use it."""
     retired: bool = False
-    """Whether it was ended because it had no start; what was seen of its caches stays."""
+    """Whether it was stopped because it was idle; the observed changes of its caches remain available."""
     begun: bool = False
     problem: str | None = None
-    """Why it can fork nothing; None: as far as is known it can."""
+    """Why it cannot fork; None if no problem is known."""
     _process: subprocess.Popen[bytes] | None = None
     _identity: psutil.Process | None = None
-    """Tells the process from a later one that has its pid."""
+    """Distinguishes the process from a later one with the same pid."""
     _ready: bool = False
-    """Whether it takes orders, and reaps what it forked."""
+    """Whether it accepts orders and reaps its children."""
 
     def begin(self) -> None:
-        """Begin the process, and wait until it has the engine imported or could not."""
+        """Start the process, and wait until it has imported the engine or failed to."""
         self.begun = True
         caches = Caches.fresh(self.folder / "caches")
         trace = self.folder / "trace"
@@ -187,20 +187,20 @@ class _Server:
                 self._process = self._popen(environment, theirs.fileno())
         except BaseException as error:
             self._control.close()
-            self.problem = f"its process cannot be started: {type(error).__name__}: {error}"
+            self.problem = f"cannot start the fork server: {type(error).__name__}: {error}"
             raise
         self._identity = identity_of(self._process.pid)
         self._control.settimeout(self.time_limit)
         try:
             answer = self._control.recv(LONGEST_MESSAGE)
         except TimeoutError:
-            self.problem = f"the engine was still being imported after {self.time_limit:g} s; see {self.log}"
+            self.problem = f"importing the engine took more than {self.time_limit:g} s; see {self.log}"
             self.end()
             return
-        told = json.loads(answer) if answer else {"problem": f"the process ended; see {self.log}"}
-        self.problem = told["problem"]
+        reply = json.loads(answer) if answer else {"problem": f"the fork server ended; see {self.log}"}
+        self.problem = reply["problem"]
         self._ready = self.problem is None
-        self._shared_names = frozenset(told.get("shared", ()))
+        self._shared_names = frozenset(reply.get("shared", ()))
         self._look = Look([self._caches])
 
     def _popen(self, environment: dict[str, str], control: int) -> subprocess.Popen[bytes]:
@@ -225,13 +225,13 @@ class _Server:
             )
 
     def is_idle(self) -> bool:
-        """Whether its process waits for a start."""
+        """Return whether its process is waiting for a start."""
         return self.users == 0 and self._ready and self._process is not None
 
     def fork(self, order: WorkerOrder, output: int, on_end: Callable[[], None]) -> WorkerProcess | None:
-        """Have a process forked for `order`; None: there is no server that could.
+        """Fork a process for `order`; None if the server cannot.
 
-        `on_end` is called once the process was waited for.
+        `on_end` is called after the process was waited for.
         """
         if self.problem is not None:
             return None
@@ -248,24 +248,26 @@ class _Server:
                     descriptors = [order.events, output, theirs.fileno()]
                     socket.send_fds(self._control, [json.dumps(content).encode()], descriptors)
             except OSError:
-                self.problem = "it is gone"
+                self.problem = "the fork server ended unexpectedly"
                 return None
             theirs.close()
             process = ForkedProcess(status.detach(), on_end)
         if process.pid == 0:
-            self.problem = "it ended before it could fork"
+            self.problem = "the fork server ended before it could fork"
         return process if process.pid else None
 
     def changed(self) -> list[str]:
-        """Return the files in its caches that are not as they were once it was ready, by path below the caches."""
+        """Return the files in its caches that changed since it was ready, by path relative to the caches."""
         if not self._ready:
             return []
         paths = (Path(file).relative_to(self._caches.resolve()) for file in self._look.changed(Look([self._caches])))
         return [str(path) for path in paths if self._shared_names.isdisjoint(path.parts)]
 
     def end(self) -> None:
-        """Kill the process and all that it forked; whoever waits for its answer has it then. Once: a process id may be
-        another process's later."""
+        """Kill the process and its children, which also ends a wait for its answer.
+
+        Does so only once, because the process id may be reused.
+        """
         process, self._process = self._process, None
         if process is not None:
             if self._ready and self._identity is not None:
@@ -276,10 +278,12 @@ class _Server:
 
 
 def _end_children(server: psutil.Process) -> None:
-    """Kill what a server forked, while it is there to reap it: in a container whose first process reaps nothing, what
-    outlived its parent would stay as a zombie."""
+    """Kill the children of a server while it can reap them.
+
+    In a container whose first process does not reap, they would otherwise remain as zombies.
+    """
     deadline = time.monotonic() + _REAPING_SECONDS
-    # psutil asks no process whose pid was recycled for its children, and signals none.
+    # psutil does not query or signal a process whose pid was reused.
     with suppress(psutil.NoSuchProcess):
         while (children := server.children()) and time.monotonic() < deadline:
             for child in children:
@@ -293,27 +297,27 @@ def _caches_of(environment: Mapping[str, str]) -> Path:
 
 
 class ForkedProcess:
-    """A process that a fork server made, known by what the server writes of it.
+    """A process that was forked by a fork server, observed through a socket to the server.
 
     Args:
-        status: A socket or a pipe that the server writes the pid and the exit status to. It is closed by `wait`, or
-            here if the server is gone; before that, the server does not reap the process.
-        on_end: Called when the process was waited for, once.
+        status: A socket or a pipe to which the server writes the pid and the exit status. `wait` closes it, or the
+            constructor if the server has ended. The server does not reap the process before.
+        on_end: Called once, after the process was waited for.
     """
 
     def __init__(self, status: int, on_end: Callable[[], None] = lambda: None) -> None:
         self._status: int | None = status
         self._on_end: Callable[[], None] | None = on_end
-        self._told = b""
+        self._received = b""
         try:
             self._read_lines(1)
         except BaseException:
             self._close()
             raise
-        self.pid = int(self._told.partition(b"\n")[0] or 0)
+        self.pid = int(self._received.partition(b"\n")[0] or 0)
 
     def poll(self) -> int | None:
-        """Its exit status; None: it still runs."""
+        """Return the exit status; None if the process is still running."""
         if self._status is not None:
             os.set_blocking(self._status, False)
             with suppress(BlockingIOError):
@@ -321,7 +325,7 @@ class ForkedProcess:
         return self._exit_status() if self._status is None or self._lines() >= 2 else None
 
     def wait(self) -> int:
-        """Wait for its end, and have the server reap it."""
+        """Wait for the end of the process, and let the server reap it."""
         if self._status is not None:
             os.set_blocking(self._status, True)
             self._read_lines(2)
@@ -332,15 +336,15 @@ class ForkedProcess:
         return self._exit_status()
 
     def _read_lines(self, number: int) -> None:
-        """Read until the server has written `number` lines in all, or is gone."""
+        """Read until the server has written `number` lines in total, or has ended."""
         while self._status is not None and self._lines() < number:
             data = os.read(self._status, 64)
-            self._told += data
+            self._received += data
             if not data:
                 self._close()
 
     def _lines(self) -> int:
-        return self._told.count(b"\n")
+        return self._received.count(b"\n")
 
     def _close(self) -> None:
         if self._status is not None:
@@ -348,6 +352,6 @@ class ForkedProcess:
             self._status = None
 
     def _exit_status(self) -> int:
-        lines = self._told.split()
-        # A server that is gone took its children with it.
+        lines = self._received.split()
+        # The children of a server end with it.
         return int(lines[1]) if len(lines) > 1 else -signal.SIGKILL
