@@ -137,11 +137,24 @@ def request_of(folder: Path, start: str) -> StartRequest:
     return StartRequest.model_validate_json((folder / "scratch" / f"{start}.request.json").read_bytes())
 
 
-def test_a_worker_whose_ranks_have_not_reported_has_failed(log: Path) -> None:
-    for processes in ([], [ProcessReport(pid=1)]):
-        failure = _failure(HEALTHY, processes, ended(), 600, log)
-        assert failure is not None
-        assert "no process that runs the model has reported" in failure.what
+@pytest.mark.parametrize(
+    ("ranks", "reported", "words"),
+    [
+        (None, [], "only 0 of 1 processes"),
+        (None, [None], "only 0 of 1 processes"),
+        (2, [None, 0], "only 1 of 2 processes"),
+        (2, [0, 0], "only 1 of 2 processes"),
+        (2, [None, 0, 1], None),
+        (1, [0], None),
+    ],
+)
+def test_a_start_with_a_rank_that_did_not_report_has_failed(
+    ranks: int | None, reported: list[int | None], words: str | None, log: Path
+) -> None:
+    processes = [ProcessReport(pid=number, rank=rank) for number, rank in enumerate(reported)]
+    failure = _failure(WorkerResult(facts=cold_facts(ranks=ranks)), processes, ended(), 600, log)
+    assert (failure is None) == (words is None)
+    assert failure is None or (words or "") in failure.what
 
 
 @pytest.mark.usefixtures("fake_engine")

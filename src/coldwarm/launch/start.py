@@ -24,7 +24,7 @@ from coldwarm.core.case import Case, Changes
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
-from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
+from coldwarm.core.record import EngineFacts, Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, reports_name, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
@@ -361,11 +361,20 @@ def _failure(
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
     elif ended.exit_status > 0 or not ended.ready or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
-    elif all(process.rank is None for process in processes):
-        failure = Failure(what="no process that runs the model has reported what was seen in it", phase=phase)
+    elif problem := _unreported(worker.facts, processes):
+        failure = Failure(what=problem, phase=phase)
     else:
         return None
     return failure.model_copy(update={"log_tail": _tail(log)})
+
+
+def _unreported(facts: EngineFacts, processes: list[ProcessReport]) -> str | None:
+    """Say how many ranks have no report; None if all have one. A run must not pass without them."""
+    reported = len({process.rank for process in processes} - {None})
+    expected = facts.ranks or 1
+    if reported >= expected:
+        return None
+    return f"only {reported} of {expected} processes that run the model reported what was observed in them"
 
 
 def _signal_name(number: int) -> str:

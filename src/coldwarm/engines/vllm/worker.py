@@ -102,14 +102,16 @@ class VllmWorker:
             if request.depth is Depth.FULL:
                 progress.enter("generate")
                 generation.generate(llm)
-            llm.apply_model(write_report)
+            ranks = len(llm.apply_model(write_report))
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
+            ranks = 1
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
+            ranks=ranks,
             ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
