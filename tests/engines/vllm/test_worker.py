@@ -33,11 +33,11 @@ def follow(*messages: object) -> str | None:
         ("torch.compile took %.2f s in total", "warm-up"),
     ],
 )
-def test_phases_are_recognized_by_vllms_log(message: str, phase: str) -> None:
+def test_phases_are_recognized_by_vllms_log_messages(message: str, phase: str) -> None:
     assert follow(message) == phase
 
 
-def test_other_messages_change_nothing() -> None:
+def test_other_messages_do_not_change_the_phase() -> None:
     assert follow("Starting to load model x", "hello", ValueError("no text"), None) == "weights"
 
 
@@ -49,11 +49,11 @@ def test_the_prompt_is_fixed_and_within_the_vocabulary(vocabulary: int) -> None:
     assert all(0 <= token < vocabulary for token in prompt)
 
 
-def test_what_is_not_a_number_is_none() -> None:
+def test_nan_is_stored_as_none() -> None:
     assert _number(math.nan) is None
     assert _number(-1.5) == -1.5
 
 
-def test_the_worker_is_loaded_without_its_engine() -> None:
+def test_loading_the_worker_does_not_import_the_engine() -> None:
     assert "vllm.compilation" in load_worker("vllm").compiler_loggers
     assert not {"torch", "vllm"} & sys.modules.keys()
