@@ -1,4 +1,4 @@
-"""What a worker reports to the launcher while it works: the phase it is in."""
+"""Reports the current phase of a start to the launcher."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ _RAISED_IN = "_coldwarm_phase"
 
 
 class Progress:
-    """The worker's side of the pipe to the launcher."""
+    """The worker's end of the pipe to the launcher.
+
+    Args:
+        events_fd: The file descriptor of the pipe's write end.
+        phase: The phase that another process has announced.
+    """
 
     def __init__(self, events_fd: int, phase: str | None = None) -> None:
-        """Write to `events_fd`; `phase` has been announced by another process."""
         self._fd = events_fd
         self.phase = phase
 
@@ -37,10 +41,10 @@ class Progress:
         return None
 
     def enter(self, phase: str) -> None:
-        """Announce that `phase` begins; entering the current phase announces nothing."""
+        """Report that `phase` begins. Has no effect if it is the current one."""
         if phase != self.phase:
             self.phase = phase
-            # One write of a short line is atomic on a pipe; a launcher that is gone needs no progress.
+            # A single write of a short line to a pipe is atomic. It fails if the launcher has ended, which is harmless.
             with suppress(OSError):
                 os.write(self._fd, json.dumps({"phase": phase}).encode() + b"\n")
 

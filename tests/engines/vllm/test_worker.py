@@ -17,11 +17,11 @@ def test_the_prompt_is_fixed_and_within_the_vocabulary(vocabulary: int) -> None:
     assert all(0 <= token < vocabulary for token in prompt)
 
 
-def test_what_is_not_a_number_is_none() -> None:
+def test_nan_is_stored_as_none() -> None:
     assert _number(math.nan) is None
     assert _number(-1.5) == -1.5
 
 
-def test_the_worker_is_loaded_without_its_engine() -> None:
+def test_loading_the_worker_does_not_import_the_engine() -> None:
     assert "vllm.compilation" in load_worker("vllm").compiler_loggers
     assert not {"torch", "vllm"} & sys.modules.keys()
