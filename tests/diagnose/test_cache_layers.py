@@ -172,7 +172,7 @@ def test_kernels_without_a_written_file_came_from_a_cache() -> None:
     assert found["Triton kernels"] == LayerCounts(hits=3, misses=2, saved=2)
 
 
-def test_more_files_than_kernels_in_the_trace_are_no_negative_hits() -> None:
+def test_more_files_than_kernels_in_the_trace_do_not_give_negative_hits() -> None:
     found = counts(cold_record(files_written=["a.main.so", "k.cubin"]), counter())
     assert (found["C++ kernels"].hits, found["Triton kernels"].hits) == (0, 0)
 

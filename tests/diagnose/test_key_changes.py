@@ -25,7 +25,7 @@ def only(changed: ChangedFactor, *failures: LoadFailure) -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("group", "words", "advice"),
+    ("group", "description", "advice"),
     [
         (
             "environment",
@@ -50,10 +50,10 @@ def only(changed: ChangedFactor, *failures: LoadFailure) -> Finding:
         ("model", "x of the model is part of the cache key and changed: 1 cold, 2 warm", "same setting"),
     ],
 )
-def test_a_component_is_described_by_its_group_with_both_values(group: str, words: str, advice: str) -> None:
+def test_a_component_is_described_by_its_group_with_both_values(group: str, description: str, advice: str) -> None:
     found = only(factor(group))
     assert (found.kind, found.start) == (FindingKind.KEY_CHANGED, StartKind.WARM)
-    assert found.what == words
+    assert found.what == description
     assert found.next is not None and advice in found.next
     assert [(each.file, each.record) for each in found.evidence] == [
         ("cold.keys.json", f"{group}: x = 1"),
@@ -91,7 +91,7 @@ def test_without_vllms_refusal_only_the_keys_are_evidence(failures: list[LoadFai
     assert len(only(factor("source"), *failures).evidence) == 2
 
 
-def test_the_refusal_is_no_evidence_for_anything_but_a_source() -> None:
+def test_the_refusal_is_evidence_only_for_a_source() -> None:
     found = only(factor("environment"), REFUSED)
     assert len(found.evidence) == 2
     assert found.where is None

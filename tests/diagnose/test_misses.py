@@ -347,7 +347,7 @@ def test_a_variable_that_switches_nothing_off_is_not_blamed() -> None:
     assert "VLLM_DISABLE_COMPILE_CACHE" not in finding.what
 
 
-def test_a_warning_without_a_text_is_no_crash() -> None:
+def test_a_warning_without_a_text_is_accepted() -> None:
     cold = cold_record(counters={SAVED: 0}, messages=[Message(logger="torch", level="WARNING", text="")])
     assert kinds(warm_record(counters=NOTHING), cold=cold) == [FindingKind.NEVER_SAVED]
 

@@ -89,7 +89,7 @@ def test_functions_are_distinguished_by_their_line_in_the_order_in_which_they_mi
     [[], [frame(cache_event("hit"))], [frame(fx("miss"))], [frame()]],
     ids=["nothing", "hit", "not asked", "no event"],
 )
-def test_what_did_not_miss_is_not_reported(warm: list[Frame]) -> None:
+def test_functions_that_did_not_miss_are_not_reported(warm: list[Frame]) -> None:
     assert outside_findings([frame(cache_event())], warm) == []
 
 

@@ -194,7 +194,7 @@ def test_a_constant_adds_an_artifact_for_each_additional_value(find: Find) -> No
     assert finding.extra_artifacts == 3
 
 
-def test_what_the_named_difference_does_not_explain_is_not_counted(find: Find) -> None:
+def test_artifacts_that_the_named_difference_does_not_explain_are_not_counted(find: Find) -> None:
     first = layer_code(1, body=PROD, outputs=["prod"])
     # The last of them is recompiled for a reason that is not in its graph.
     later = [layer_code(n, inputs={"prod": "Sym(8*s72)"}) for n in (2, 3)]

@@ -127,19 +127,21 @@ def test_an_edited_source_is_named_with_both_digests(variants: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("variant", "how", "told"),
+    ("variant", "how", "description"),
     [
         ("truncated", "truncated", "is truncated"),
         ("flipped", "altered", "was altered"),
         ("deleted", "missing", "is missing"),
     ],
 )
-def test_damaged_artifacts_are_told_apart(variants: dict[str, Any], variant: str, how: str, told: str) -> None:
+def test_damaged_artifacts_are_distinguished(
+    variants: dict[str, Any], variant: str, how: str, description: str
+) -> None:
     run = variants[variant]
     [change] = run["warm"]["caches_changed"]
     finding = only(run["explanation"]["findings"], "cache damaged")
     assert change["how"] == how
-    assert told in finding["what"] and change["path"] in finding["what"]
+    assert description in finding["what"] and change["path"] in finding["what"]
     assert change["path"].endswith("/model")
     assert run["verdict"]["status"] in ("failed", "error"), "a run in a damaged cache never passes"
 

@@ -84,7 +84,7 @@ def test_cuda_without_a_gpu_is_an_error_of_one_line(catalog: Catalog, monkeypatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UsageError) as refused:
         plan(catalog, [], device="cuda")
-    assert str(refused.value) == "no NVIDIA GPU on this machine: --device cuda needs one"
+    assert str(refused.value) == "no NVIDIA GPU on this machine; --device cuda needs one"
 
 
 def test_an_unknown_model_names_the_nearest(catalog: Catalog) -> None:

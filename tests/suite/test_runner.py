@@ -62,7 +62,7 @@ def test_a_crash_ends_only_its_own_run(tmp_path: Path) -> None:
     phases = ["import", "compile", "exit"]
     assert observer.steps == [
         "a cold",
-        *(f"a cold: {phase}" for phase in phases),
+        *(f"a cold: {phase}" for phase in ("import", "compile", "weights", "compile", "exit")),
         "a cold crashed",
         "a: error",
         "b cold",
@@ -167,11 +167,11 @@ def test_every_executed_run_is_explained_and_its_explanation_stored(tmp_path: Pa
     assert healthy is not None and crashed is not None
     assert (len(healthy.layers), healthy.findings) == (6, [])
     assert healthy.notes == [
-        "cold.trace holds no trace",
-        "warm.trace holds no trace",
-        "what went into the cache keys was not recorded",
+        "cold.trace contains no trace",
+        "warm.trace contains no trace",
+        "the components of the cache keys were not recorded",
     ]
-    assert crashed == Explanation(notes=["cold.trace holds no trace"])
+    assert crashed == Explanation(notes=["cold.trace contains no trace"])
     assert unsupported is None
     assert [run.explanation for run in read_runs(tmp_path / "suite")] == [healthy, crashed, None]
     assert not (tmp_path / "suite" / "c" / "explanation.json").exists()

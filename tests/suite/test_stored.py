@@ -126,9 +126,9 @@ def test_an_old_run_without_traces_and_explanation_has_notes(suite: Path) -> Non
     [(result, _)] = explain_stored(suite, CATALOG, "bad")
     assert result.explanation is not None
     assert result.explanation.notes == [
-        "cold.trace holds no trace",
-        "warm.trace holds no trace",
-        "what went into the cache keys was not recorded",
+        "cold.trace contains no trace",
+        "warm.trace contains no trace",
+        "the components of the cache keys were not recorded",
     ]
     assert [one.kind for one in result.explanation.findings] == [FindingKind.UNEXPLAINED]
 
@@ -153,6 +153,6 @@ def test_stored_records_keep_their_explanation_or_are_explained_as_far_as_possib
         if run.explanation is not None:
             assert result.explanation == run.explanation
             continue
-        assert "cold.trace holds no trace" in result.explanation.notes
+        assert "cold.trace contains no trace" in result.explanation.notes
         if result.verdict.status is Status.PASSED:
             assert result.explanation.findings == []

@@ -76,7 +76,8 @@ def test_an_unknown_architecture_is_refused_with_file_key_version_and_the_neares
             {"architectures": ["LlamaForCausal"]}, Path("here/config.json")
         )
     assert str(refused.value) == (
-        "here/config.json: architectures: vLLM 0.32.0 has no architecture 'LlamaForCausal'; nearest: LlamaForCausalLM"
+        "here/config.json: architectures: 'LlamaForCausal' is not an architecture of vLLM 0.32.0; "
+        "nearest: LlamaForCausalLM"
     )
 
 
@@ -118,7 +119,7 @@ def test_unknown_models_are_refused_only_if_no_other_package_may_register_them(
     plugins(monkeypatch, "vllm", "my-models")
     installation.check_config(unknown, package)
     plugins(monkeypatch, "vllm")
-    with pytest.raises(CatalogError, match="vLLM 9 has no architecture 'MyOwnForCausalLM'"):
+    with pytest.raises(CatalogError, match="'MyOwnForCausalLM' is not an architecture of vLLM 9"):
         installation.check_config(unknown, package)
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from coldwarm.core.kernels import Compiler
 from coldwarm.core.record import ProcessReport
-from coldwarm.observe.kernels import imports
 from coldwarm.observe.kernels.all import kernel_probes
 from coldwarm.observe.kernels.probe import CompilerProbe, Observation
 from coldwarm.observe.kernels.recorder import Recorder
@@ -31,7 +30,6 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    monkeypatch.setattr(imports, "_pending", {})
     yield
     sys.modules.pop(NAME, None)
 

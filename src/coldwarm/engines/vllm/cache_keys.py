@@ -29,7 +29,7 @@ UNNAMED = "factors"
 
 
 class KeyProbe:
-    """Fills `keys` while vLLM starts."""
+    """Records the components of vLLM's cache keys in `keys` while vLLM starts."""
 
     name = "cache keys"
 
@@ -47,7 +47,7 @@ class KeyProbe:
         self._watch(decorators, "_verify_source_unchanged", after=lambda _, config: self._take_sources(config))
 
     def report(self, report: ProcessReport) -> None:
-        """Report what went into the keys so far; what could not be taken is in `CacheKeys.problems`."""
+        """Report the components so far; `CacheKeys.problems` has the errors."""
         report.cache_keys = self.keys.model_copy(deep=True)
 
     def _watch(

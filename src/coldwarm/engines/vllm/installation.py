@@ -79,7 +79,9 @@ class VllmInstallation:
         if known and not _others_register_models() and not any(name in known for name in names):
             name = names[0]
             raise CatalogError(
-                path, f"vLLM {self.version} has no architecture {name!r}{nearest(name, known)}", key="architectures"
+                path,
+                f"{name!r} is not an architecture of vLLM {self.version}{nearest(name, known)}",
+                key="architectures",
             )
 
     def check_counters(self, names: list[str]) -> str | None:

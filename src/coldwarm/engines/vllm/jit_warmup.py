@@ -19,7 +19,7 @@ from typing import Any
 from coldwarm.core.depth import Depth
 from coldwarm.core.kernels import Compiler, KernelEvent, KernelEvents, KernelOutcome, KernelSource
 from coldwarm.core.record import ProcessReport
-from coldwarm.observe.kernels.imports import after_import
+from coldwarm.observe.after_import import after_import
 from coldwarm.observe.kernels.recorder import OWNER, component
 
 _MODULE = "vllm.model_executor.warmup.jit_warmup"
@@ -54,8 +54,8 @@ class JitWarmupProbe:
         if not self._began:
             self._began = True
             os.register_at_fork(after_in_child=self._listed.clear)
-            after_import(_MODULE, lambda module: self._safely(self._hook, module))
-            after_import(_UNITS_MODULE, lambda module: self._safely(self._hook_units, module))
+            after_import([_MODULE], lambda module: self._safely(self._hook, module))
+            after_import([_UNITS_MODULE], lambda module: self._safely(self._hook_units, module))
 
     def report(self, report: ProcessReport) -> None:
         """Add the keys that were listed.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from coldwarm.core.kernels import Compiler, CompilerStatus, KernelEvents
 from coldwarm.core.record import ProcessReport
-from coldwarm.observe.kernels.imports import after_import
+from coldwarm.observe.after_import import after_import
 from coldwarm.observe.kernels.recorder import Recorder
 
 Observation = Generator[None, Any, None]
@@ -49,7 +49,7 @@ class CompilerProbe(ABC):
         """Wait for the library's import; if it is imported already, add the hooks."""
         if not self._began:
             self._began = True
-            after_import(self.module, self._hook)
+            after_import([self.module], self._hook)
 
     def _hook(self, module: ModuleType) -> None:
         self._imported = True
