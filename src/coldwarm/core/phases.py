@@ -9,6 +9,8 @@ COMPILE = "compile"
 WARM_UP = "warm-up"
 """The step in which an engine first runs the compiled model, to measure its memory."""
 UNACCOUNTED = "unaccounted"
+GENERATE = "generate"
+"""The step in which the engine, ready for requests, generates the first tokens."""
 
 
 class Phase(BaseModel):

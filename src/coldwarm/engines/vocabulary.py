@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts, Message, StartRecord
 from coldwarm.core.stats import CompileStats, LayerCounts
@@ -108,6 +109,8 @@ class Vocabulary:
     """Returns what a warm start did not find, by the facts of both starts and by what failed to load."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]
     """Returns what changed, and what to try."""
+    kernel_advice: Callable[[KernelEvent], str | None]
+    """Returns a setting of the engine that avoids compiling a kernel in each start; None if none is known."""
     settings_in: Callable[[Mapping[str, str]], dict[str, str]]
     """Returns the variables of a recorded environment with which a model may be compiled differently."""
     keyed_in: Callable[[Mapping[str, str]], dict[str, str]]
