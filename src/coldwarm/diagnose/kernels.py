@@ -1,8 +1,8 @@
-"""Explains the kernels that a start compiled when it should not have: in the warm start, or after the engine was ready."""
+"""Explains the kernels that the warm start compiled, or that a start compiled after the engine was ready."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.kernels import Compiler, KernelEvent
@@ -18,31 +18,33 @@ _MOST_KEYS = 3
 _FEWEST_LAYERS = 4
 """Fewer layers than this are as many as the keys of a kernel by coincidence."""
 
-_CUTE_DSL = "no setting makes it: cute.compile never uses a cache (https://github.com/NVIDIA/cutlass/issues/3398)"
+_CUTE_DSL = (
+    "none by a setting, because cute.compile never uses a cache on disk: https://github.com/NVIDIA/cutlass/issues/3398"
+)
 # Libraries that cache what cute.compile returns, by a part of the path of the code that asks for the kernel.
 _CUTE_DSL_CACHES = {
-    "flash_attn": "set FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED=1, and FLASH_ATTENTION_CUTE_DSL_CACHE_DIR to a folder that "
-    "persists",
+    "flash_attn": "set FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED=1, and FLASH_ATTENTION_CUTE_DSL_CACHE_DIR to a folder "
+    "that persists",
     "quack": "set QUACK_CACHE_ENABLED=1, and QUACK_CACHE_DIR to a folder that persists",
 }
 
 
 def kernel_findings(
-    cold: StartRecord, warm: StartRecord | None, charged: Callable[[StartKind], Sequence[Interval]]
+    cold: StartRecord, warm: StartRecord | None, charged: Mapping[StartKind, Sequence[Interval]]
 ) -> list[Finding]:
     """Return the findings on the kernel compilers of a run; none if they were not recorded.
 
     Args:
         cold: The cold start.
         warm: The warm start; None at a depth without one.
-        charged: Returns the time of a start that other findings are charged for, because torch.compile worked.
+        charged: The time of each start that other findings are charged for, because torch.compile worked.
     """
     works = {record.kind: _works(record) for record in (cold, warm) if record is not None}
     cold_works, warm_works = works[StartKind.COLD], works.get(StartKind.WARM, {})
     findings: list[Finding] = []
     if warm is not None:
-        findings += _recompiled(warm, cold_works, warm_works, charged(StartKind.WARM))
-    findings += _after_ready(works, charged(StartKind.COLD))
+        findings += _recompiled(warm, cold_works, warm_works, charged[StartKind.WARM])
+    findings += _after_ready(works, charged[StartKind.COLD])
     return [*findings, *_by_layer(cold, cold_works)]
 
 
@@ -120,8 +122,8 @@ def _after_ready(works: dict[StartKind, dict[int, KernelWork]], charged: Sequenc
             Finding(
                 kind=FindingKind.COMPILED_AFTER_READY,
                 start=kind,
-                what=f"{first.compiler} compiled `{first.kernel}` with {_keys(count)} after the engine was ready, in the "
-                f"{' and the '.join(starts)} start: the first requests wait for it",
+                what=f"{first.compiler} compiled `{first.kernel}` with {_keys(count)} after the engine was ready, in "
+                f"the {' and the '.join(starts)} start: the first requests wait for it",
                 where=first.where,
                 evidence=_evidence(kind, starts[kind]),
                 seconds=cost,
@@ -153,8 +155,8 @@ def _by_layer(cold: StartRecord, works: dict[int, KernelWork]) -> list[Finding]:
             Finding(
                 kind=FindingKind.KEYS_BY_LAYER,
                 start=StartKind.COLD,
-                what=f"{events[0].compiler} compiled `{events[0].kernel}` with {_keys(keys)}, and `{growing[0]}` has as many "
-                f"values as the model has layers ({layers}): each layer may have a key of its own",
+                what=f"{events[0].compiler} compiled `{events[0].kernel}` with {_keys(keys)}, and `{growing[0]}` has as "
+                f"many values as the model has layers ({layers}): each layer may have a key of its own",
                 where=events[0].where,
                 evidence=_evidence(StartKind.COLD, events),
                 kernel=label,
