@@ -83,8 +83,8 @@ def test_several_issues_accept_several_failures() -> None:
     assert [failure.accepted_by for failure in failures] == ["one-too-many", "saves-again"]
 
 
-@pytest.mark.parametrize("breaks", list(InvariantId))
-def test_an_issue_can_name_every_invariant(breaks: InvariantId) -> None:
+@pytest.mark.parametrize("breaks", list(InvariantId)[:-1])
+def test_an_issue_can_name_every_invariant_that_counters_can_break(breaks: InvariantId) -> None:
     [issue], _ = accept((cold_record(), warm_record()), {"breaks": breaks})
     assert not issue.shows
 

@@ -79,7 +79,8 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         # The reason why a start did not finish comes first.
         findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
         findings += autotuning_findings(cold, warm)
-        findings += native_kernel_findings(cold, warm)
+        native = native_kernel_findings(cold, warm)
+        findings += [without_cost(each) for each in native] if charged(findings, warm) else native
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
     if cold is not None:

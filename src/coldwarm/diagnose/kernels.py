@@ -155,8 +155,8 @@ def _by_layer(cold: StartRecord, works: dict[int, KernelWork]) -> list[Finding]:
             Finding(
                 kind=FindingKind.KEYS_BY_LAYER,
                 start=StartKind.COLD,
-                what=f"{events[0].compiler} compiled `{events[0].kernel}` with {_keys(keys)}, and `{growing[0]}` has as "
-                f"many values as the model has layers ({layers}): each layer may have a key of its own",
+                what=f"{events[0].compiler} compiled `{events[0].kernel}` with {_keys(keys)}, and `{growing[0]}` has "
+                f"as many values as the model has layers ({layers}): each layer may have a key of its own",
                 where=events[0].where,
                 evidence=_evidence(StartKind.COLD, events),
                 kernel=label,
