@@ -63,7 +63,7 @@ def test_several_kernels_of_cute_dsl_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("place", [{"vllm": "0.32.0"}, {"vllm": "0.34.0"}, {"device": "cpu"}])
-def test_it_is_not_considered_elsewhere(place: dict[str, str]) -> None:
+def test_it_is_not_considered_elsewhere(place: dict[str, Any]) -> None:
     verdict = verdict_of(*WGEMM, **place)
     assert (verdict.status, verdict.issues) == (Status.FAILED, [])
 
