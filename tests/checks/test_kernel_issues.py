@@ -144,6 +144,12 @@ def test_without_an_explanation_it_is_not_recognized_and_a_reason_reports_it() -
     assert verdict.reasons[1] == f"{CUTE_DSL}: cannot be recognized, because the run was not explained"
 
 
+def test_a_failure_without_kernels_is_no_reason_to_look_for_it() -> None:
+    cold, warm = starts(misses=1)
+    verdict = judge(model_entry(), cold, warm, None)
+    assert (verdict.status, verdict.issues) == (Status.FAILED, [])
+
+
 def test_a_verdict_with_kernels_is_stored_and_read() -> None:
     verdict = verdict_of(*WGEMM)
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict

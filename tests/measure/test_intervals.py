@@ -22,6 +22,7 @@ def test_an_interval_that_ends_before_it_begins_is_ignored() -> None:
         ([(0.0, 2.0), (3.0, 9.0)], [(2.0, 3.0)]),
         ([(0.0, 9.0)], []),
         ([(5.0, 9.0)], [(1.0, 4.0)]),
+        ([(0.0, 0.5)], [(1.0, 4.0)]),
     ],
 )
 def test_the_time_of_others_is_subtracted(others: list[Interval], left: list[Interval]) -> None:
