@@ -76,6 +76,11 @@ def test_the_possible_fix_is_a_setting_if_there_is_one(event: KernelEvent, advic
     assert advice in (the_only(event).next or "")
 
 
+def test_a_kernel_that_is_cached_needs_no_other_backend() -> None:
+    event = cached_kernel(compiler=Compiler.CUTE_DSL, where="flashinfer/gdn_kernels/a.py:3")
+    assert the_only(event).next == "make /cache/triton a folder that persists and is writable"
+
+
 def test_an_autotuner_that_cannot_store_its_results_has_no_fix_by_a_setting() -> None:
     event = kernel_event(compiler=Compiler.TRITON_AUTOTUNE, why_not_cached="a config has a pre_hook")
     assert the_only(event).next is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,9 +80,21 @@ def why_not_compiled() -> str | None:
     if mode == CompilationMode.STOCK_TORCH_COMPILE:  # the model runner compiles the whole model
         return None
     if mode == CompilationMode.NONE:
-        is_eager = config.model_config is not None and config.model_config.enforce_eager
-        return "compilation mode NONE" + (", because of enforce_eager" if is_eager else "")
+        return ", ".join(["compilation mode NONE", *_why_mode_none(config)])
     return f"support_torch_compile is disabled for {', '.join(dict.fromkeys(type(part).__name__ for part in parts))}"
+
+
+def _why_mode_none(config: Any) -> list[str]:
+    """Return why vLLM resolved the compilation mode to NONE (vllm/config/vllm.py); empty: an option asks for it."""
+    if config.model_config is not None and config.model_config.enforce_eager:
+        return ["because of enforce_eager"]
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        return ["because of TORCH_COMPILE_DISABLE=1"]
+    try:
+        from vllm.compilation.breakable_cudagraph import is_breakable_cudagraph_enabled
+    except ImportError:  # an older version
+        return []
+    return ["because of breakable CUDA graphs"] if is_breakable_cudagraph_enabled() else []
 
 
 def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:
