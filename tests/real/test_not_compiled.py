@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]  # of importing torch and vLLM
 
 
 def reason(monkeypatch: pytest.MonkeyPatch, *parts: dict[str, Any]) -> str | None:
