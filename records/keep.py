@@ -48,8 +48,8 @@ def keep(run: Path, folder: Path) -> None:
 
 def _of_python(record: StartRecord) -> list[str]:
     """The interpreter, and the folders that it compiled from source: paths that a way out names whole."""
-    missing = record.missing_bytecode
-    return [missing.python, *missing.roots] if missing is not None else []
+    found = [process.missing_bytecode for process in record.processes if process.missing_bytecode is not None]
+    return [path for missing in found for path in (missing.python, *missing.roots)]
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ def test_vllm_is_an_engine() -> None:
 
 
 @pytest.mark.parametrize("load", [engine.load_installation, engine.load_worker])
-def test_an_unknown_engine_is_refused_with_those_there_are(load: object) -> None:
+def test_an_unknown_engine_is_an_error_that_lists_the_known_ones(load: object) -> None:
     assert callable(load)
     with pytest.raises(UsageError, match=r"no engine 'vllmm'; nearest: vllm \(engines: vllm\)"):
         load("vllmm")
 
 
-def test_the_installed_engine_tells_its_versions() -> None:
+def test_the_installed_engine_has_versions() -> None:
     installation = engine.load_installation("vllm")
     versions = installation.versions()
     assert versions["vllm"] == installation.version

@@ -8,7 +8,7 @@ from coldwarm.engines.counters import UnexpectedCountersError, UnknownCounterErr
 
 
 class Counters(dict[str, int]):
-    """Counters that a test raises by hand."""
+    """Counters that a test raises manually."""
 
     def snapshot(self) -> dict[str, int]:
         return dict(self)
@@ -28,7 +28,7 @@ def test_an_exact_rise_passes(counters: Counters) -> None:
         counters.rise("torch.misses", 4)
 
 
-def test_all_differences_are_told_at_once_with_before_and_after(counters: Counters) -> None:
+def test_all_differences_are_reported_together_with_values_before_and_after(counters: Counters) -> None:
     expected = {"vllm.saved": 3, "vllm.loaded": 0, "torch.misses": 1}
     with pytest.raises(UnexpectedCountersError) as raised, expect(expected, snapshot=counters.snapshot):
         counters.rise("vllm.saved", 4)
@@ -40,17 +40,17 @@ def test_all_differences_are_told_at_once_with_before_and_after(counters: Counte
     ]
 
 
-def test_a_rise_where_none_was_expected_fails(counters: Counters) -> None:
+def test_an_unexpected_rise_fails(counters: Counters) -> None:
     with pytest.raises(UnexpectedCountersError), expect({"vllm.loaded": 0}, snapshot=counters.snapshot):
         counters.rise("vllm.loaded", 1)
 
 
-def test_a_difference_is_an_assertion_that_failed() -> None:
+def test_a_difference_is_an_assertion_error() -> None:
     assert issubclass(UnexpectedCountersError, AssertionError)
     assert issubclass(UnknownCounterError, AssertionError)
 
 
-def test_a_counter_that_the_block_brings_along_rises_from_zero(counters: Counters) -> None:
+def test_a_counter_that_the_block_creates_rises_from_zero(counters: Counters) -> None:
     with expect({"torch.total": 7}, snapshot=counters.snapshot):
         counters.rise("torch.total", 7)
 
@@ -61,26 +61,26 @@ def test_an_unknown_counter_names_the_nearest(counters: Counters) -> None:
     assert str(raised.value) == "no counter 'vllm.saves' in this version; nearest: vllm.saved, vllm.loaded"
 
 
-def test_all_unknown_counters_are_told_at_once(counters: Counters) -> None:
+def test_all_unknown_counters_are_reported_together(counters: Counters) -> None:
     expected = {"vllm.saves": 0, "torch.mis": 0}
     with pytest.raises(UnknownCounterError) as raised, expect(expected, snapshot=counters.snapshot):
         pass
     assert "'vllm.saves'" in str(raised.value) and "'torch.mis'" in str(raised.value)
 
 
-def test_an_unknown_counter_fails_even_where_nothing_is_expected_of_it(counters: Counters) -> None:
+def test_an_unknown_counter_fails_even_if_no_rise_is_expected(counters: Counters) -> None:
     with pytest.raises(UnknownCounterError), expect({"vllm.gone": 0}, snapshot=counters.snapshot):
         pass
 
 
-def test_a_source_that_counted_nothing_is_named() -> None:
+def test_a_program_without_counters_is_named() -> None:
     assert unknown_counter("vllm.saved", {"torch.a": 1}) == (
         "no counter 'vllm.saved': nothing was counted by 'vllm' (sources here: torch)"
     )
     assert unknown_counter("vllm.saved", {}).endswith("(sources here: none)")
 
 
-def test_an_exception_in_the_block_passes_through(counters: Counters) -> None:
+def test_an_exception_in_the_block_propagates(counters: Counters) -> None:
     with pytest.raises(ZeroDivisionError), expect({"vllm.saved": 3, "vllm.gone": 1}, snapshot=counters.snapshot):
         raise ZeroDivisionError
 

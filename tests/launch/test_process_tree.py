@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -20,12 +21,13 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import Step
 from coldwarm.core.variables import TOKEN_VARIABLE
+from coldwarm.launch import process_tree
 from coldwarm.launch.process_tree import Ended, StoppedError, _Steps, identity_of, kill_tree, launch
 from coldwarm.launch.spawn import NewProcesses, SpawnedProcess, WorkerOrder, WorkerProcess
 from tests.support.processes import is_gone
 
-# What every child begins with: `say(phase)`, and `leave_behind()` for a grandchild of a session of its own whose
-# parent is gone, which only the start's token finds.
+# The beginning of every child's program: `say(phase)`, and `leave_behind()`, which creates an orphaned grandchild in a
+# separate session that can only be found by the start's token.
 PRELUDE = """
 import os, signal, sys, time
 fd = int(sys.argv[1])
@@ -50,7 +52,7 @@ def leave_behind(keep_events=False):
 def begin(
     command: list[str], events: int, folder: Path, token: str
 ) -> Callable[[int], tuple[WorkerProcess, IsolationKind]]:
-    """Begin `command` as a worker is begun: in a session of its own, with the token."""
+    """Return a function that creates a process of `command` like a worker: in a new session, with the token."""
 
     def begin(output: int) -> tuple[WorkerProcess, IsolationKind]:
         process = subprocess.Popen(
@@ -99,38 +101,38 @@ def grandchild(folder: Path) -> int:
     return int((folder / "grandchild").read_text())
 
 
-def test_steps_are_told_and_follow_one_another_over_the_whole_time(start: Callable[..., Ended]) -> None:
-    told: list[str] = []
+def test_steps_are_reported_and_cover_the_whole_time_without_gaps(start: Callable[..., Ended]) -> None:
+    phases: list[str] = []
     began = time.time()
-    ended = start("say('a'); time.sleep(0.3); say('b'); time.sleep(0.3)", on_phase=told.append)
-    assert told == ["a", "b"]
+    ended = start("say('a'); time.sleep(0.3); say('b'); time.sleep(0.3)", on_phase=phases.append)
+    assert phases == ["a", "b"]
     assert [step.name for step in ended.steps] == ["process start", "a", "b"]
     for before, after in pairwise(ended.steps):
         assert before.end == after.begin
     assert ended.steps[-1].end - ended.steps[0].begin == pytest.approx(ended.seconds, abs=1e-5)
-    # Less than was slept: on a busy machine a step may be heard of late.
+    # Less than the child sleeps, because on a busy machine the launcher may read the beginning of a step late.
     assert seconds_of(ended.steps[1]) >= 0.05
     assert seconds_of(ended.steps[2]) >= 0.05
-    # On the clock that traces tell.
+    # On the clock of traces.
     assert began - 0.05 <= ended.steps[0].begin <= ended.steps[-1].end <= time.time() + 0.05
 
 
-def test_steps_told_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
-    def look_away(phase: str) -> None:
+def test_steps_reported_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
+    def be_slow(phase: str) -> None:
         if phase == "first":
             time.sleep(0.3)
 
-    ended = start("say('first'); time.sleep(0.05)\nfor n in range(200): say(f'phase {n}')", on_phase=look_away)
+    ended = start("say('first'); time.sleep(0.05)\nfor n in range(200): say(f'phase {n}')", on_phase=be_slow)
     assert [step.name for step in ended.steps[2:]] == [f"phase {n}" for n in range(200)]
 
 
-def test_a_worker_that_says_nothing_has_one_step(start: Callable[..., Ended]) -> None:
+def test_a_worker_that_reports_no_phase_has_one_step(start: Callable[..., Ended]) -> None:
     ended = start("")
     assert [step.name for step in ended.steps] == ["process start"]
 
 
 @pytest.mark.parametrize("status", [0, 1, 7])
-def test_the_exit_status_is_the_workers(start: Callable[..., Ended], status: int) -> None:
+def test_the_exit_status_is_that_of_the_worker(start: Callable[..., Ended], status: int) -> None:
     ended = start(f"sys.exit({status})")
     assert (ended.exit_status, ended.timed_out) == (status, False)
 
@@ -140,58 +142,69 @@ def test_a_killed_worker_has_a_negative_status(start: Callable[..., Ended]) -> N
     assert (ended.exit_status, ended.timed_out) == (-9, False)
 
 
-def test_all_that_the_worker_prints_is_in_its_log(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_the_log_has_all_output_of_the_worker_and_its_children(start: Callable[..., Ended], tmp_path: Path) -> None:
     start("print('out', flush=True); os.system('echo child'); print('err', file=sys.stderr)")
     assert (tmp_path / "log").read_text().split() == ["out", "child", "err"]
 
 
-def test_the_worker_runs_in_its_folder_and_session_and_reads_nothing(
+def test_the_worker_has_its_own_folder_and_session_and_an_empty_stdin(
     start: Callable[..., Ended], tmp_path: Path
 ) -> None:
     start("print(os.getcwd(), os.getsid(0) == os.getpid(), repr(sys.stdin.read()))")
     assert (tmp_path / "log").read_text().split() == [str(tmp_path), "True", "''"]
 
 
-def test_a_hanging_worker_is_killed_with_all_it_started(start: Callable[..., Ended], tmp_path: Path) -> None:
-    ended = start("say('a'); leave_behind(); time.sleep(60)", time_limit=0.7)
+def test_a_hanging_worker_is_killed_with_its_process_tree(
+    start: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped = 0.0
+
+    def skip_time(phase: str) -> None:
+        nonlocal skipped
+        skipped = 100.0
+
+    # A short time limit could end before a busy machine has created the grandchild.
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + skipped, time=time.time, sleep=time.sleep)
+    monkeypatch.setattr(process_tree, "time", clock)
+    ended = start("leave_behind(); say('a'); time.sleep(60)", time_limit=50, on_phase=skip_time)
     assert ended.timed_out
     assert ended.exit_status == -9
-    assert 0.7 <= ended.seconds < 30
+    assert 100 <= ended.seconds < 150
     assert is_gone(grandchild(tmp_path))
 
 
-def test_a_worker_that_never_stops_talking_is_killed_too(start: Callable[..., Ended]) -> None:
+def test_a_worker_that_reports_phases_forever_is_killed_too(start: Callable[..., Ended]) -> None:
     ended = start("while True: say('a'); say('b'); time.sleep(0.01)", time_limit=0.5)
     assert ended.timed_out
     assert ended.seconds < 30
 
 
-def test_nothing_is_left_behind_by_a_worker_that_ended_well(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_no_process_is_left_by_a_worker_that_succeeded(start: Callable[..., Ended], tmp_path: Path) -> None:
     ended = start("leave_behind()")
     assert ended.exit_status == 0
     assert is_gone(grandchild(tmp_path))
 
 
-def test_nothing_is_left_behind_by_a_worker_that_was_killed(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_no_process_is_left_by_a_worker_that_was_killed(start: Callable[..., Ended], tmp_path: Path) -> None:
     start("leave_behind(); os.kill(os.getpid(), signal.SIGKILL)")
     assert is_gone(grandchild(tmp_path))
 
 
-def test_a_grandchild_that_holds_the_pipe_holds_nothing_up(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_a_grandchild_with_an_open_pipe_does_not_delay_the_end(start: Callable[..., Ended], tmp_path: Path) -> None:
     ended = start("leave_behind(keep_events=True)", time_limit=20)
     assert not ended.timed_out
     assert ended.seconds < 15
     assert is_gone(grandchild(tmp_path))
 
 
-def test_other_starts_are_left_alone(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_processes_of_other_starts_are_not_killed(start: Callable[..., Ended], tmp_path: Path) -> None:
     with psutil.Popen(["sleep", "60"], env={TOKEN_VARIABLE: "of another start", **os.environ}) as other:
         start("leave_behind()")
         assert not is_gone(other.pid)
         other.kill()
 
 
-def test_a_process_that_has_the_workers_id_by_now_is_left_alone() -> None:
+def test_a_process_that_has_reused_the_workers_id_is_not_killed() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as worker:
         identity = identity_of(worker.pid)
         worker.kill()
@@ -202,7 +215,7 @@ def test_a_process_that_has_the_workers_id_by_now_is_left_alone() -> None:
         other.kill()
 
 
-def test_what_is_in_the_session_of_a_worker_that_ended_is_killed_without_a_token(
+def test_a_process_without_token_in_the_session_of_an_ended_worker_is_killed(
     start: Callable[..., Ended], tmp_path: Path
 ) -> None:
     start(
@@ -213,9 +226,9 @@ def test_what_is_in_the_session_of_a_worker_that_ended_is_killed_without_a_token
     assert is_gone(int((tmp_path / "left").read_text()))
 
 
-def test_the_pid_of_a_new_process_is_its_own_until_it_is_waited_for(tmp_path: Path) -> None:
+def test_the_pid_of_a_process_is_not_reused_before_wait(tmp_path: Path) -> None:
     request = tmp_path / "request.json"
-    request.write_text("no request, so that the worker exits with status 1")
+    request.write_text("not a request, so that the worker exits with status 1")
     order = WorkerOrder("fake", Depth.FULL, request, dict(os.environ), events=1, folder=tmp_path)
     with (tmp_path / "log").open("wb") as output:
         worker, _ = NewProcesses().begin(order, output.fileno())
@@ -226,14 +239,14 @@ def test_the_pid_of_a_new_process_is_its_own_until_it_is_waited_for(tmp_path: Pa
     assert not psutil.pid_exists(worker.pid)
 
 
-def test_a_worker_that_something_else_has_reaped_has_ended() -> None:
+def test_a_worker_that_other_code_has_reaped_has_ended() -> None:
     worker = SpawnedProcess(subprocess.Popen(["true"]))
     os.waitpid(worker.pid, 0)
     assert (worker.poll(), worker.wait()) == (0, 0)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_interrupt_kills_the_tree_and_passes_on(
+def test_an_interrupt_kills_the_process_tree_and_propagates(
     start: Callable[..., Ended], tmp_path: Path, error: type[BaseException]
 ) -> None:
     def interrupt(phase: str) -> None:
@@ -247,14 +260,14 @@ def test_an_interrupt_kills_the_tree_and_passes_on(
     assert is_gone(grandchild(tmp_path))
 
 
-def test_a_worker_that_closes_the_pipe_is_still_waited_for(start: Callable[..., Ended], tmp_path: Path) -> None:
+def test_launch_waits_for_a_worker_that_has_closed_the_pipe(start: Callable[..., Ended], tmp_path: Path) -> None:
     ended = start("say('a'); os.close(fd); time.sleep(0.3); open('done', 'w').close(); sys.exit(7)")
     assert (tmp_path / "done").exists()
     assert (ended.exit_status, ended.timed_out) == (7, False)
     assert ended.seconds >= 0.3
 
 
-def test_a_worker_that_closes_the_pipe_and_hangs_is_killed_in_time(start: Callable[..., Ended]) -> None:
+def test_a_hanging_worker_that_has_closed_the_pipe_is_killed(start: Callable[..., Ended]) -> None:
     ended = start("os.close(fd); time.sleep(60)", time_limit=0.5)
     assert ended.timed_out
     assert ended.seconds < 30
@@ -268,11 +281,11 @@ def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
             os.fstat(end)
 
 
-def test_both_ends_of_the_pipe_are_closed_where_the_command_cannot_be_run(tmp_path: Path) -> None:
+def test_both_ends_of_the_pipe_are_closed_if_the_command_cannot_be_run(tmp_path: Path) -> None:
     events = os.pipe()
     with pytest.raises(FileNotFoundError):
-        no_such = begin([str(tmp_path / "no such program")], events[1], tmp_path, "t")
-        launch(no_such, events, "t", log=tmp_path / "log", time_limit=9)
+        failing = begin([str(tmp_path / "no such program")], events[1], tmp_path, "t")
+        launch(failing, events, "t", log=tmp_path / "log", time_limit=9)
     for end in events:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(end)
@@ -280,25 +293,25 @@ def test_both_ends_of_the_pipe_are_closed_where_the_command_cannot_be_run(tmp_pa
 
 @settings(max_examples=60)
 @given(st.lists(st.text(max_size=20), max_size=8), st.data())
-def test_steps_arrive_whole_however_the_pipe_cuts_them(names: list[str], data: st.DataObject) -> None:
+def test_steps_are_complete_however_the_pipe_splits_them(names: list[str], data: st.DataObject) -> None:
     sent = b"".join(json.dumps({"phase": name}).encode() + b"\n" for name in names)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
-    told: list[str] = []
+    phases: list[str] = []
     began = time.monotonic()
-    steps = _Steps(began, told.append)
+    steps = _Steps(began, phases.append)
     for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
         steps.take(sent[begin:end])
-    assert told == names
-    made = steps.finish(time.monotonic())
-    assert [step.name for step in made] == ["process start", *names]
-    assert all(before.end == after.begin for before, after in pairwise(made))
+    assert phases == names
+    finished = steps.finish(time.monotonic())
+    assert [step.name for step in finished] == ["process start", *names]
+    assert all(before.end == after.begin for before, after in pairwise(finished))
 
 
 @pytest.mark.parametrize(
     "code",
     ["say('a'); leave_behind(); say('b'); time.sleep(60)", "leave_behind(); say('b'); os.close(fd); time.sleep(60)"],
 )
-def test_a_start_that_is_stopped_is_killed_with_all_it_started(
+def test_a_stopped_start_is_killed_with_its_process_tree(
     start: Callable[..., Ended], tmp_path: Path, code: str
 ) -> None:
     stop = Event()

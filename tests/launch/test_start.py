@@ -28,7 +28,7 @@ from tests.support.processes import goes
 from tests.support.records import cold_facts, model_entry, tiny_config, warm_facts, warm_record
 from tests.support.runs import case_of
 
-AtTheEnd = Callable[[Callable[[], object]], None]
+RunAtEnd = Callable[[Callable[[], object]], None]
 HEALTHY = WorkerResult(facts=cold_facts())
 RANKS = cold_facts().processes
 
@@ -44,13 +44,13 @@ def ended(status: int = 0, *, timed_out: bool = False, phases: tuple[str, ...] =
     return Ended(status, timed_out, 1.0, [Step(name=name, begin=0.0, end=0.5) for name in phases])
 
 
-def test_a_worker_with_facts_and_status_0_has_not_failed(log: Path) -> None:
+def test_a_worker_with_facts_and_exit_status_0_has_not_failed(log: Path) -> None:
     assert _failure(HEALTHY, RANKS, ended(), 600, log) is None
     assert _outcome(None, ended()) is Outcome.FINISHED
 
 
 @pytest.mark.parametrize("worker", [HEALTHY, WorkerResult(), WorkerResult(failure=Failure(what="too late"))])
-def test_a_killed_hang_says_how_long_and_where(worker: WorkerResult, log: Path) -> None:
+def test_a_hang_is_reported_with_its_duration_and_phase(worker: WorkerResult, log: Path) -> None:
     failure = _failure(worker, RANKS, ended(-9, timed_out=True), 90, log)
     assert failure is not None
     assert failure.what == "still running after 90 s, killed"
@@ -59,11 +59,11 @@ def test_a_killed_hang_says_how_long_and_where(worker: WorkerResult, log: Path) 
     assert _outcome(failure, ended(-9, timed_out=True)) is Outcome.TIMED_OUT
 
 
-def test_what_the_worker_says_of_its_crash_is_kept(log: Path) -> None:
-    told = Failure(what="ValueError: no", phase="weights", exception="ValueError", traceback="...")
-    failure = _failure(WorkerResult(failure=told), RANKS, ended(1), 600, log)
+def test_the_workers_report_of_its_crash_is_stored(log: Path) -> None:
+    reported = Failure(what="ValueError: no", phase="weights", exception="ValueError", traceback="...")
+    failure = _failure(WorkerResult(failure=reported), RANKS, ended(1), 600, log)
     assert failure is not None
-    assert failure.model_copy(update={"log_tail": []}) == told
+    assert failure.model_copy(update={"log_tail": []}) == reported
     assert _outcome(failure, ended(1)) is Outcome.CRASHED
 
 
@@ -74,42 +74,42 @@ def test_a_signal_is_named(status: int, name: str, log: Path) -> None:
     assert (failure.signal, failure.what) == (name, f"the process was killed by {name}")
 
 
-def test_a_signal_without_a_name_is_told_by_its_number(log: Path) -> None:
+def test_a_signal_without_a_name_is_reported_by_number(log: Path) -> None:
     failure = _failure(WorkerResult(), RANKS, ended(-40), 600, log)
     assert failure is not None
     assert "40" in failure.what
 
 
-def test_a_crash_while_leaving_is_a_crash_although_there_are_facts(log: Path) -> None:
+def test_a_crash_at_exit_is_a_failure_even_if_there_are_facts(log: Path) -> None:
     assert _failure(HEALTHY, RANKS, ended(-11), 600, log) is not None
     assert _failure(HEALTHY, RANKS, ended(1), 600, log) is not None
 
 
-def test_a_start_that_was_never_ready_has_failed_although_there_are_facts(log: Path) -> None:
+def test_a_start_that_was_never_ready_has_failed_even_if_there_are_facts(log: Path) -> None:
     failure = _failure(HEALTHY, RANKS, replace(ended(), ready=False), 600, log)
     assert failure is not None
     assert "status 0" in failure.what
 
 
 @pytest.mark.parametrize("status", [0, 1, -15])
-def test_the_exit_status_of_a_start_that_was_ready_and_stopped_is_no_failure(status: int, log: Path) -> None:
+def test_any_exit_status_of_a_start_that_was_stopped_when_ready_is_a_success(status: int, log: Path) -> None:
     assert _failure(HEALTHY, RANKS, replace(ended(status), stopped=True), 600, log) is None
 
 
 @pytest.mark.parametrize("status", [0, 2])
-def test_a_worker_without_a_result_has_failed_whatever_its_status(status: int, log: Path) -> None:
+def test_a_worker_without_a_result_has_failed_with_any_exit_status(status: int, log: Path) -> None:
     failure = _failure(WorkerResult(), RANKS, ended(status), 600, log)
     assert failure is not None
     assert f"status {status}" in failure.what
 
 
-def test_exit_is_no_phase_to_fail_in(log: Path) -> None:
+def test_a_failure_is_not_attributed_to_the_exit_phase(log: Path) -> None:
     failure = _failure(WorkerResult(), RANKS, ended(-9, phases=("import", "generate", "exit")), 600, log)
     assert failure is not None
     assert failure.phase == "generate"
 
 
-def test_the_last_lines_of_the_log_come_with_a_failure(log: Path) -> None:
+def test_a_failure_includes_the_last_lines_of_the_log(log: Path) -> None:
     failure = _failure(WorkerResult(), RANKS, ended(1), 600, log)
     assert failure is not None
     assert len(failure.log_tail) == 40
@@ -129,7 +129,7 @@ def starter(
     return Starter(case, folder / "scratch", folder / "output", time_limit=30)
 
 
-def kept_keys(folder: Path, start: str) -> CacheKeys:
+def stored_keys(folder: Path, start: str) -> CacheKeys:
     return CacheKeys.model_validate_json((folder / "output" / f"{start}.keys.json").read_bytes())
 
 
@@ -137,11 +137,24 @@ def request_of(folder: Path, start: str) -> StartRequest:
     return StartRequest.model_validate_json((folder / "scratch" / f"{start}.request.json").read_bytes())
 
 
-def test_a_worker_whose_ranks_have_not_reported_has_failed(log: Path) -> None:
-    for processes in ([], [ProcessReport(pid=1)]):
-        failure = _failure(HEALTHY, processes, ended(), 600, log)
-        assert failure is not None
-        assert "no process that runs the model has reported" in failure.what
+@pytest.mark.parametrize(
+    ("ranks", "reported", "message"),
+    [
+        (None, [], "only 0 of 1 processes"),
+        (None, [None], "only 0 of 1 processes"),
+        (2, [None, 0], "only 1 of 2 processes"),
+        (2, [0, 0], "only 1 of 2 processes"),
+        (2, [None, 0, 1], None),
+        (1, [0], None),
+    ],
+)
+def test_a_start_with_a_rank_that_did_not_report_has_failed(
+    ranks: int | None, reported: list[int | None], message: str | None, log: Path
+) -> None:
+    processes = [ProcessReport(pid=number, rank=rank) for number, rank in enumerate(reported)]
+    failure = _failure(WorkerResult(facts=cold_facts(ranks=ranks)), processes, ended(), 600, log)
+    assert (failure is None) == (message is None)
+    assert failure is None or (message or "") in failure.what
 
 
 @pytest.mark.usefixtures("fake_engine")
@@ -153,7 +166,7 @@ class TestWithAFakeEngine:
         assert [process.rank for process in (first, second)] == [0, 1]
         assert second.parent_pid == first.pid != second.pid
         assert first.parent_pid == os.getpid()
-        assert first.keys_digest == kept_keys(tmp_path, "cold").digest()
+        assert first.keys_digest == stored_keys(tmp_path, "cold").digest()
         for process in (first, second):
             assert process.missing_bytecode is not None
             assert process.peak_memory_bytes is not None
@@ -167,7 +180,7 @@ class TestWithAFakeEngine:
         assert [message.text for message in record.messages] == ["cannot load it", "of rank 1"]
         assert record.peak_memory_bytes == (first.peak_memory_bytes or 0) + (second.peak_memory_bytes or 0)
 
-    def test_a_probe_that_raises_is_recorded_and_fails_no_start(self, tmp_path: Path) -> None:
+    def test_an_error_of_a_probe_is_recorded_and_does_not_fail_the_start(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="has broken probes").cold()
         assert record.outcome is Outcome.FINISHED
         [process] = record.processes
@@ -178,7 +191,7 @@ class TestWithAFakeEngine:
         assert [message.text for message in process.messages] == ["cannot load it", "taken before it broke"]
         assert process.counters["vllm.num_compiled_artifacts_saved"] == 3
 
-    def test_a_crashed_start_has_what_its_process_saw(self, tmp_path: Path) -> None:
+    def test_a_crashed_start_has_a_report_of_its_process(self, tmp_path: Path) -> None:
         [process] = starter(tmp_path, behaves="raises").cold().processes
         assert (process.rank, [message.text for message in process.messages]) == (None, ["cannot load it"])
         assert process.peak_memory_bytes is not None
@@ -187,7 +200,7 @@ class TestWithAFakeEngine:
         assert starter(tmp_path, behaves="is killed").cold().processes == []
 
     @pytest.mark.usefixtures("no_bytecode")
-    def test_what_it_imports_from_source_is_told(self, tmp_path: Path) -> None:
+    def test_modules_without_bytecode_are_recorded(self, tmp_path: Path) -> None:
         missing = starter(tmp_path).cold().missing_bytecode
         assert missing is not None
         assert str(ROOT) in missing.roots
@@ -195,14 +208,14 @@ class TestWithAFakeEngine:
     def test_cold_then_warm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VLLM_CACHE_ROOT", "/mine")
         monkeypatch.setenv("VLLM_MINE", "1")
-        told: list[str] = []
+        phases: list[str] = []
         starts = starter(tmp_path)
-        cold, warm = starts.cold(told.append), starts.warm()
+        cold, warm = starts.cold(phases.append), starts.warm()
 
         assert (cold.kind, cold.outcome, cold.failure) == (StartKind.COLD, Outcome.FINISHED, None)
         assert (warm.kind, warm.outcome, warm.failure) == (StartKind.WARM, Outcome.FINISHED, None)
-        assert told == ["import", "compile", "exit"]
-        assert [step.name for step in warm.steps] == ["process start", *told]
+        assert phases == ["import", "compile", "exit"]
+        assert [step.name for step in warm.steps] == ["process start", *phases]
         assert [phase.name for phase in warm.phases] == ["process start", "import", "Dynamo", "exit", "unaccounted"]
         for record in (cold, warm):
             assert sum(phase.seconds for phase in record.phases) == pytest.approx(record.seconds, abs=1e-5)
@@ -232,7 +245,7 @@ class TestWithAFakeEngine:
         assert "not watched" in (tmp_path / "output" / "cold.log").read_text()
         assert (tmp_path / "output" / "warm.trace" / "trace.log").is_file()
 
-    def test_options_and_changes_reach_the_engine_and_its_keys_are_kept(
+    def test_options_and_changes_reach_the_engine_and_its_cache_keys_are_stored(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("VLLM_FAKE_SAME", "0")
@@ -245,7 +258,7 @@ class TestWithAFakeEngine:
             ),
         )
         cold, warm = starts.cold(), starts.warm()
-        cold_keys, warm_keys = kept_keys(tmp_path, "cold"), kept_keys(tmp_path, "warm")
+        cold_keys, warm_keys = stored_keys(tmp_path, "cold"), stored_keys(tmp_path, "warm")
         assert cold_keys.factors == {
             "options": {"dtype": '"bfloat16"', "additional_config.seed": "0", "additional_config.same": "1"},
             "environment": {"VLLM_FAKE_FLAG": "0", "VLLM_FAKE_SAME": "0"},
@@ -260,11 +273,11 @@ class TestWithAFakeEngine:
         assert (cold.environment["VLLM_FAKE_FLAG"], warm.environment["VLLM_FAKE_FLAG"]) == ("0", "1")
         assert os.environ["VLLM_FAKE_FLAG"] == "0"
 
-    def test_the_keys_of_a_start_that_crashed_are_kept(self, tmp_path: Path) -> None:
+    def test_the_cache_keys_of_a_crashed_start_are_stored(self, tmp_path: Path) -> None:
         starter(tmp_path, options={"a": 1}, behaves="raises").cold()
-        assert kept_keys(tmp_path, "cold").factors == {"options": {"a": "1"}}
+        assert stored_keys(tmp_path, "cold").factors == {"options": {"a": "1"}}
 
-    def test_its_request_and_result_are_private_and_without_secrets_at_the_end(
+    def test_the_request_and_the_result_are_private_and_have_no_secrets_at_the_end(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("FAKE_LEAKS", str(tmp_path / "seen.json"))
@@ -275,21 +288,21 @@ class TestWithAFakeEngine:
             assert "hunter2" not in path.read_text()
             assert path.stat().st_mode & 0o077 == 0
 
-    def test_a_crash_is_told_with_its_phase_and_traceback(self, tmp_path: Path) -> None:
+    def test_a_crash_is_recorded_with_its_phase_and_traceback(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="raises").cold()
         assert record.outcome is Outcome.CRASHED
         assert (record.facts, record.compiler_work) == (None, None)
         assert record.failure is not None
         assert record.failure.what == "ValueError: no such weights"
-        assert record.failure.phase == "compile"
+        assert record.failure.phase == "weights"
         assert record.failure.exception == "ValueError"
         assert "second line" in (record.failure.traceback or "")
         assert [message.text for message in record.messages] == ["cannot load it"]
 
-    def test_a_killed_worker_is_told_with_its_signal(self, tmp_path: Path) -> None:
+    def test_a_killed_worker_is_recorded_with_its_signal(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="is killed").cold()
         assert record.outcome is Outcome.CRASHED
-        assert kept_keys(tmp_path, "cold") == CacheKeys()
+        assert stored_keys(tmp_path, "cold") == CacheKeys()
         assert record.failure is not None
         assert (record.failure.signal, record.failure.phase) == ("SIGKILL", "compile")
 
@@ -314,10 +327,10 @@ class TestWithAFakeEngine:
 
 
 @pytest.fixture
-def at_the_end(monkeypatch: pytest.MonkeyPatch) -> AtTheEnd:
-    """Has every start do something at its end."""
+def run_at_end(monkeypatch: pytest.MonkeyPatch) -> RunAtEnd:
+    """Return a function that registers code to run at the end of every later start."""
 
-    def at_the_end(act: Callable[[], object]) -> None:
+    def run_at_end(act: Callable[[], object]) -> None:
         launch: Callable[..., Ended] = vars(start)["launch"]
 
         def launch_and_act(*arguments: Any, **options: Any) -> Ended:
@@ -327,24 +340,24 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> AtTheEnd:
 
         monkeypatch.setattr(start, "launch", launch_and_act)
 
-    return at_the_end
+    return run_at_end
 
 
 @pytest.mark.usefixtures("fake_engine")
-class TestOutsideOfItsOwnFolders:
+class TestFilesOutsideOfItsFolders:
     @pytest.fixture
-    def theirs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A cache of the user's, with a file in it."""
-        folder = tmp_path / "theirs"
+    def users_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Create a cache of the user that contains a file."""
+        folder = tmp_path / "users_cache"
         folder.mkdir()
         (folder / "kernel").write_text("warm")
         monkeypatch.setenv("HELION_CACHE_DIR", str(folder))
-        # Whatever else runs on this machine may write to the default places.
+        # Other programs on this machine may write to the default cache folders.
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         monkeypatch.setenv("USER", "nobody-of-this-name")
         return folder
 
-    def test_a_start_that_keeps_to_them_is_recorded_as_such(self, tmp_path: Path, theirs: Path) -> None:
+    def test_nothing_is_recorded_if_only_its_folders_are_used(self, tmp_path: Path, users_cache: Path) -> None:
         starts = starter(tmp_path)
         for record in (starts.cold(), starts.warm()):
             assert record.outcome is Outcome.FINISHED
@@ -352,40 +365,40 @@ class TestOutsideOfItsOwnFolders:
             assert (record.changed_outside, record.not_compared, record.shared_caches_changed) == ([], [], [])
             assert "HELION_CACHE_DIR" in record.overridden
 
-    def test_what_it_writes_in_a_cache_of_the_users_is_recorded(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_file_written_in_a_cache_of_the_user_is_recorded(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("FAKE_FILE", str(theirs / "new"))
+        monkeypatch.setenv("FAKE_FILE", str(users_cache / "new"))
         record = starter(tmp_path, behaves="writes elsewhere").cold()
-        assert record.outside == OutsideUse(caches_written=[str(theirs / "new")])
-        assert record.changed_outside == [str(theirs / "new")]
+        assert record.outside == OutsideUse(caches_written=[str(users_cache / "new")])
+        assert record.changed_outside == [str(users_cache / "new")]
         assert judge(model_entry(), record, warm_record(engine="fake")).status is Status.FAILED
 
-    def test_what_it_reads_in_a_cache_of_the_users_is_recorded(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_file_read_in_a_cache_of_the_user_is_recorded(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("FAKE_FILE", str(theirs / "kernel"))
+        monkeypatch.setenv("FAKE_FILE", str(users_cache / "kernel"))
         record = starter(tmp_path, behaves="reads elsewhere").cold()
-        assert record.outside == OutsideUse(caches_read=[str(theirs / "kernel")])
+        assert record.outside == OutsideUse(caches_read=[str(users_cache / "kernel")])
         assert record.changed_outside == []
 
-    def test_what_it_writes_anywhere_else_is_recorded_apart(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_file_written_anywhere_else_is_recorded_separately(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("FAKE_FILE", str(tmp_path / "elsewhere"))
         record = starter(tmp_path, behaves="writes elsewhere").cold()
         assert record.outside == OutsideUse(written=[str(tmp_path / "elsewhere")])
 
-    def test_what_a_child_of_it_writes_is_seen_from_outside_alone(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_file_written_by_a_child_is_found_only_by_comparing_the_caches(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("FAKE_FILE", str(theirs / "kernel"))
+        monkeypatch.setenv("FAKE_FILE", str(users_cache / "kernel"))
         record = starter(tmp_path, behaves="has a child write elsewhere").cold()
         assert record.outside == OutsideUse()
-        assert record.changed_outside == [str(theirs / "kernel")]
+        assert record.changed_outside == [str(users_cache / "kernel")]
 
-    def test_a_folder_that_an_option_names_is_one_of_the_users_caches(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_folder_in_an_option_is_one_of_the_users_caches(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("FAKE_FILE", str(tmp_path / "compiled" / "new"))
         (tmp_path / "compiled").mkdir()
@@ -393,18 +406,18 @@ class TestOutsideOfItsOwnFolders:
         record = starter(tmp_path, options, behaves="writes elsewhere").cold()
         assert record.outside.caches_written == [str(tmp_path / "compiled" / "new")]
 
-    def test_of_a_variable_that_may_name_a_cache_the_name_alone_is_recorded(
-        self, tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+    def test_only_the_name_of_an_unknown_cache_variable_is_recorded(
+        self, tmp_path: Path, users_cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("MYLIB_CACHE_DIR", "/a-value-of-its-own")
+        monkeypatch.setenv("MYLIB_CACHE_DIR", "/a-distinctive-value")
         record = starter(tmp_path).cold()
         assert "MYLIB_CACHE_DIR" in record.unknown_cache_variables
-        assert "a-value-of-its-own" not in record.model_dump_json()
+        assert "a-distinctive-value" not in record.model_dump_json()
 
 
 @pytest.mark.usefixtures("fake_engine", "instant_launch")
 class TestWithoutAProcess:
-    def test_a_cache_folder_among_the_options_is_replaced_by_one_of_the_cases(self, tmp_path: Path) -> None:
+    def test_a_cache_folder_in_an_option_is_replaced_by_one_of_the_case(self, tmp_path: Path) -> None:
         options = {"compilation_config": {"cache_dir": "/mine/a", "compile_sizes": [1]}}
         starts = starter(tmp_path, options)
         records = [
@@ -425,20 +438,20 @@ class TestWithoutAProcess:
         assert named == [True, True, True, False]
         assert records[0].options == options
 
-    def test_what_cold_left_is_what_is_due_to_warm(self, tmp_path: Path) -> None:
+    def test_the_warm_start_finds_the_caches_that_the_cold_start_left(self, tmp_path: Path) -> None:
         starts = starter(tmp_path)
         cold = starts.cold()
         assert cold.caches_as_left
         assert starts.warm().caches_as_left
 
-    def test_a_cold_start_with_something_in_its_caches_is_not_as_due(self, tmp_path: Path) -> None:
+    def test_a_cold_start_with_a_file_in_its_caches_is_recorded(self, tmp_path: Path) -> None:
         starts = starter(tmp_path)
         (starts.caches.root / "triton" / "left").write_text("x")
         cold = starts.cold()
         assert not cold.caches_as_left
         assert cold.caches_before["triton"].files == 1
 
-    def test_a_warm_start_with_meddled_caches_is_not_as_due(self, tmp_path: Path) -> None:
+    def test_a_file_added_between_the_starts_is_recorded(self, tmp_path: Path) -> None:
         starts = starter(tmp_path)
         starts.cold()
         (starts.caches.root / "vllm" / "more").write_text("x")
@@ -448,12 +461,12 @@ class TestWithoutAProcess:
         assert warm.files_written == []
 
     @pytest.mark.parametrize(("text", "how"), [("left bx cold", "altered"), ("left", "truncated"), (None, "missing")])
-    def test_a_warm_start_with_a_damaged_cache_is_not_as_due(
-        self, tmp_path: Path, at_the_end: AtTheEnd, text: str | None, how: str
+    def test_a_file_damaged_between_the_starts_is_recorded(
+        self, tmp_path: Path, run_at_end: RunAtEnd, text: str | None, how: str
     ) -> None:
         starts = starter(tmp_path)
         file = starts.caches.root / "vllm" / "artifact"
-        at_the_end(lambda: file.write_text("left by cold"))
+        run_at_end(lambda: file.write_text("left by cold"))
         cold = starts.cold()
         assert cold.files_written == ["vllm/artifact"]
         if text is None:
@@ -465,32 +478,34 @@ class TestWithoutAProcess:
         assert [(change.path, change.how) for change in warm.caches_changed] == [("vllm/artifact", how)]
         assert warm.files_written == ["vllm/artifact"]
 
-    def test_a_file_that_a_start_wrote_as_it_was_is_not_written(self, tmp_path: Path, at_the_end: AtTheEnd) -> None:
+    def test_a_file_rewritten_with_the_same_content_does_not_count_as_written(
+        self, tmp_path: Path, run_at_end: RunAtEnd
+    ) -> None:
         starts = starter(tmp_path)
         file = starts.caches.root / "vllm" / "artifact"
-        at_the_end(lambda: file.write_text("x"))
+        run_at_end(lambda: file.write_text("x"))
         assert starts.cold().files_written == ["vllm/artifact"]
         assert starts.warm().files_written == []
 
-    def test_of_many_files_written_the_first_are_told(
-        self, tmp_path: Path, at_the_end: AtTheEnd, monkeypatch: pytest.MonkeyPatch
+    def test_of_many_written_files_only_the_first_are_recorded(
+        self, tmp_path: Path, run_at_end: RunAtEnd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(start, "_FILES_TOLD", 3)
+        monkeypatch.setattr(start, "_FILES_RECORDED", 3)
         starts = starter(tmp_path)
 
         def write() -> None:
             for n in (4, 2, 3, 1, 0):
                 (starts.caches.root / "inductor" / str(n)).touch()
 
-        at_the_end(write)
+        run_at_end(write)
         assert starts.cold().files_written == ["inductor/0", "inductor/1", "inductor/2"]
 
-    def test_another_warm_start_is_kept_beside_the_first_and_begins_with_what_that_left(
-        self, tmp_path: Path, at_the_end: AtTheEnd
+    def test_a_second_warm_start_has_its_own_files_and_the_caches_that_the_first_left(
+        self, tmp_path: Path, run_at_end: RunAtEnd
     ) -> None:
         starts = starter(tmp_path)
         starts.cold()
-        at_the_end(lambda: (starts.caches.root / "triton" / "by-warm").write_text("x"))
+        run_at_end(lambda: (starts.caches.root / "triton" / "by-warm").write_text("x"))
         first, second = starts.warm(), starts.warm()
         assert first.caches_as_left
         assert [(change.path, change.how) for change in second.caches_changed] == [("triton/by-warm", "new")]
@@ -498,9 +513,7 @@ class TestWithoutAProcess:
             f"{name}{end}" for name in ("cold", "warm", "warm-2") for end in (".log", ".trace", ".keys.json")
         }
 
-    def test_changes_that_are_given_take_the_place_of_the_cases(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_given_changes_replace_those_of_the_case(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("VLLM_FAKE_FLAG", raising=False)
         starts = starter(
             tmp_path,
@@ -532,7 +545,7 @@ class TestWithoutAProcess:
 
 @pytest.mark.usefixtures("fake_engine")
 @pytest.mark.parametrize("of_case", [None, "bundled"])
-def test_how_subgraphs_are_kept_is_the_cases_and_wins_over_the_users(
+def test_the_aot_artifact_of_the_case_takes_precedence_over_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_case: str | None
 ) -> None:
     monkeypatch.setenv("VLLM_FAKE_AOT_ARTIFACT", "the user's")
@@ -544,7 +557,7 @@ def test_how_subgraphs_are_kept_is_the_cases_and_wins_over_the_users(
 
 
 @pytest.mark.usefixtures("fake_engine")
-def test_what_the_warm_start_alone_has_wins_over_how_the_case_keeps_subgraphs(tmp_path: Path) -> None:
+def test_the_aot_artifact_of_the_warm_changes_takes_precedence_over_the_cases(tmp_path: Path) -> None:
     changed = Changes(environment={"VLLM_FAKE_AOT_ARTIFACT": "separate"})
     case = case_of(engine="fake", config=tiny_config(), aot_artifact="bundled", warm_changes=changed)
     starter = Starter(case, tmp_path / "scratch", tmp_path / "output", time_limit=30)
@@ -557,7 +570,7 @@ def test_what_the_warm_start_alone_has_wins_over_how_the_case_keeps_subgraphs(tm
 
 
 @pytest.mark.usefixtures("fake_engine")
-def test_a_start_that_cannot_be_prepared_leaves_no_descriptor_open(tmp_path: Path) -> None:
+def test_a_start_that_cannot_be_prepared_leaves_no_file_descriptor_open(tmp_path: Path) -> None:
     class Unprepared(NewProcesses):
         def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
             raise StoppedError

@@ -45,17 +45,35 @@ def test_a_kernel_that_only_the_cold_start_kept_in_memory() -> None:
 def test_the_same_key_that_is_not_in_its_folder() -> None:
     found = why(cached_kernel(), cached_kernel())
     assert found.cause is Cause.NOT_STORED
-    assert found.reason.endswith("under the same key: it was not written to /cache/triton, or did not persist")
+    assert found.reason.endswith("under the same key: the cold start did not store it, or the folder did not persist")
+    assert found.example == "cache folder: /cache/triton"
 
 
 def test_a_setting_that_disables_the_cache() -> None:
     found = why(cached_kernel(), cached_kernel(why_not_cached="TRITON_ALWAYS_COMPILE=1"))
-    assert (found.cause, found.reason) == (Cause.NOT_STORED, "not stored in its cache: TRITON_ALWAYS_COMPILE=1")
+    assert (found.cause, found.reason) == (Cause.NOT_STORED, "its cache was not used: TRITON_ALWAYS_COMPILE=1")
 
 
 def test_another_folder() -> None:
     found = why(cached_kernel(), cached_kernel(cache_folder="/tmp/x"))
-    assert found.reason == "its cache folder is another one: /cache/triton cold, /tmp/x warm"
+    assert found.reason == "its cache folder is another one"
+    assert found.example == "cache folder: /cache/triton cold, /tmp/x warm"
+
+
+def test_what_the_compiler_gives_as_its_reason_comes_before_another_key() -> None:
+    found = why(cached_kernel(0), cached_kernel(1, why_not_cached="output a.o older than most recent input a.cpp"))
+    assert found.reason == "its cache was not used: output a.o older than most recent input a.cpp"
+
+
+def test_keys_with_folders_of_their_own_have_one_reason() -> None:
+    events = [cached_kernel(number, cache_folder=f"/cache/triton/{number}") for number in range(3)]
+    [found] = recompiled_kernels(work_of(*events), work_of(*events))
+    assert (found.keys, found.example) == (3, "cache folder: /cache/triton/0")
+
+
+def test_the_reason_is_not_said_twice() -> None:
+    event = kernel_event(why_not_cached="kept in memory only, because a configuration has a pre_hook")
+    assert why(event, event).reason == "kept only in memory: a configuration has a pre_hook"
 
 
 def test_another_key_names_the_first_component_that_differs() -> None:

@@ -14,11 +14,11 @@ from coldwarm.observe.bytecode import BytecodeProbe
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of `sys.path` with a package of two modules; bytecode goes beside them, and is kept."""
+    """Create a folder on `sys.path` with a package of two modules, whose bytecode is cached in the package."""
     (tmp_path / "some_package").mkdir()
     for name in ("__init__", "module"):
         (tmp_path / "some_package" / f"{name}.py").write_text("x = 1\n")
-    # So that the watch is undone.
+    # Registered with monkeypatch, so that the probe's hook is removed at the end.
     monkeypatch.setattr(SourceFileLoader, "source_to_code", SourceFileLoader.source_to_code)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "pycache_prefix", None)
@@ -39,7 +39,7 @@ def forget() -> None:
     importlib.invalidate_caches()
 
 
-def test_what_is_compiled_once_is_kept(folder: Path) -> None:
+def test_a_module_is_compiled_only_once_if_its_bytecode_is_cached(folder: Path) -> None:
     first = installed()
     importlib.import_module("some_package.module")
     missing = first.missing()
@@ -52,77 +52,75 @@ def test_what_is_compiled_once_is_kept(folder: Path) -> None:
     assert (second.missing().modules, second.missing().seconds, second.missing().roots) == (0, 0, [])
 
 
-def test_where_none_is_to_be_kept_all_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_modules_are_recompiled_if_bytecode_is_disabled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "path", [str(folder.parent), *sys.path, str(folder.parent)])
-    watch = installed()
+    probe = installed()
     importlib.import_module("some_package.module")
-    missing = watch.missing()
+    missing = probe.missing()
     assert (missing.modules, missing.modules_again, missing.switched_off) == (2, 2, True)
     assert missing.roots == [str(folder)]
     assert missing.seconds_again == missing.seconds > 0
 
 
-def test_what_cannot_be_written_is_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "file").write_text("no folder")
+def test_a_module_whose_bytecode_cannot_be_written_is_recompiled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "file").write_text("not a folder")
     monkeypatch.setattr(sys, "pycache_prefix", str(folder / "file"))
-    watch = installed()
+    probe = installed()
     importlib.import_module("some_package")
-    missing = watch.missing()
+    missing = probe.missing()
     assert (missing.modules_again, missing.switched_off, missing.roots) == (1, False, [str(folder)])
 
 
-def test_bytecode_of_an_older_source_that_cannot_be_replaced_is_not_kept(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outdated_bytecode_that_cannot_be_replaced_is_not_cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     importlib.import_module("some_package")
     forget()
     source = folder / "some_package" / "__init__.py"
     [bytecode] = (folder / "some_package" / "__pycache__").glob("__init__.*")
-    source.write_text("x = 'another one'\n")
+    source.write_text("x = 'changed'\n")
     os.utime(bytecode, (0, 0))
-    # As in a folder that cannot be written, which root cannot have.
+    # As in a read-only folder, which tests that run as root cannot create.
     monkeypatch.setattr(SourceFileLoader, "set_data", lambda *_, **__: None)
-    watch = installed()
+    probe = installed()
     importlib.import_module("some_package")
-    assert (watch.missing().modules, watch.missing().modules_again) == (1, 1)
+    assert (probe.missing().modules, probe.missing().modules_again) == (1, 1)
 
 
-def test_a_source_may_be_any_path(folder: Path) -> None:
-    watch = installed()
+def test_a_source_may_be_a_path_object(folder: Path) -> None:
+    probe = installed()
     loader = SourceFileLoader("some_package", str(folder / "some_package" / "__init__.py"))
     loader.source_to_code(b"x = 1", folder / "elsewhere" / "x.py")
-    assert watch.missing().roots == [str(folder)]
+    assert probe.missing().roots == [str(folder)]
 
 
-def test_a_module_outside_of_the_path_lies_in_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_of_a_module_outside_of_sys_path_is_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != str(folder))])
-    watch = installed()
+    probe = installed()
     SourceFileLoader("lonely", str(folder / "some_package" / "module.py")).get_code("lonely")
-    assert watch.missing().roots == [str(folder / "some_package")]
+    assert probe.missing().roots == [str(folder / "some_package")]
 
 
-def test_a_module_that_cannot_be_compiled_fails_as_ever(folder: Path) -> None:
+def test_a_module_with_a_syntax_error_still_raises_it(folder: Path) -> None:
     (folder / "some_package" / "wrong.py").write_text("x = = 1\n")
-    watch = installed()
+    probe = installed()
     with pytest.raises(SyntaxError, match=r"wrong\.py"):
         importlib.import_module("some_package.wrong")
-    assert watch.missing().modules == 2
+    assert probe.missing().modules == 2
 
 
-def test_a_folder_within_another_is_not_named_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_outermost_folders_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vendored = folder / "some_package" / "vendored"
     vendored.mkdir()
     (vendored / "some_package_vendored.py").write_text("x = 1\n")
-    # Its name begins alike, and it lies beside, not within.
-    beside = folder.parent / f"{folder.name}-2"
-    beside.mkdir()
-    (beside / "some_package_beside.py").write_text("x = 1\n")
-    monkeypatch.setattr(sys, "path", [str(vendored), str(beside), *sys.path])
-    watch = installed()
-    for name in ("some_package.module", "some_package_vendored", "some_package_beside"):
+    # A sibling whose name has the folder's name as a prefix.
+    sibling = folder.parent / f"{folder.name}-2"
+    sibling.mkdir()
+    (sibling / "some_package_sibling.py").write_text("x = 1\n")
+    monkeypatch.setattr(sys, "path", [str(vendored), str(sibling), *sys.path])
+    probe = installed()
+    for name in ("some_package.module", "some_package_vendored", "some_package_sibling"):
         importlib.import_module(name)
         monkeypatch.delitem(sys.modules, name)
-    assert watch.missing().modules == 4
-    assert watch.missing().roots == [str(folder), str(beside)]
+    assert probe.missing().modules == 4
+    assert probe.missing().roots == [str(folder), str(sibling)]

@@ -12,67 +12,67 @@ NAME = "test_log_watch.compiler"
 
 
 @pytest.fixture
-def keeper() -> Iterator[WarningProbe]:
-    keeper = WarningProbe((NAME,))
+def probe() -> Iterator[WarningProbe]:
+    probe = WarningProbe((NAME,))
     make = logging.getLogRecordFactory()
-    keeper.install()
-    yield keeper
+    probe.install()
+    yield probe
     logging.setLogRecordFactory(make)
 
 
-def texts(keeper: WarningProbe) -> list[str]:
-    return [message.text for message in keeper.messages]
+def texts(probe: WarningProbe) -> list[str]:
+    return [message.text for message in probe.messages]
 
 
-def test_warnings_and_errors_are_kept_and_nothing_below(keeper: WarningProbe) -> None:
+def test_only_warnings_and_errors_are_stored(probe: WarningProbe) -> None:
     logger = logging.getLogger(NAME)
     logger.setLevel(logging.DEBUG)
     logger.debug("debug")
     logger.info("info")
     logger.warning("cannot load %s", "it")
     logger.error("error")
-    assert [(m.level, m.text) for m in keeper.messages] == [("WARNING", "cannot load it"), ("ERROR", "error")]
+    assert [(m.level, m.text) for m in probe.messages] == [("WARNING", "cannot load it"), ("ERROR", "error")]
 
 
-def test_loggers_below_are_watched_others_are_not(keeper: WarningProbe) -> None:
-    logging.getLogger(f"{NAME}.cache").warning("below")
-    logging.getLogger(f"{NAME}s").warning("beside")
-    logging.getLogger("test_log_watch").warning("above")
-    assert [(m.logger, m.text) for m in keeper.messages] == [(f"{NAME}.cache", "below")]
+def test_child_loggers_are_watched_and_others_are_not(probe: WarningProbe) -> None:
+    logging.getLogger(f"{NAME}.cache").warning("child")
+    logging.getLogger(f"{NAME}s").warning("sibling")
+    logging.getLogger("test_log_watch").warning("parent")
+    assert [(m.logger, m.text) for m in probe.messages] == [(f"{NAME}.cache", "child")]
 
 
-def test_each_text_is_kept_once(keeper: WarningProbe) -> None:
+def test_each_text_is_stored_once(probe: WarningProbe) -> None:
     for text in ("a", "b", "a"):
         logging.getLogger(NAME).warning(text)
-    assert texts(keeper) == ["a", "b"]
+    assert texts(probe) == ["a", "b"]
 
 
-def test_the_watch_survives_a_new_logging_configuration(keeper: WarningProbe) -> None:
+def test_the_probe_still_works_after_logging_is_reconfigured(probe: WarningProbe) -> None:
     logger = logging.getLogger(NAME)
     logging.config.dictConfig({"version": 1, "loggers": {NAME: {"level": "INFO", "propagate": False}}})
     logger.warning("after")
     logger.propagate = True
-    assert texts(keeper) == ["after"]
+    assert texts(probe) == ["after"]
 
 
-def test_every_watcher_is_told(keeper: WarningProbe) -> None:
+def test_several_probes_get_the_same_messages(probe: WarningProbe) -> None:
     other = WarningProbe((NAME,))
     other.install()
     logging.getLogger(NAME).warning("both")
-    assert texts(keeper) == texts(other) == ["both"]
+    assert texts(probe) == texts(other) == ["both"]
 
 
-def test_a_message_that_cannot_be_formatted_does_not_stop_what_logs_it(
-    keeper: WarningProbe, monkeypatch: pytest.MonkeyPatch
+def test_a_message_that_cannot_be_formatted_does_not_raise_in_the_code_that_logs_it(
+    probe: WarningProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # logging itself reports this and goes on (Handler.handleError); a start must not crash because it is watched.
+    # logging itself reports the error and continues (Handler.handleError); a probe must not change that.
     monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setattr(logging.getLogger(NAME), "propagate", False)
     logging.getLogger(NAME).warning("%d of %d artifacts", 3)
-    assert len(keeper.messages) == 1
-    assert "of %d artifacts" in texts(keeper)[0]
+    assert len(probe.messages) == 1
+    assert "of %d artifacts" in texts(probe)[0]
 
 
-def test_a_record_made_of_a_dictionary_can_still_be_made(keeper: WarningProbe) -> None:
-    # What log queues and sockets do: the factory is called with a name and a level of None.
+def test_a_record_can_still_be_created_from_a_dictionary(probe: WarningProbe) -> None:
+    # As by log queues and sockets: the factory is called with None as name and level.
     assert logging.makeLogRecord({"name": NAME, "msg": "x", "levelno": logging.ERROR}).msg == "x"

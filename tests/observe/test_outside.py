@@ -21,7 +21,7 @@ class Folders:
     other: Path
 
     def use_of(self, act: Callable[[], object]) -> OutsideUse:
-        """What a watch hears while `act` runs."""
+        """Return what a probe records while `act` runs."""
         probe = OutsideProbe([self.own], [self.cache])
         probe.install()
         try:
@@ -41,7 +41,7 @@ def folders(tmp_path: Path) -> Folders:
     return folders
 
 
-def test_files_are_told_apart_by_where_they_lie(folders: Folders) -> None:
+def test_files_are_classified_by_folder(folders: Folders) -> None:
     def act() -> None:
         for folder in (folders.own, folders.cache, folders.other):
             (folder / "inner" / "new").write_text("x")
@@ -67,22 +67,22 @@ def test_files_are_told_apart_by_where_they_lie(folders: Folders) -> None:
         pytest.param(lambda file: (file.parent / "file").rename(file), id="rename"),
     ],
 )
-def test_every_way_to_make_a_file_is_seen(folders: Folders, act: Callable[[Path], object]) -> None:
+def test_every_way_to_create_a_file_is_recorded(folders: Folders, act: Callable[[Path], object]) -> None:
     assert folders.use_of(lambda: act(folders.cache / "new")).caches_written == [str(folders.cache / "new")]
 
 
-def test_a_file_that_is_removed_is_one_that_is_written(folders: Folders) -> None:
+def test_removing_a_file_is_recorded_as_writing_it(folders: Folders) -> None:
     assert folders.use_of((folders.cache / "file").unlink).caches_written == [str(folders.cache / "file")]
 
 
-def test_a_cache_is_known_by_its_path_through_a_link_and_without(folders: Folders, tmp_path: Path) -> None:
+def test_a_cache_is_recognized_with_and_without_a_link_in_its_path(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folders.cache)
     linked = Folders(folders.own, tmp_path / "link", folders.other)
     for file in (folders.cache / "file", tmp_path / "link" / "file"):
         assert linked.use_of(file.read_text).caches_read == [str(file)]
 
 
-def test_what_lies_in_the_starts_own_folders_is_no_cache_of_the_users(folders: Folders) -> None:
+def test_the_starts_own_folders_are_not_caches_of_the_user(folders: Folders) -> None:
     inner = Folders(folders.cache / "inner", folders.cache, folders.other)
 
     def act() -> None:
@@ -92,7 +92,7 @@ def test_what_lies_in_the_starts_own_folders_is_no_cache_of_the_users(folders: F
     assert inner.use_of(act) == OutsideUse()
 
 
-def test_what_is_merely_tried_is_not_noted(folders: Folders) -> None:
+def test_failed_attempts_are_not_recorded(folders: Folders) -> None:
     def act() -> None:
         (folders.cache / "inner").mkdir(exist_ok=True)
         for attempt in (
@@ -107,7 +107,7 @@ def test_what_is_merely_tried_is_not_noted(folders: Folders) -> None:
     assert folders.use_of(act) == OutsideUse()
 
 
-def test_devices_bytecode_and_files_that_are_gone_are_not_noted(folders: Folders) -> None:
+def test_devices_bytecode_and_removed_files_are_not_recorded(folders: Folders) -> None:
     shared_memory = Path("/dev/shm", folders.own.parent.name)
 
     def act() -> None:
@@ -126,7 +126,7 @@ def test_devices_bytecode_and_files_that_are_gone_are_not_noted(folders: Folders
     assert written == [str(folders.other / "__pycache__"), str(folders.other / "__pycache__" / "index.nbi")]
 
 
-def test_only_the_first_files_are_kept(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_files_are_recorded(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "FILES_RECORDED", 2)
 
     def act() -> None:
@@ -136,7 +136,7 @@ def test_only_the_first_files_are_kept(folders: Folders, monkeypatch: pytest.Mon
     assert folders.use_of(act).caches_written == [str(folders.cache / "a"), str(folders.cache / "c")]
 
 
-def test_a_probe_that_was_stopped_hears_nothing(folders: Folders) -> None:
+def test_a_stopped_probe_records_nothing(folders: Folders) -> None:
     probe = OutsideProbe([folders.own], [folders.cache])
     probe.install()
     (folders.cache / "first").write_text("x")
@@ -149,7 +149,7 @@ def test_a_probe_that_was_stopped_hears_nothing(folders: Folders) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), (object(), "w", os.O_WRONLY), ("\udc80\0", "w", os.O_WRONLY)])
-def test_an_event_that_is_not_understood_is_passed_over(folders: Folders, arguments: tuple[object, ...]) -> None:
+def test_an_unknown_form_of_an_event_is_ignored(folders: Folders, arguments: tuple[object, ...]) -> None:
     def act() -> None:
         sys.audit("open", *arguments)
         (folders.cache / "new").write_text("x")
@@ -157,30 +157,30 @@ def test_an_event_that_is_not_understood_is_passed_over(folders: Folders, argume
     assert folders.use_of(act) == OutsideUse(caches_written=[str(folders.cache / "new")])
 
 
-def test_a_second_look_tells_what_is_new_other_or_gone(folders: Folders) -> None:
-    for name in ("altered", "gone", "same", "touched"):
+def test_a_second_look_lists_new_changed_and_missing_files(folders: Folders) -> None:
+    for name in ("changed", "missing", "same", "touched"):
         (folders.cache / "inner" / name).write_text("x")
     before = Look([folders.cache, folders.other / "no-such-folder"])
-    (folders.cache / "inner" / "altered").write_text("xx")
-    (folders.cache / "inner" / "gone").unlink()
+    (folders.cache / "inner" / "changed").write_text("xx")
+    (folders.cache / "inner" / "missing").unlink()
     (folders.cache / "inner" / "new").write_text("x")
     os.utime(folders.cache / "inner" / "touched", ns=(1, 1))
-    (folders.other / "file").write_text("not looked at")
+    (folders.other / "file").write_text("not compared")
     after = Look([folders.cache, folders.other / "no-such-folder"])
     assert before.changed(after) == [
-        str(folders.cache / "inner" / name) for name in ("altered", "gone", "new", "touched")
+        str(folders.cache / "inner" / name) for name in ("changed", "missing", "new", "touched")
     ]
     assert after.changed(Look([folders.cache])) == []
     assert (before.incomplete, after.incomplete) == ([], [])
 
 
-def test_folders_apart_are_not_looked_at(folders: Folders) -> None:
+def test_excluded_folders_are_not_compared(folders: Folders) -> None:
     before = Look([folders.cache], apart=[folders.cache / "inner"])
     (folders.cache / "inner" / "new").write_text("x")
     assert before.changed(Look([folders.cache], apart=[folders.cache / "inner"])) == []
 
 
-def test_of_too_many_files_those_that_were_seen_twice_are_compared(
+def test_of_too_many_files_only_those_in_both_looks_are_compared(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abcd":

@@ -28,12 +28,12 @@ class Probe:
         report.counters[self.name] = 1
 
 
-def test_a_report_names_its_process(tmp_path: Path) -> None:
+def test_a_report_identifies_its_process(tmp_path: Path) -> None:
     report = Observer(tmp_path, "engine core").report()
     assert (report.pid, report.parent_pid, report.role, report.rank) == (os.getpid(), os.getppid(), "engine core", None)
 
 
-def test_a_probe_that_raises_is_named_and_the_others_report(tmp_path: Path) -> None:
+def test_an_error_of_a_probe_is_recorded_and_the_others_still_report(tmp_path: Path) -> None:
     observer = Observer(tmp_path)
     observer.install(Probe("a"), Probe("b", installs=False), Probe("c", reports=False))
     observer.install(Probe("d"))
@@ -42,7 +42,7 @@ def test_a_probe_that_raises_is_named_and_the_others_report(tmp_path: Path) -> N
     assert report.failed_probes == {"b": "OSError: no hook", "c": "ValueError: no such thing"}
 
 
-def test_a_later_report_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+def test_a_later_report_replaces_the_earlier_one(tmp_path: Path) -> None:
     observer = Observer(tmp_path)
     observer.install(Probe("a"))
     observer.write()
@@ -59,7 +59,7 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Observer(tmp_path / "nowhere").write()
 
 
-def test_counters_are_reported_from_the_installation_on() -> None:
+def test_counters_are_reported_relative_to_the_installation() -> None:
     counters = {"a": 3}
     probe = CounterProbe(lambda: dict(counters))
     probe.install()
@@ -76,9 +76,7 @@ def test_memory_is_reported_in_bytes() -> None:
     assert report.peak_memory_bytes > 2**20
 
 
-def test_a_warning_that_cannot_be_stored_fails_the_probe_and_not_what_logs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_storing_a_warning_fails_only_the_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coldwarm.observe.log_watch.Message", None)
     probe = WarningProbe(("test_probes",))
     make = logging.getLogRecordFactory()
@@ -91,9 +89,7 @@ def test_a_warning_that_cannot_be_stored_fails_the_probe_and_not_what_logs_it(
     assert observer.report().failed_probes == {"warnings": "TypeError: 'NoneType' object is not callable"}
 
 
-def test_a_file_that_cannot_be_noted_fails_the_probe_and_not_what_opens_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_recording_a_file_fails_only_the_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coldwarm.observe.outside._add", None)
     probe = OutsideProbe([], [])
     observer = Observer(tmp_path)

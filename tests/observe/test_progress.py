@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +19,7 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(read_end)
 
 
-def told(read_end: int) -> list[str]:
+def reported(read_end: int) -> list[str]:
     return [json.loads(line)["phase"] for line in os.read(read_end, 65536).splitlines()]
 
 
@@ -25,19 +27,76 @@ def test_each_phase_is_a_line(pipe: tuple[int, int]) -> None:
     progress = Progress(pipe[1])
     progress.enter("import")
     progress.enter("compile")
-    assert told(pipe[0]) == ["import", "compile"]
+    assert reported(pipe[0]) == ["import", "compile"]
     assert progress.phase == "compile"
 
 
-def test_a_phase_is_told_once_until_it_is_left(pipe: tuple[int, int]) -> None:
+def test_a_phase_is_reported_once_until_the_next_one(pipe: tuple[int, int]) -> None:
     progress = Progress(pipe[1])
     for phase in ("compile", "compile", "warm-up", "compile"):
         progress.enter(phase)
-    assert told(pipe[0]) == ["compile", "warm-up", "compile"]
+    assert reported(pipe[0]) == ["compile", "warm-up", "compile"]
 
 
-def test_a_launcher_that_is_gone_is_no_error() -> None:
+def test_progress_after_the_launcher_has_ended_is_not_an_error() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     Progress(write_end).enter("import")
     os.close(write_end)
+
+
+def test_the_outer_phase_continues_after_a_nested_one(pipe: tuple[int, int]) -> None:
+    progress = Progress(pipe[1])
+    with progress.within("weights"):
+        pass
+    assert progress.phase == "weights", "there is no outer phase"
+    progress.enter("warm-up")
+    with progress.within("compile"), progress.within("compile"), progress.within("cache save"):
+        assert progress.phase == "cache save"
+    assert reported(pipe[0]) == ["weights", "warm-up", "compile", "cache save", "compile", "warm-up"]
+
+
+def test_an_exception_has_the_innermost_phase_of_its_cause(pipe: tuple[int, int]) -> None:
+    progress = Progress(pipe[1])
+    progress.enter("engine setup")
+    with pytest.raises(RuntimeError) as raised, progress.within("warm-up"):
+        try:
+            with progress.within("compile"):
+                raise ValueError
+        except ValueError as error:
+            raise RuntimeError from error
+    assert progress.phase == "engine setup"
+    assert progress.phase_of(raised.value) == "compile"
+    assert progress.phase_of(ValueError()) == "engine setup"
+
+
+def test_a_handled_exception_does_not_matter(pipe: tuple[int, int]) -> None:
+    progress = Progress(pipe[1])
+    progress.enter("engine setup")
+    with pytest.raises(KeyError) as raised, progress.within("warm-up"):
+        try:
+            with progress.within("compile"):
+                raise ValueError
+        except ValueError:
+            raise KeyError from None
+    assert progress.phase_of(raised.value) == "warm-up"
+
+
+def test_another_process_opens_the_shared_pipe(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLDWARM_PROGRESS", raising=False)
+    assert Progress.shared("engine setup") is None
+    os.set_inheritable(pipe[1], False)
+    Progress(pipe[1]).share()
+    code = (
+        "from coldwarm.observe.progress import Progress\n"
+        "progress = Progress.shared('engine setup')\n"
+        "progress.enter('engine setup'); progress.enter('device')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert reported(pipe[0]) == ["device"]
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", "1", "x:y", "999999999:1", "own:987654"])
+def test_a_pipe_that_cannot_be_opened_is_no_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLDWARM_PROGRESS", value.replace("own", str(os.getpid())))
+    assert Progress.shared("engine setup") is None

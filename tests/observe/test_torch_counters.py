@@ -16,7 +16,7 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="reads the s
 
 @pytest.fixture
 def dynamo(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter[str]]:
-    """Stands in for Dynamo's counters, which exist once they were counted up."""
+    """Replace Dynamo's counters, each of which exists only after its first increment."""
     counters: dict[str, Counter[str]] = {}
     module = ModuleType("torch._dynamo.utils")
     module.__dict__["counters"] = counters
@@ -40,23 +40,23 @@ def test_the_counters_of_the_installed_version_are_read_from_its_source() -> Non
 
 
 @needs_torch
-def test_other_counters_of_inductor_are_not_coldwarms() -> None:
+def test_other_counters_of_inductor_are_left_out() -> None:
     names = torch_source.names_installed()
     assert names is not None
     assert all(name.startswith(("torch.aot_autograd.", "torch.inductor.fxgraph_cache_")) for name in names)
 
 
-def test_nothing_is_counted_before_dynamo_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_no_counters_before_dynamo_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch._dynamo.utils", raising=False)
     assert torch_source.read() == {}
 
 
 @needs_torch
-def test_what_never_happened_is_counted_as_none(dynamo: dict[str, Counter[str]]) -> None:
+def test_a_counter_that_was_never_incremented_is_zero(dynamo: dict[str, Counter[str]]) -> None:
     assert torch_source.read()["torch.aot_autograd.autograd_cache_miss"] == 0
 
 
-def test_what_happened_is_counted(dynamo: dict[str, Counter[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incremented_counters_are_read(dynamo: dict[str, Counter[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     dynamo["aot_autograd"] = Counter(autograd_cache_miss=4, a_new_one=1)
     dynamo["inductor"] = Counter(fxgraph_cache_hit=2, pattern_matcher_count=9)
     dynamo["frames"] = Counter(total=3)
@@ -70,7 +70,7 @@ def test_what_happened_is_counted(dynamo: dict[str, Counter[str]], monkeypatch: 
 
 
 @needs_torch
-def test_reading_the_names_imports_no_torch() -> None:
+def test_reading_the_names_does_not_import_torch() -> None:
     code = (
         "import sys; from coldwarm.engines.vllm import counters; from coldwarm.observe import torch_counters; "
         "torch_counters.names_installed(); counters.names_installed(); "

@@ -145,12 +145,12 @@ def test_phases_add_up_to_the_start(runs: dict[str, Any]) -> None:
         seconds = {phase["name"]: phase["seconds"] for phase in cold["phases"]}
         for compiler in ("Dynamo", "AOTAutograd", "Inductor code generation", "C++/Triton compilation"):
             assert seconds[compiler] > 0.1
-        # Saving the AOT-compiled function has no span; importing vLLM is no part of a start that is forked.
-        assert 0 <= seconds["unaccounted"] <= cold["seconds"] / 8
-        assert min(seconds.values()) >= 0
-        warm = runs[model]["warm"]
-        unaccounted = sum(phase["seconds"] for phase in warm["phases"] if phase["name"] == "unaccounted")
-        assert 0 <= unaccounted <= warm["seconds"] / 10
+        assert {"device", "KV cache", "cache save", "warm-up"} <= seconds.keys()
+        for kind in ("cold", "warm"):
+            start = runs[model][kind]
+            phases = {phase["name"]: phase["seconds"] for phase in start["phases"]}
+            assert min(phases.values()) >= 0
+            assert phases.get("unaccounted", 0.0) <= start["seconds"] / 10, (model, kind, phases)
 
 
 def test_junit_has_a_case_a_model(halves: list[Finished]) -> None:

@@ -43,6 +43,10 @@ def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
             assert process["keys_digest"] == processes[0]["keys_digest"] is not None
             assert process["failed_probes"] == {}
         assert run[kind]["compiler_work"]["traced_ranks"] == [0, 1]
+        # Rank 0 announces them, in a process that vLLM spawned.
+        of_rank_0 = ["device", "weights", "warm-up", "cache load", "KV cache"]
+        steps = list(dict.fromkeys(step["name"] for step in run[kind]["steps"]))
+        assert [step for step in steps if step in of_rank_0] == of_rank_0
     # The ranks compile at the same time with the same keys: each finds what the other has saved in AOTAutograd's cache.
     misses = {str(each["rank"]): each["counters"][MISSES] for each in run["cold"]["processes"][1:]}
     assert sum(misses.values()) >= 3

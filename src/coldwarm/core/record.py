@@ -162,6 +162,8 @@ class EngineFacts(BaseModel):
     hardware: dict[str, str]
     aot_artifact: str | None = None
     """``bundled`` or ``separate``, as used by the engine; None: not recorded."""
+    ranks: int | None = None
+    """The number of processes that run the model, each of which must have a report; None: not recorded."""
     prompt_token_ids: list[int]
     generated: list[GeneratedToken]
     generated_again: list[GeneratedToken] = Field(default_factory=list)

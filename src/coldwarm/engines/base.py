@@ -22,98 +22,107 @@ _MODULES = {"vllm": "coldwarm.engines.vllm"}
 
 
 class Installation(Protocol):
-    """What can be known of an installed engine without importing it."""
+    """An installed engine, inspected without importing it."""
 
     name: str
     version: str
 
     def default_device(self) -> str:
-        """The device that this build of the engine runs on here."""
+        """Return the device that this build of the engine uses on this machine."""
 
     def check_device(self, device: str) -> None:
-        """Raise `UsageError` where this build or this machine cannot run on `device`."""
+        """Raise `UsageError` if this build or this machine cannot run on `device`."""
 
     def check_config(self, config: Mapping[str, Any], path: Path) -> None:
-        """Raise `CatalogError` where the engine does not know the architecture of the `config` read from `path`."""
+        """Raise `CatalogError` if the engine does not support the architecture of the `config` read from `path`."""
 
     def check_counters(self, names: list[str]) -> str | None:
-        """Say which of `names` is no counter of this version, and which are like it; None where all are."""
+        """Return a message about those of `names` that are not counters of this version; None if all are."""
 
     def environment(self, depth: Depth, cores: int | None, options: Mapping[str, Any]) -> dict[str, str]:
-        """Variables that a start needs; the user's own values win over these.
+        """Return the variables that a start needs; the user's values take precedence.
 
         Args:
-            depth: How far the start goes.
-            cores: Its share of the machine if others run in parallel; None: all.
+            depth: The depth of the start.
+            cores: The number of cores assigned to the start, if others run in parallel; None: all.
             options: The options of the engine.
         """
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
-        """Variables that have the engine keep compiled subgraphs ``bundled`` or ``separate``; they win over others."""
+        """Return the variables that make the engine save compiled subgraphs ``bundled`` or ``separate``.
+
+        They override the user's.
+        """
 
     def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
         """Raise `UsageError` if coldwarm cannot observe a start with these `options` at this `depth`."""
 
     def versions(self) -> dict[str, str]:
-        """Versions by distribution name, at least of the engine and of torch."""
+        """Return versions by distribution name, at least of the engine and of torch."""
 
 
 class Worker(Protocol):
     """The half that runs in the worker and imports the engine."""
 
     compiler_loggers: tuple[str, ...]
-    """The loggers whose warnings may tell why something was compiled, or not loaded."""
+    """The loggers whose warnings may explain why something was compiled or not loaded."""
 
     def preload(self, depth: Depth) -> None:
-        """Import what every start imports, without touching a device or leaving a thread: starts are forked after it.
+        """Import the modules that every start imports, without using a device or leaving a thread running.
 
-        Raises what the engine raises, and where nothing can be forked after it.
+        Starts are forked afterwards. Raises the engine's errors, and an error if forking is no longer possible.
         """
 
     shared_folders: tuple[str, ...]
-    """Names of folders below the caches that forked starts share: what is the machine's, and no model's."""
+    """Names of folders below the caches that forked starts share, because their content does not depend on a model."""
 
     def after_fork(self) -> None:
-        """Redo after a fork, in the start's own environment, what was done in that of the parent."""
+        """Repeat, after a fork, the setup that depends on the environment, which now is that of the start."""
 
     def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
-        """Start the model, generate with it, and return what the engine knows; raises what the engine raises.
+        """Start the model, generate with it, and return the engine's facts. Raises the engine's errors.
+
+        The engine adds its own probes before it loads a model, and makes every other process that runs a rank write a
+        report before this returns.
 
         Args:
             request: The start.
-            progress: Takes the phases that the start enters.
-            observer: Observes this process already; the engine adds its own probes, at the latest before it loads a
-                model, and has every other process that runs a rank write a report before this returns.
+            progress: Gets the phases that the start enters.
+            observer: The observer of this process, whose general probes are installed.
         """
 
 
 def names() -> list[str]:
-    """The engines that coldwarm knows."""
+    """Return the names of the supported engines, sorted."""
     return sorted(_MODULES)
 
 
 def load_installation(engine: str) -> Installation:
-    """Return the installed `engine`.
+    """Return the installation of `engine`.
 
     Raises:
-        UsageError: coldwarm does not know the engine, or it is not installed.
+        UsageError: The engine is unknown or not installed.
     """
     return cast(Installation, _load(engine, "installation").find())
 
 
 def load_worker(engine: str) -> Worker:
-    """Return the half of `engine` that runs in a worker."""
+    """Return the half of `engine` that runs in a worker.
+
+    Raises:
+        UsageError: The engine is unknown.
+    """
     return cast(Worker, _load(engine, "worker").create())
 
 
 def load_vocabulary(engine: str) -> Vocabulary:
-    """Return what the records of `engine` mean; for an engine that coldwarm does not know, those of the default one."""
+    """Return the vocabulary of `engine`; for an unknown engine, that of the default one."""
     module = _MODULES.get(engine, _MODULES[DEFAULT_ENGINE])
     return cast("Vocabulary", importlib.import_module(f"{module}.vocabulary").VOCABULARY)
 
 
 def vocabularies() -> list[Vocabulary]:
-    """Return those of all engines that coldwarm has a package for."""
+    """Return the vocabularies of all supported engines."""
     return [load_vocabulary(engine) for engine in names()]
 
 

@@ -1,4 +1,4 @@
-"""The counters that the engine and the compiler keep in this process, and `expect()`, which asserts how they rise."""
+"""The counters of the engine and the compiler in this process, and `expect()`, which asserts how they rise."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from coldwarm.observe import torch_counters
 def snapshot() -> dict[str, int]:
     """Return every counter of the engines and compilers that this process has imported, by flat name.
 
-    A source whose program was not imported contributes nothing: it cannot have counted.
+    Programs that were not imported have no counters.
     """
     return {**read_counters(), **torch_counters.read()}
 
 
 class UnknownCounterError(AssertionError):
-    """A counter was expected that this version of its source does not have."""
+    """An expected counter does not exist in this version of the engine or the compiler."""
 
 
 class UnexpectedCountersError(AssertionError):
-    """Counters went up by other amounts than expected."""
+    """Counters rose by different amounts than expected."""
 
 
 @contextmanager
@@ -32,23 +32,23 @@ def expect(
     *,
     snapshot: Callable[[], Mapping[str, int]] = snapshot,
 ) -> Iterator[None]:
-    """Assert by how much the block raises counters.
+    """Assert how much the block raises counters.
 
     Args:
         expected: The exact rise of each counter by flat name, for example
             ``{"vllm.num_compiled_artifacts_saved": 3, "torch.aot_autograd.autograd_cache_miss": 3}``.
-        snapshot: Where to read the counters; those of this process unless given.
+        snapshot: Returns the counters; by default those of this process.
 
     Raises:
-        UnknownCounterError: A name is no counter of this version; the message names the nearest.
-        UnexpectedCountersError: Counters rose by other amounts; the message has all of them, before and after.
+        UnknownCounterError: A counter does not exist in this version; the message names the nearest ones.
+        UnexpectedCountersError: Counters rose by different amounts; the message lists them, before and after.
 
-    If the block itself raises, that exception passes and nothing is asserted.
+    If the block raises an exception, it propagates, and nothing is asserted.
     """
     before = snapshot()
     yield
     after = snapshot()
-    # Checked after the block, because the block may be what imports the source of the counters.
+    # Checked after the block, because the block may import the program that has the counters.
     unknown = [unknown_counter(name, after) for name in expected if name not in after]
     wrong = [
         f"  {name}: expected +{rise}, got {after[name] - before.get(name, 0):+d} "
@@ -65,7 +65,7 @@ def expect(
 
 
 def unknown_counter(name: str, known: Mapping[str, int]) -> str:
-    """Say that `name` is not among the `known` counters, and which are like it."""
+    """Return a message that `name` is not among the `known` counters, with the nearest ones."""
     source = name.split(".", 1)[0] + "."
     if not any(other.startswith(source) for other in known):
         sources = ", ".join(sorted({other.split(".", 1)[0] for other in known})) or "none"

@@ -1,6 +1,6 @@
-"""The process of one start: starts the model with the engine and writes down what it saw.
+"""The process of one start: starts the model with the engine and writes a result and a report.
 
-Run by the launcher as ``python -m coldwarm.engines.worker REQUEST``; knows nothing of verdicts.
+The launcher runs it as ``python -m coldwarm.engines.worker REQUEST``. It knows nothing about verdicts.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from coldwarm.observe.progress import Progress
 
 
 class WorkerResult(BaseModel):
-    """What a worker hands back to the launcher, in addition to the report of each observed process."""
+    """The result that a worker returns to the launcher, in addition to the reports of observed processes."""
 
     facts: EngineFacts | None = None
     failure: Failure | None = None
 
 
 def main() -> int:
-    """Do the start that the request file describes, in a process of its own."""
+    """Make the start described by the request file that the command line names; return the exit status."""
     bytecode = BytecodeProbe()
     bytecode.install()
     request = StartRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
@@ -38,7 +38,11 @@ def main() -> int:
 
 
 def run(request: StartRequest, engine: Worker, bytecode: BytecodeProbe) -> int:
-    """Do a start with `engine`, write its result and the report of this process; the exit status is 1 if it raised."""
+    """Make a start with `engine`, and write its result and the report of this process.
+
+    Returns:
+        The exit status: 1 if the engine raised an error, otherwise 0.
+    """
     die_with(request.launcher_pid)
     os.set_inheritable(request.events_fd, False)
     progress = Progress(request.events_fd)
@@ -51,13 +55,13 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeProbe) -> int:
         traceback.print_exc()
         result.failure = Failure(
             what=f"{type(error).__name__}: {error}".strip().splitlines()[0],
-            phase=progress.phase,
+            phase=progress.phase_of(error),
             exception=type(error).__name__,
             traceback=traceback.format_exc(),
         )
     observer.write()
     unfinished = request.result.with_suffix(".part")
-    unfinished.touch(mode=0o600)  # it is written before secrets are removed from it
+    unfinished.touch(mode=0o600)  # the launcher removes secrets from it later
     unfinished.write_text(result.model_dump_json())
     unfinished.replace(request.result)
     progress.enter("exit")
@@ -65,13 +69,13 @@ def run(request: StartRequest, engine: Worker, bytecode: BytecodeProbe) -> int:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its `parent` dies, even by SIGKILL (Linux; elsewhere nothing)."""
+    """Make the kernel kill this process when its `parent` ends, even by SIGKILL. Linux only; no effect elsewhere."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        # It may have died before that was asked for.
+        # The parent may have ended before the call.
         if os.getppid() != parent:
-            raise SystemExit("the launcher is gone")
+            raise SystemExit("the launcher has ended")
 
 
 if __name__ == "__main__":

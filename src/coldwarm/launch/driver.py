@@ -1,7 +1,7 @@
-"""Drivers: what creates the process of a start, knows when the start is ready, and stops it.
+"""Drivers create the process of a start, decide when the start is ready, and stop it.
 
-A driver knows nothing of what is observed in the process, nor of verdicts. `process_tree.launch` follows the process,
-enforces the time limit, and kills whatever is left at the end.
+A driver knows nothing about probes or verdicts. `process_tree.launch` monitors the process, enforces the time limit,
+and kills all remaining processes at the end.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from coldwarm.launch.spawn import Isolation, NewProcesses, WorkerOrder, WorkerPr
 
 
 class Driver(Protocol):
-    """Creates the process of each start of a case, and ends it."""
+    """Creates and ends the process of each start of a case."""
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
-        """Do what does not count as time of the start, for example import the engine once for several starts."""
+        """Do the work that is not part of the start's time, for example import the engine once for several starts."""
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
-        """Create the process in a session of its own, and return it with how it was created.
+        """Create the process in a new session; return it and how it was created.
 
         Args:
-            order: Its environment, its folder, and the request of the start.
-            output: The file descriptor that takes all that it prints.
+            order: Its environment, its working directory, and the request of the start.
+            output: The file descriptor for its output.
 
         Raises:
             OSError: The process cannot be created.
         """
 
     def ready(self, state: StartState) -> bool:
-        """Return whether the start got as far as it is to get. Called up to 50 times a second; must not block."""
+        """Return whether the start is ready. Called up to 50 times a second; must not block."""
 
     def stop(self, process: WorkerProcess) -> None:
-        """End a process that is ready and still runs, and return once it has ended or was given enough time."""
+        """End a process that is ready and still running; return when it has ended, or after a grace period."""
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
-        """Return the files, in caches that starts of this driver share, that are not as before the first start."""
+        """Return the files that changed since the first start, in caches that starts of this driver share."""
 
 
 class WorkerDriver:
@@ -52,7 +52,7 @@ class WorkerDriver:
         self._isolation = isolation or NewProcesses()
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
-        """Have the engine imported, if starts are forked from a process that has it."""
+        """Import the engine in the process that starts are forked from, if they are."""
         self._isolation.prepare(order, on_phase)
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
@@ -60,12 +60,12 @@ class WorkerDriver:
         return self._isolation.begin(order, output)
 
     def ready(self, state: StartState) -> bool:
-        """Return whether the worker has finished."""
+        """Return whether the worker has ended."""
         return state.exit_status is not None
 
     def stop(self, process: WorkerProcess) -> None:
         """Do nothing: once the worker is ready, it has ended."""
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
-        """Return the files that forked starts changed in the caches of the process that they were forked from."""
+        """Return the files that forked starts changed in the caches of their parent process."""
         return self._isolation.shared_caches_changed(order)

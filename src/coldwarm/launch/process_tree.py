@@ -1,4 +1,4 @@
-"""Launches a worker, follows its progress, ends it when it hangs, and leaves no process of it behind."""
+"""Launches a worker, reads its progress, enforces the time limit, and kills every process that it started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GRACE_SECONDS = 5.0
 
 
 class StoppedError(Exception):
-    """A start was ended because its suite is being ended."""
+    """A start was aborted because its suite is being aborted."""
 
 
 @dataclass
@@ -32,32 +32,33 @@ class Ended:
     """How a worker's process ended."""
 
     exit_status: int
-    """Negative: the signal that ended it, as `subprocess` has it."""
+    """Negative: the number of the signal that ended it, as in `subprocess`."""
     timed_out: bool
     seconds: float
+    """Wall time from the launch until all processes have ended."""
     steps: list[Step] = field(default_factory=list)
     isolation: IsolationKind = IsolationKind.SPAWN
-    """How the process was made."""
+    """How the process was created."""
     ready: bool = True
-    """Whether the start got as far as it was to get."""
+    """Whether the start was ready before it ended or was killed."""
     stopped: bool = False
-    """Whether it was ended because it was ready; then the exit status is that of the way in which it was ended."""
+    """Whether it was stopped because it was ready; then the exit status only reflects how it was stopped."""
 
 
 @dataclass(frozen=True)
 class StartState:
-    """What is known of a start while it runs."""
+    """The state of a running start."""
 
     exit_status: int | None
-    """Of the process that was begun, negative for a signal; None: it still runs."""
+    """The exit status of its first process, negative for a signal; None: it is still running."""
     phases: tuple[str, ...]
-    """The phases that it has announced, in order; the last is the current one."""
+    """The phases that it has reported, in order; the last is the current one."""
     log: Path
-    """What its processes have printed so far."""
+    """The file with the output of its processes so far."""
 
 
 def has_ended(state: StartState) -> bool:
-    """Return whether the process of the start has ended, which is when a worker is ready."""
+    """Return whether the process of the start has ended, which makes a worker ready."""
     return state.exit_status is not None
 
 
@@ -76,20 +77,22 @@ def launch(
     """Run a worker until it is ready or has ended, whichever comes first.
 
     Args:
-        begin: Makes the worker's process, and says how; its output goes to the file descriptor that it is given.
-        events: Read and write end of the pipe that the worker writes its progress to; both are closed here.
-        token: What the environment of the worker and of its children has as `TOKEN_VARIABLE`.
-        log: Takes all that the worker and its children print.
+        begin: Creates the worker's process, with its output redirected to the given file descriptor. Returns the
+            process and how it was created.
+        events: Read and write end of the pipe for the worker's progress; this function closes both.
+        token: The value of `TOKEN_VARIABLE` in the environment of the worker and its children.
+        log: The file for the output of the worker and its children.
         time_limit: Seconds after which the worker's whole process tree is killed.
-        on_phase: Called with each phase that the worker enters.
-        stop: Once this is set, from another thread, the worker's process tree is killed.
-        is_ready: Whether the start got as far as it is to get; asked up to 50 times a second.
-        end: Called with a process that is ready and still runs, to end it in order; what is left then is killed.
+        on_phase: Called with the name of each phase that the worker enters.
+        stop: Another thread sets this to have the worker's process tree killed.
+        is_ready: Returns whether the start is ready. Called up to 50 times a second.
+        end: Called with a process that is ready and still running, to shut it down. Afterwards, the rest is killed.
 
     Raises:
         StoppedError: `stop` was set.
 
-    If this is interrupted by any exception (Ctrl-C), the worker's process tree is killed before that passes.
+    If any exception interrupts this function (Ctrl-C), it kills the worker's process tree before the exception
+    propagates.
     """
     read_end, write_end = events
     began = time.monotonic()
@@ -117,14 +120,14 @@ def launch(
                 if time.monotonic() - began > time_limit:
                     timed_out = True
                     break
-                if not selector.get_map():  # the pipe is closed: the worker is about to be gone
+                if not selector.get_map():  # the pipe is closed: the worker is about to end
                     time.sleep(0.02)
                 elif selector.select(timeout=0.1):
                     data = os.read(read_end, 65536)
                     steps.take(data)
                     if not data:
                         selector.unregister(read_end)
-            if stop is not None and stop.is_set():  # which may be why it ended
+            if stop is not None and stop.is_set():  # this may be why it ended
                 raise StoppedError
             if ready and status is None:
                 stopped = True
@@ -133,7 +136,7 @@ def launch(
                 steps.take(data)
     finally:
         os.close(read_end)
-        # It is not reaped yet: the ids of its process, its group and its session cannot have been recycled.
+        # The worker is not reaped yet, so the ids of its process, group and session cannot have been reused.
         kill_tree(worker.pid, identity, token)
         exit_status = worker.wait()
     ended = time.monotonic()
@@ -141,24 +144,25 @@ def launch(
 
 
 def identity_of(pid: int) -> psutil.Process | None:
-    """The process that has this id now, which can later be told from another one with the same id; None: it is gone."""
+    """Return the process with this id, in a form that detects a later reuse of the id; None if there is none."""
     with suppress(psutil.Error):
         return psutil.Process(pid)
     return None
 
 
 def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
-    """Kill the worker, its process group and session, its descendants, and whatever else carries its token.
+    """Kill the worker, its process group and session, its descendants, and all other processes with its token.
 
-    Once the worker was reaped, its id may be that of any other process, which is left alone.
+    After the worker has been reaped, its id may belong to an unrelated process, which is not killed.
 
-    A forked worker has the token in no environment that others can read: that is the server's until it runs a program.
-    What it forks, without running one, and lets outlive it in a session of its own is found when the server is ended.
+    A forked worker shows others the environment of its server, without the token, until it runs a program. If it forks
+    a process that runs no program, leaves the session and outlives the worker, that process is found only when the
+    server is ended.
 
     Args:
         pid: The worker's process id, which is also that of its process group.
-        identity: What `identity_of` returned for it when it was begun.
-        token: What the environment of the worker and of its children has as `TOKEN_VARIABLE`.
+        identity: The result of `identity_of` for the worker when it was launched.
+        token: The value of `TOKEN_VARIABLE` in the environment of the worker and its children.
     """
     deadline = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < deadline:
@@ -171,32 +175,32 @@ def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        # No psutil.wait_procs: it would reap the worker, and its exit status with it.
+        # Not psutil.wait_procs: it would reap the worker, and its exit status would be lost.
         time.sleep(0.02)
 
 
 def _is_recycled(pid: int, identity: psutil.Process | None) -> bool:
-    """Whether `pid` is now the id of another process; as long as a group of that id has members, it cannot be."""
+    """Return whether `pid` now belongs to another process; impossible while a process group of that id has members."""
     return psutil.pid_exists(pid) and (identity is None or not identity.is_running())
 
 
 def _processes_of(worker: psutil.Process | None, token: str) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
     session = None
-    # psutil raises NoSuchProcess for the children of a process whose id is another's by now.
+    # For a process whose id was reused, `children` raises NoSuchProcess.
     with suppress(psutil.Error):
         if worker is not None and worker.is_running():
             session = worker.pid
             found = {process.pid: process for process in [worker, *worker.children(recursive=True)]}
-    # No psutil.process_iter, which returns objects of earlier calls: their pids may have been recycled since.
+    # Not psutil.process_iter: it returns objects of earlier calls, whose pids may have been reused since.
     for process in filter(None, map(identity_of, psutil.pids())):
-        if _carries(process, token) or (session is not None and _session_of(process) == session):
+        if _has_token(process, token) or (session is not None and _session_of(process) == session):
             found[process.pid] = process
     found.pop(os.getpid(), None)
     return [process for process in found.values() if _is_alive(process)]
 
 
-def _carries(process: psutil.Process, token: str) -> bool:
+def _has_token(process: psutil.Process, token: str) -> bool:
     try:
         return bool(process.environ().get(TOKEN_VARIABLE) == token)
     except (psutil.Error, OSError):
@@ -217,11 +221,11 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 class _Steps:
-    """Turns the worker's announcements into steps with their times."""
+    """Converts the phases that the worker reports to steps with their times."""
 
     def __init__(self, began: float, on_phase: Callable[[str], None]) -> None:
         self._steps: list[Step] = []
-        # From the monotonic clock to the one that the trace tells.
+        # Added to the monotonic clock, this gives the clock of the trace.
         self._epoch = time.time() - time.monotonic()
         self._current = "process start"
         self._since = began
@@ -235,7 +239,7 @@ class _Steps:
                 self._enter(phase)
 
     def phases(self) -> tuple[str, ...]:
-        """What was announced so far."""
+        """Return the phases reported so far."""
         return (*(step.name for step in self._steps[1:]), *([self._current] if self._steps else []))
 
     def _enter(self, phase: str) -> None:
@@ -252,7 +256,7 @@ class _Steps:
 
 
 def _phase_of(line: bytes) -> str | None:
-    """The phase that a line of the pipe announces; whatever else is written there only makes the phases coarser."""
+    """Return the phase that a line of the pipe reports; None if malformed, which only makes the steps coarser."""
     try:
         return str(json.loads(line)["phase"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""How the process of a start is made: each a new interpreter, or forked from a parent that has the engine imported."""
+"""Creates the process of a start: the protocols, and their implementation with a new interpreter for each start."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from coldwarm.core.isolation import IsolationKind
 
 
 class WorkerProcess(Protocol):
-    """The process of one start, however it was made."""
+    """The process of one start, however it was created."""
 
     @property
     def pid(self) -> int:
-        """Its process id; also that of its session and of its process group."""
+        """The process id, which is also the id of its session and its process group."""
 
     def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None: it still runs.
+        """Return the exit status, negative for a signal; None if the process is still running.
 
         Does not reap the process: until `wait`, the kernel gives its pid to no other process.
         """
 
     def wait(self) -> int:
-        """Wait for its end, have it reaped, and return its exit status."""
+        """Wait until the process ends, reap it, and return its exit status."""
 
 
 def status_of_ended_child(pid: int) -> int | None:
-    """The exit status of a child of this process, negative for a signal; None: it still runs. Does not reap it.
+    """Return the exit status of a child of this process, negative for a signal; None if it is still running.
+
+    Does not reap the child.
 
     Raises:
-        ChildProcessError: It was reaped, or is no child of this process.
+        ChildProcessError: The child was already reaped, or `pid` is not a child of this process.
     """
     how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if how is None:
@@ -44,63 +46,63 @@ def status_of_ended_child(pid: int) -> int | None:
 
 
 class SpawnedProcess:
-    """A child of this process that `subprocess` started; its pid stays its own until `wait`."""
+    """A child of this process, created by `subprocess`. Its pid is not reused before `wait`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = process.pid
 
     def poll(self) -> int | None:
-        """Its exit status; None: it still runs."""
+        """Return the exit status, negative for a signal; None if the process is still running."""
         if self._process.returncode is not None:
             return self._process.returncode
         try:
             return status_of_ended_child(self.pid)
-        except ChildProcessError:  # something else in this process has reaped it
+        except ChildProcessError:  # reaped by other code in this process
             return self._process.wait()
 
     def wait(self) -> int:
-        """Wait for its end, and reap it."""
+        """Wait until the process ends, reap it, and return its exit status."""
         return self._process.wait()
 
 
 @dataclass(frozen=True)
 class WorkerOrder:
-    """What a worker's process is made with."""
+    """The arguments for creating a worker's process."""
 
     engine: str
     depth: Depth
     request: Path
-    """The `StartRequest`."""
+    """The file with the `StartRequest`."""
     environment: Mapping[str, str]
-    """Its whole environment."""
+    """The complete environment of the process."""
     events: int
-    """The write end of the pipe that takes its progress."""
+    """The write end of the pipe for its progress."""
     folder: Path
-    """Where it runs."""
+    """Its working directory."""
 
 
 class Isolation(Protocol):
-    """Makes the processes of starts."""
+    """Creates the processes of starts."""
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
-        """Do what is done once for several starts, before this one's time counts."""
+        """Do the work that several starts share, before the time of this one is measured."""
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
-        """Make the process, and say how; whatever it prints goes to the file descriptor `output`."""
+        """Create the process with the file descriptor `output` as its output; return it and how it was created."""
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
-        """Return the files, of caches that forked starts have in common, that are not as before the first fork."""
+        """Return the files that changed since the first fork, in caches that forked starts share."""
 
     def close(self) -> None:
-        """End whatever outlives a single start."""
+        """End all processes that outlive a single start."""
 
 
 class NewProcesses:
-    """A new interpreter for each start."""
+    """Creates a new interpreter for each start."""
 
     def prepare(self, order: WorkerOrder, on_phase: Callable[[str], None]) -> None:
-        """Nothing is shared."""
+        """Do nothing: starts share nothing."""
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Run ``python -m coldwarm.engines.worker``."""
@@ -112,14 +114,14 @@ class NewProcesses:
             env=dict(order.environment),
             cwd=order.folder,
             pass_fds=(order.events,),
-            # Its own session: a Ctrl-C in the terminal reaches the launcher alone, which ends the worker in order.
+            # A new session, so that a Ctrl-C in the terminal reaches only the launcher, which then ends the worker.
             start_new_session=True,
         )
         return SpawnedProcess(process), IsolationKind.SPAWN
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
-        """Nothing is shared."""
+        """Return an empty list: starts share nothing."""
         return []
 
     def close(self) -> None:
-        """Nothing outlives a start."""
+        """Do nothing: no process outlives its start."""

@@ -1,4 +1,4 @@
-"""One start from beginning to end: caches, environment, process, record."""
+"""Makes one start: prepares caches and environment, runs the process, and writes the record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from coldwarm.core.case import Case, Changes
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
-from coldwarm.core.record import Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
+from coldwarm.core.record import EngineFacts, Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, reports_name, request_name, result_name, start_name
 from coldwarm.core.variables import TOKEN_VARIABLE
@@ -45,20 +45,20 @@ from coldwarm.measure.phases import split
 from coldwarm.trace.reader import read_trace
 
 _LOG_TAIL_LINES = 40
-_FILES_TOLD = 5000
+_FILES_RECORDED = 5000
 
 
 class Starter:
-    """Starts one case cold, then warm, in caches of its own.
+    """Starts one case cold, then warm, in its own caches.
 
     Args:
-        case: What to start.
-        scratch: A folder of the case's own; its caches and the model's config.json go below it.
-        output: The run's folder, where logs, traces and cache keys are stored.
-        time_limit: Seconds that one start may take.
+        case: The case to start.
+        scratch: A folder that only this case uses, for its caches and the model's config.json.
+        output: The run's folder, for logs, traces and cache keys.
+        time_limit: The time limit of one start in seconds.
         driver: Creates the processes; None: coldwarm's worker, in a new interpreter for each start.
-        cores: How many cores a start may take; None: as many as it likes.
-        stop: Once this is set, from another thread, the start that is being made is ended (`StoppedError`).
+        cores: The number of cores that a start may use; None: no limit.
+        stop: Another thread sets this to abort the current start (`StoppedError`).
     """
 
     def __init__(
@@ -88,13 +88,18 @@ class Starter:
         output.mkdir(parents=True, exist_ok=True)
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
-        """Start with every cache empty."""
+        """Make a start with empty caches."""
         return self._start(StartKind.COLD, Changes(), on_phase)
 
     def warm(
         self, on_phase: Callable[[str], None] = lambda phase: None, *, changes: Changes | None = None
     ) -> StartRecord:
-        """Start with exactly the caches that the cold start left, and with the `changes` (those of the case)."""
+        """Make a start with the caches as the cold start left them.
+
+        Args:
+            on_phase: Called with the name of each phase that the start enters.
+            changes: Settings that differ from the cold start; None: those of the case.
+        """
         return self._start(StartKind.WARM, self._case.warm_changes if changes is None else changes, on_phase)
 
     @property
@@ -103,7 +108,7 @@ class Starter:
         return self._caches
 
     def _start(self, kind: StartKind, changed: Changes, on_phase: Callable[[str], None]) -> StartRecord:
-        """Prepare, run the process, collect what was seen in it, measure the trace, and record all of it."""
+        """Prepare and run the process, read its reports and its trace, and return the record."""
         settings = self._settings(changed)
         before = self._caches.manifest()
         changes_of_caches = changes(self._left_by_cold, before)
@@ -120,6 +125,7 @@ class Starter:
         files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
         measured = _Measured.of(files.trace, self._case.engine)
         forked = ended.isolation is IsolationKind.FORK
+        written = [path for path, state in sorted(after.items()) if before.get(path) != state]
         return StartRecord(
             kind=kind,
             outcome=_outcome(failure, ended),
@@ -140,7 +146,7 @@ class Starter:
             caches_after=content(after),
             caches_as_left=not changes_of_caches,
             caches_changed=changes_of_caches,
-            files_written=[path for path, state in sorted(after.items()) if before.get(path) != state][:_FILES_TOLD],
+            files_written=written[:_FILES_RECORDED],
             processes=[_stored(process) for process in processes],
             facts=None if failure else worker.facts,
             compiler_work=None if failure else measured.work,
@@ -151,17 +157,17 @@ class Starter:
         )
 
     def _settings(self, changed: Changes) -> _Settings:
-        """Combine what the user's environment, the case and the changes of this start ask for."""
+        """Combine the settings of the user's environment, the case, and the changes of this start."""
         case = self._case
         installation = load_installation(case.engine)
         chosen = {} if case.aot_artifact is None else installation.aot_artifact_variables(case.aot_artifact)
-        # The case's choice wins over the user's environment, and what the warm start alone is to have over both.
+        # The case's choice takes precedence over the user's environment, and the changes of this start over both.
         chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
         user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
         options = merged(case.options, changed.options)
         options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
         engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
-        # These differ from a start that has the machine to itself.
+        # Variables that only a start in parallel with others gets.
         of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
         return _Settings(
             user=user,
@@ -175,7 +181,7 @@ class Starter:
         )
 
     def _files(self, kind: StartKind) -> _Files:
-        """Name the files of the next start of this `kind`, and create the folders among them."""
+        """Name the files of the next start of this `kind`, and create its folders."""
         self._made[kind] += 1
         name = start_name(kind, self._made[kind])
         files = _Files(
@@ -193,7 +199,7 @@ class Starter:
     def _run(
         self, settings: _Settings, files: _Files, on_phase: Callable[[str], None]
     ) -> tuple[Ended, WorkerOrder, _UseOfCaches]:
-        """Have the driver run the process until the start is ready, and watch the caches of the user meanwhile."""
+        """Run the process until the start is ready, and compare the user's caches before and after."""
         read_end, write_end = os.pipe()
         with ExitStack() as unused_pipe:
             for end in (read_end, write_end):
@@ -217,7 +223,7 @@ class Starter:
         return ended, order, _UseOfCaches(changed=before.changed(after), incomplete=after.incomplete)
 
     def _order(self, settings: _Settings, files: _Files, events: int) -> WorkerOrder:
-        """Write the request of the start, and return what its process is created with."""
+        """Write the request of the start, and return the arguments for creating its process."""
         case = self._case
         files.request.touch(mode=0o600)  # its options may hold secrets
         files.request.write_text(
@@ -258,24 +264,24 @@ class Starter:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What one start gets, and from whom."""
+    """The settings of one start, by origin."""
 
     user: Mapping[str, str]
-    """The user's environment with the changes of this start, without what the case chooses."""
+    """The user's environment with the changes of this start, without the variables in `chosen`."""
     chosen: Mapping[str, str]
-    """Variables that the case sets over the user's."""
+    """Variables that the case sets, which take precedence over the user's."""
     engine_defaults: Mapping[str, str]
-    """Variables that the engine needs; the user's win over these."""
+    """Variables that the engine needs; the user's values take precedence."""
     share: Mapping[str, str]
-    """Those of them that only a start in parallel with others gets."""
+    """Those of `engine_defaults` that only a start in parallel with others gets."""
     options: dict[str, Any]
-    """The user's options of the engine."""
+    """The engine options of the case and of the changes."""
     options_of_start: dict[str, Any]
-    """The same with cache folders of the start in place of the user's."""
+    """The same options, with the user's cache folders replaced by those of the start."""
     options_replaced: Iterable[str]
-    """The options that differ, by dotted name."""
+    """The dotted names of the options that differ between the two."""
     users_caches: list[Path]
-    """Where the user's own starts keep caches."""
+    """Folders in which the user's own starts store caches."""
 
 
 @dataclass(frozen=True)
@@ -292,22 +298,24 @@ class _Files:
 
 @dataclass(frozen=True)
 class _UseOfCaches:
-    """What happened in the user's caches while a start ran."""
+    """Changes in the user's caches while a start ran."""
 
     changed: list[str]
+    """The files that changed."""
     incomplete: list[str]
+    """Folders with too many files to compare all of them."""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a trace shows."""
+    """Measurements from a trace."""
 
     work: CompilerWork
     busy: BusyTime
 
     @classmethod
     def of(cls, trace: Path, engine: str) -> _Measured:
-        """Read the trace of a start with `engine` once, for everything that is measured in it."""
+        """Read the trace of a start with `engine` once, for all measurements."""
         work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
         trace_stats = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
         return cls(work.work(trace_stats, graphs.graphs()), busy)
@@ -320,7 +328,7 @@ def _read_result(path: Path) -> WorkerResult:
 
 
 def _read_reports(folder: Path) -> list[ProcessReport]:
-    """Return what each observed process has reported; one that was killed before that has nothing here."""
+    """Return the report of each observed process. A process that was killed early has none."""
     found = []
     for path in sorted(folder.glob("*.json")):
         with suppress(OSError, ValidationError):
@@ -329,13 +337,13 @@ def _read_reports(folder: Path) -> list[ProcessReport]:
 
 
 def _keys_of_first_rank(processes: list[ProcessReport]) -> CacheKeys:
-    """Return the components of the first rank's cache keys; of the first process if none runs a rank."""
+    """Return the components of the first rank's cache keys; those of the first process if there are no ranks."""
     first = min(processes, key=lambda each: (each.rank is None, each.rank or 0), default=ProcessReport())
     return first.cache_keys or CacheKeys()
 
 
 def _stored(process: ProcessReport) -> ProcessReport:
-    """Return the report as it is stored: with what identifies its cache keys in place of them."""
+    """Return the report for the record, with a digest in place of its cache keys."""
     digest = process.cache_keys.digest() if process.cache_keys else None
     return process.model_copy(update={"cache_keys": None, "keys_digest": digest})
 
@@ -361,11 +369,20 @@ def _failure(
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
     elif ended.exit_status > 0 or not ended.ready or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
-    elif all(process.rank is None for process in processes):
-        failure = Failure(what="no process that runs the model has reported what was seen in it", phase=phase)
+    elif problem := _unreported(worker.facts, processes):
+        failure = Failure(what=problem, phase=phase)
     else:
         return None
     return failure.model_copy(update={"log_tail": _tail(log)})
+
+
+def _unreported(facts: EngineFacts, processes: list[ProcessReport]) -> str | None:
+    """Return a message if ranks have no report; None if all have one. Without the reports, no run may pass."""
+    reported = len({process.rank for process in processes} - {None})
+    expected = facts.ranks or 1
+    if reported >= expected:
+        return None
+    return f"only {reported} of {expected} processes that run the model reported what was observed in them"
 
 
 def _signal_name(number: int) -> str:

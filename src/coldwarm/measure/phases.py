@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from coldwarm.core.phases import COMPILE, UNACCOUNTED, WARM_UP, Phase, Step
+from coldwarm.core.phases import (
+    AUTOTUNING,
+    CACHE_SAVE,
+    COMPILE,
+    DEVICE,
+    GENERATE,
+    GRAPH_CAPTURE,
+    JIT_WARM_UP,
+    KV_CACHE,
+    MEMORY_PROFILING,
+    SETUP,
+    UNACCOUNTED,
+    WARM_UP,
+    WEIGHTS,
+    Phase,
+    Step,
+)
 from coldwarm.measure.busy_time import Busy, Stage
 
 _OTHER = ""
@@ -13,16 +29,23 @@ _OTHER = ""
 _ORDER = (
     "process start",
     "import",
-    "engine setup",
-    "weights",
+    SETUP,
+    DEVICE,
+    WEIGHTS,
     Stage.DYNAMO,
     _OTHER,
     Stage.AOT,
     Stage.CODE,
     Stage.NATIVE,
     Stage.LOAD,
+    CACHE_SAVE,
+    MEMORY_PROFILING,
+    KV_CACHE,
+    JIT_WARM_UP,
+    AUTOTUNING,
+    GRAPH_CAPTURE,
     WARM_UP,
-    "generate",
+    GENERATE,
     "exit",
     UNACCOUNTED,
 )

@@ -32,7 +32,7 @@ class Recompiled:
     reason: str
     """The reason, as a part of a sentence."""
     example: str | None
-    """The values that differ, for the first key; None if the reason is no other key."""
+    """The values that differ, or the cache folder, for the first key; None if the reason has no such detail."""
     events: tuple[KernelEvent, ...]
 
     @property
@@ -79,23 +79,25 @@ def _why(event: KernelEvent, cold: Sequence[KernelEvent] | None) -> tuple[Cause,
         return Cause.IN_MEMORY, _with_reason(Cause.IN_MEMORY, event), None
     if cold is None:
         return Cause.NOT_STORED, "the kernels of the cold start were not recorded", None
+    if event.why_not_cached is not None:
+        return Cause.NOT_STORED, f"its cache was not used: {event.why_not_cached}", None
     same = [each for each in kernel if each.key == event.key]
     if not same:
         return _other_key(event, kernel)
     if all(each.cache_folder is None for each in same):
         return Cause.IN_MEMORY, f"{_with_reason(Cause.IN_MEMORY, same[0])} (in the cold start)", None
-    if event.why_not_cached is not None:
-        return Cause.NOT_STORED, f"not stored in its cache: {event.why_not_cached}", None
+    # Some compilers have a folder for each key, so it is no part of the reason, by which keys are grouped.
     folders = {each.cache_folder for each in same}
     if event.cache_folder not in folders:
-        text = f"its cache folder is another one: {min(filter(None, folders))} cold, {event.cache_folder} warm"
-        return Cause.NOT_STORED, text, None
-    text = f"not found in its cache under the same key: it was not written to {event.cache_folder}, or did not persist"
-    return Cause.NOT_STORED, text, None
+        example = f"cache folder: {min(filter(None, folders))} cold, {event.cache_folder} warm"
+        return Cause.NOT_STORED, "its cache folder is another one", example
+    text = f"{Cause.NOT_STORED} under the same key: the cold start did not store it, or the folder did not persist"
+    return Cause.NOT_STORED, text, f"cache folder: {event.cache_folder}"
 
 
 def _with_reason(cause: Cause, event: KernelEvent) -> str:
-    return f"{cause}: {event.why_not_cached}" if event.why_not_cached else str(cause)
+    why = (event.why_not_cached or "").removeprefix("kept in memory only, because ")
+    return f"{cause}: {why}" if why else str(cause)
 
 
 def _other_key(event: KernelEvent, cold: Iterable[KernelEvent]) -> tuple[Cause, str, str | None]:

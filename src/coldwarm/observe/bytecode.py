@@ -1,4 +1,4 @@
-"""Measures what Python compiles from source during a start, because it finds no bytecode (.pyc) of a module."""
+"""Measures the time in which Python compiles modules from source because they have no cached bytecode (.pyc)."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from typing import Any
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.seen_in_process import MissingBytecode
 
-# File systems keep times less precisely than clocks do.
+# File systems store times with a lower precision than that of the clock.
 _CLOCK_SLACK_SECONDS = 2.0
 
 
 class BytecodeProbe:
-    """Listens to Python's importer, in this process and in those forked from it, from its installation."""
+    """Reports the modules that Python compiles from source in this process, or in one forked from it."""
 
     name = "bytecode"
 
     def __init__(self) -> None:
         self._began: float | None = None
         self._seconds: dict[str, float] = {}
-        """By source file."""
+        """The time that each source file took to compile."""
 
     def install(self) -> None:
-        """Listen from now on."""
+        """Hook into Python's importer."""
         if self._began is not None:
             return
         self._began = time.time()
         compiled = SourceFileLoader.source_to_code
 
-        # The importer's hook for it: called for a module without valid bytecode alone (importlib.abc.SourceLoader).
+        # The importer calls this only for modules without valid bytecode (importlib.abc.SourceLoader).
         def source_to_code(loader: SourceFileLoader, data: Any, path: Any, **options: Any) -> CodeType:
             began = time.perf_counter()
             try:
@@ -48,39 +48,39 @@ class BytecodeProbe:
         SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign, assignment]
 
     def report(self, report: ProcessReport) -> None:
-        """Report what was compiled so far."""
+        """Report the modules compiled so far."""
         report.missing_bytecode = self.missing()
 
     def missing(self) -> MissingBytecode:
-        """What was compiled so far."""
+        """Return the modules compiled so far."""
         # A copy: another thread may be importing.
         seconds = dict(self._seconds)
-        again = [source for source in seconds if not self._is_kept(source)]
+        uncached = [source for source in seconds if not self._is_cached(source)]
         return MissingBytecode(
             modules=len(seconds),
             seconds=sum(seconds.values()),
-            modules_again=len(again),
-            seconds_again=sum(seconds[source] for source in again),
+            modules_again=len(uncached),
+            seconds_again=sum(seconds[source] for source in uncached),
             roots=_outermost(map(_root, seconds)),
             switched_off=sys.dont_write_bytecode,
             python=sys.executable,
         )
 
-    def _is_kept(self, source: str) -> bool:
-        # Older bytecode is of another source: it was found, did not fit, and is still there.
+    def _is_cached(self, source: str) -> bool:
+        # Bytecode that is older than this probe was found, but belongs to a different version of the source.
         with suppress(OSError):
             return Path(cache_from_source(source)).stat().st_mtime >= (self._began or 0.0) - _CLOCK_SLACK_SECONDS
         return False
 
 
 def _root(source: str) -> str:
-    """The folder that `source` was imported from: the longest of `sys.path` above it, or its own."""
+    """Return the longest entry of `sys.path` that contains `source`; its own folder if there is none."""
     above = [entry for entry in sys.path if entry and source.startswith(entry.rstrip(os.sep) + os.sep)]
     return max(above, key=len, default=str(Path(source).parent))
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:
-    """The folders that lie in no other, sorted; what they hold is in the outer one (setuptools has a vendored one)."""
+    """Return the folders that no other of them contains, sorted. (setuptools adds a nested one to `sys.path`.)"""
     found: list[str] = []
     for folder in sorted(set(folders)):
         if not any(folder.startswith(outer.rstrip(os.sep) + os.sep) for outer in found):

@@ -1,4 +1,4 @@
-"""Watches everything that is logged in this process, whatever the loggers are configured to."""
+"""Captures everything that is logged in this process, regardless of how logging is configured."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from coldwarm.core.record import Message, ProcessReport
 def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
     """Call `on_record` with every record that is logged from now on.
 
-    By the record factory, not by handlers: engines configure logging anew while they start
-    (vllm/logger.py, `dictConfig`), which drops the handlers of every logger below theirs.
+    This replaces the record factory instead of adding a handler, because engines reconfigure logging while they start
+    (vllm/logger.py, `dictConfig`), which removes the handlers of their loggers.
     """
     make = logging.getLogRecordFactory()
 
-    def make_and_tell(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    def make_and_report(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
         on_record(record)
         return record
 
-    logging.setLogRecordFactory(make_and_tell)
+    logging.setLogRecordFactory(make_and_report)
 
 
 class WarningProbe:
-    """Reports what some loggers, and those below them, log at WARNING or above, each text once."""
+    """Reports the messages of given loggers and their children at level WARNING or above, without duplicates.
+
+    Args:
+        loggers: The names of the loggers.
+    """
 
     name = "warnings"
 
@@ -36,24 +40,24 @@ class WarningProbe:
         self.messages: list[Message] = []
 
     def install(self) -> None:
-        """Watch everything that is logged from now on."""
+        """Capture everything that is logged from now on."""
         watch_logs(self)
 
     def report(self, report: ProcessReport) -> None:
-        """Report the messages; then raise what went wrong with others."""
+        """Report the messages; then raise the first error that occurred in storing one."""
         report.messages = list(self.messages)
         if self._problem is not None:
             raise self._problem
 
     def __call__(self, record: logging.LogRecord) -> None:
-        """Store `record` if it is one of those; raises nothing, since whatever logs it would fail."""
+        """Store `record` if its logger and level match. Never raises, as that would fail the code that logs it."""
         try:
             self._take(record)
         except Exception as error:
             self._problem = self._problem or error
 
     def _take(self, record: logging.LogRecord) -> None:
-        # `logging.makeLogRecord` makes records of nothing first, without a name or a level.
+        # `logging.makeLogRecord` first creates an empty record, without a name or a level.
         if not record.levelno or record.levelno < logging.WARNING or not self._is_watched(record.name):
             return
         message = Message(logger=record.name, level=record.levelname, text=_text_of(record))
@@ -65,7 +69,7 @@ class WarningProbe:
 
 
 def _text_of(record: logging.LogRecord) -> str:
-    """The message; where its arguments do not fit, as it was written, since watching must not break what logs."""
+    """Return the formatted message, or the format string if the arguments do not match it."""
     try:
         return record.getMessage()
     except Exception:

@@ -1,7 +1,7 @@
-"""Watches which files outside of its own folders the process of a start opens."""
+"""Records the files outside of its own folders that the process of a start opens."""
 
 # ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH120
-# Plain text instead of `Path`: the hook is called for each file that is opened, a look for each file of a cache.
+# Strings instead of `Path`, for speed: the hook is called for every file that is opened.
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.seen_in_process import FILES_RECORDED, OutsideUse
 
-# Nothing that lasts is there.
+# Nothing in these folders is stored permanently.
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# What Python reports to audit hooks (its documentation, "Audit events table"), and which argument is the path that
-# it writes.
+# Audit events that write (Python's documentation, "Audit events table"), and the index of the argument that is the
+# written path.
 _WRITES = {
     "os.mkdir": 0,
     "os.rename": 1,
@@ -30,11 +30,11 @@ _WRITES = {
 
 
 class OutsideProbe:
-    """Listens to what this process opens from its installation; its children are not seen.
+    """Reports the files that this process opens, but not those that its children open.
 
     Args:
-        own: The start's own folders, and files it is to write.
-        caches: Folders where the user's own starts keep caches.
+        own: The start's own folders.
+        caches: Folders in which the user's own starts store caches.
     """
 
     name = "outside"
@@ -49,40 +49,40 @@ class OutsideProbe:
         self._written: dict[str, None] = {}
 
     def install(self) -> None:
-        """Listen from now on."""
-        sys.addaudithook(self._hear)
+        """Record the files that are opened from now on."""
+        sys.addaudithook(self._on_event)
 
     def stop(self) -> None:
-        """Stop listening; the hook itself cannot be removed."""
+        """Stop recording; the hook itself cannot be removed."""
         self._watching = False
 
     def report(self, report: ProcessReport) -> None:
-        """Report what was opened so far; then raise what went wrong with other files."""
+        """Report the files opened so far; then raise the first error that occurred in recording one."""
         report.outside = self.use()
         if self._problem is not None:
             raise self._problem
 
     def use(self) -> OutsideUse:
-        """Return what was opened so far."""
+        """Return the files opened so far."""
         return OutsideUse(
             caches_written=sorted(self._caches_written),
             caches_read=sorted(self._caches_read),
-            # Temporary files that are gone were nobody's cache. A copy: another thread may be opening files.
+            # Files that were removed are temporary, not a cache. A copy: another thread may be opening files.
             written=sorted(filter(os.path.exists, list(self._written))),
         )
 
-    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        # Called for every event of the process, 590,000 in a cold start: the first line decides nearly all of them.
+    def _on_event(self, event: str, arguments: tuple[object, ...]) -> None:
+        # Called for every event of the process, 590,000 in a cold start; the next line rejects nearly all of them.
         if event != "open" and event not in _WRITES:
             return
-        # An exception raised here would be raised by what is watched.
+        # An exception here would be raised in the code that opens the file.
         try:
             if self._watching:
-                self._note(event, arguments)
+                self._record(event, arguments)
         except Exception as error:
             self._problem = self._problem or error
 
-    def _note(self, event: str, arguments: tuple[object, ...]) -> None:
+    def _record(self, event: str, arguments: tuple[object, ...]) -> None:
         path = arguments[_WRITES.get(event, 0)]
         if not isinstance(path, str | bytes | os.PathLike):  # a file descriptor
             return
@@ -97,11 +97,11 @@ class OutsideProbe:
 
 
 def _can_be_written(event: str, name: str) -> bool:
-    """Whether that is not merely tried: the event comes before what it announces, also where that fails."""
+    """Return whether the write can succeed: Python reports an event before the operation, even if it then fails."""
     if event == "os.mkdir":
-        # `os.makedirs` tries it on what is there already.
+        # `os.makedirs` also tries to create folders that exist.
         return not os.path.isdir(name) and os.access(os.path.dirname(name), os.W_OK)
-    # Python's own bytecode; see coldwarm.observe.bytecode.
+    # Python's bytecode is covered by coldwarm.observe.bytecode.
     if f"{os.sep}__pycache__{os.sep}" in name and ".pyc" in name:
         return False
     if not os.path.exists(name):
@@ -115,6 +115,6 @@ def _add(files: dict[str, None], name: str) -> None:
 
 
 def prefixes(folders: Iterable[Path]) -> tuple[str, ...]:
-    """What the paths of files below `folders` begin with, as they are spelled and without links."""
+    """Return the prefixes of all paths below `folders`, both as given and with symbolic links resolved."""
     paths = {spelled for folder in folders for spelled in (os.path.abspath(folder), os.path.realpath(folder))}
     return tuple(path.rstrip(os.sep) + os.sep for path in sorted(paths))

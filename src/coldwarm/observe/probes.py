@@ -1,6 +1,6 @@
-"""Probes: each observes one thing in a process. The observer of the process installs them and writes their report.
+"""Probes: each observes one aspect of a process. The process's `Observer` installs them and writes a report.
 
-What is observed never fails because of that: an error of a probe is recorded in the report, by the probe's name.
+An error in a probe never fails the observed program: it is recorded in the report, under the probe's name.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from coldwarm.observe.outside import OutsideProbe
 
 
 class Probe(Protocol):
-    """Observes one thing in the process that it is installed in, and in those that are forked from it later.
+    """Observes one aspect of the process that it is installed in, and of processes that are forked from it later.
 
-    Both methods may raise: the `Observer` catches that. What a probe has the observed program call (a hook, a wrapper)
-    must not.
+    Both methods may raise; the `Observer` catches the error. Hooks and wrappers that the observed program calls must
+    not raise.
     """
 
     name: str
-    """Names it in `ProcessReport.failed_probes`."""
+    """Its key in `ProcessReport.failed_probes`."""
 
     def install(self) -> None:
-        """Begin to observe. A second call has no effect."""
+        """Start observing. A second call has no effect."""
 
     def report(self, report: ProcessReport) -> None:
-        """Write what was seen so far into the fields of `report` that are this probe's; may be called repeatedly."""
+        """Write the observations so far to this probe's fields of `report`. May be called repeatedly."""
 
 
 class Observer:
-    """Everything that observes this process.
+    """Manages the probes of this process.
 
     Args:
-        reports: The folder that the report is written to.
-        role: What the process does, as far as is known without a probe.
+        reports: The folder to write the report to.
+        role: The role of the process; probes may change it in the report.
     """
 
     def __init__(self, reports: Path, role: str = "worker") -> None:
@@ -52,7 +52,7 @@ class Observer:
         self._failed: dict[str, str] = {}
 
     def install(self, *probes: Probe) -> None:
-        """Install `probes`, after those that there are."""
+        """Install additional `probes`."""
         for probe in probes:
             try:
                 probe.install()
@@ -62,7 +62,7 @@ class Observer:
                 self._probes.append(probe)
 
     def report(self) -> ProcessReport:
-        """Return what was seen so far."""
+        """Return a report of the observations so far."""
         report = ProcessReport(pid=os.getpid(), parent_pid=os.getppid(), role=self._role)
         failed = dict(self._failed)
         for probe in self._probes:
@@ -74,14 +74,14 @@ class Observer:
         return report
 
     def write(self) -> None:
-        """Write what was seen so far, in place of what this process wrote before.
+        """Write a report of the observations so far; it replaces an earlier one of this process.
 
         Raises:
             OSError: The file cannot be written.
         """
         path = self._reports / report_name(os.getpid())
         unfinished = path.with_suffix(".part")
-        unfinished.touch(mode=0o600)  # it is written before secrets are removed from it
+        unfinished.touch(mode=0o600)  # the launcher removes secrets from it later
         unfinished.write_text(self.report().model_dump_json())
         unfinished.replace(path)
 
@@ -93,12 +93,12 @@ def _text(error: Exception) -> str:
 def process_probes(
     request: StartRequest, loggers: tuple[str, ...], bytecode: BytecodeProbe | None = None
 ) -> list[Probe]:
-    """Return the probes that every observed process has, whatever its engine, in the order of installation.
+    """Return the probes for every observed process of any engine, in the order of installation.
 
     Args:
         request: The start.
         loggers: The loggers whose warnings are reported.
-        bytecode: The probe that listens to the importer already; None: there is none.
+        bytecode: A probe that is already installed; None: create one.
     """
     return [
         bytecode or BytecodeProbe(),
@@ -109,10 +109,10 @@ def process_probes(
 
 
 class CounterProbe:
-    """Reports how far counters rise.
+    """Reports by how much counters rise.
 
     Args:
-        snapshot: Reads all counters of this process, by flat name.
+        snapshot: Returns all counters of this process, by flat name.
     """
 
     name = "counters"
@@ -122,27 +122,27 @@ class CounterProbe:
         self._before: Mapping[str, int] = {}
 
     def install(self) -> None:
-        """Take the counters as they are now for zero."""
+        """Use the current counters as the baseline."""
         self._before = self._snapshot()
 
     def report(self, report: ProcessReport) -> None:
-        """Report the rise of each counter since then."""
+        """Report the rise of each counter since the baseline."""
         report.counters = {name: count - self._before.get(name, 0) for name, count in self._snapshot().items()}
 
 
 class MemoryProbe:
-    """Reports the most memory that the process had, in the machine and on the GPU."""
+    """Reports the peak memory of the process, in main memory and on the GPU."""
 
     name = "memory"
 
     def install(self) -> None:
-        """Nothing to install: the kernel and PyTorch count anyway."""
+        """Do nothing: the kernel and PyTorch record the peaks anyway."""
 
     def report(self, report: ProcessReport) -> None:
-        """Report the peaks."""
+        """Report the peaks in bytes; that of the GPU only if the process uses CUDA."""
         # Linux counts ru_maxrss in KiB.
         report.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         torch = sys.modules.get("torch")
-        # Asking must not initialize CUDA.
+        # Reading the peak must not initialize CUDA.
         if torch is not None and torch.cuda.is_initialized():
             report.peak_device_memory_bytes = int(torch.cuda.max_memory_reserved())

@@ -1,23 +1,82 @@
-"""What a worker tells the launcher while it works: the phase it is in."""
+"""Reports the current phase of a start to the launcher."""
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from coldwarm.core.variables import PROGRESS_VARIABLE
+
+_RAISED_IN = "_coldwarm_phase"
 
 
 class Progress:
-    """The worker's side of the pipe to the launcher."""
+    """The worker's end of the pipe to the launcher.
 
-    def __init__(self, events_fd: int) -> None:
+    Args:
+        events_fd: The file descriptor of the pipe's write end.
+        phase: The phase that another process has announced.
+    """
+
+    def __init__(self, events_fd: int, phase: str | None = None) -> None:
         self._fd = events_fd
-        self.phase: str | None = None
+        self.phase = phase
+
+    def share(self) -> None:
+        """Let processes that this one starts announce phases, too (`shared`), by an environment variable."""
+        os.environ[PROGRESS_VARIABLE] = f"{os.getpid()}:{self._fd}"
+
+    @classmethod
+    def shared(cls, phase: str) -> Progress | None:
+        """Return the progress that the first process of the start shares; `phase` is what it has announced.
+
+        None: it shares none, or the pipe cannot be opened (it has ended, or the system is not Linux).
+        """
+        pid, _, descriptor = os.environ.get(PROGRESS_VARIABLE, "").partition(":")
+        # By way of /proc, because a spawned process inherits no descriptors.
+        with suppress(OSError, ValueError):
+            return cls(os.open(f"/proc/{int(pid)}/fd/{int(descriptor)}", os.O_WRONLY), phase)
+        return None
 
     def enter(self, phase: str) -> None:
-        """Say that `phase` begins; entering the phase one is in says nothing."""
+        """Report that `phase` begins. Has no effect if it is the current one."""
         if phase != self.phase:
             self.phase = phase
-            # One write of a short line is atomic on a pipe; a launcher that is gone needs no progress.
+            # A single write of a short line to a pipe is atomic. It fails if the launcher has ended, which is harmless.
             with suppress(OSError):
                 os.write(self._fd, json.dumps({"phase": phase}).encode() + b"\n")
+
+    @contextmanager
+    def within(self, phase: str) -> Iterator[None]:
+        """Announce that `phase` begins, and at the end, even by an exception, that the outer phase continues."""
+        outer = self.phase
+        self.enter(phase)
+        try:
+            yield
+        except BaseException as error:
+            if _phase_noted(error) is None:
+                # Some exceptions have no attributes; the outer phase is then reported.
+                with suppress(Exception):
+                    setattr(error, _RAISED_IN, phase)
+            raise
+        finally:
+            if outer is not None:
+                self.enter(outer)
+
+    def phase_of(self, error: BaseException) -> str | None:
+        """Return the innermost phase in which `error`, or its cause, was raised; else the current phase."""
+        return _phase_noted(error) or self.phase
+
+
+def _phase_noted(error: BaseException) -> str | None:
+    """Return the phase that was noted in `error` or in its explicit causes."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        if isinstance(phase := getattr(each, _RAISED_IN, None), str):
+            return phase
+        each = each.__cause__
+    return None

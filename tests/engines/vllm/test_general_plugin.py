@@ -12,7 +12,7 @@ from coldwarm.engines.vllm.general_plugin import install
 
 
 @pytest.mark.parametrize("variables", [(), (TOKEN_VARIABLE,), (REQUEST_VARIABLE,)])
-def test_a_process_that_belongs_to_no_start_is_not_changed(
+def test_a_process_outside_of_a_start_is_not_observed(
     monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...]
 ) -> None:
     for name in (TOKEN_VARIABLE, REQUEST_VARIABLE):
@@ -32,12 +32,12 @@ def test_a_process_of_a_start_is_observed(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == ["set up"]
 
 
-def test_a_rank_that_was_not_observed_is_an_error() -> None:
+def test_a_rank_that_is_not_observed_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="vLLM did not load the plugin 'coldwarm'"):
         rank.write_report(None)
 
 
-def test_vllm_finds_the_plugin_and_loading_it_imports_nothing_heavy() -> None:
+def test_the_plugin_is_an_entry_point_and_imports_nothing_heavy() -> None:
     [plugin] = entry_points(group="vllm.general_plugins", name="coldwarm")
     code = (
         f"import sys; from {plugin.module} import {plugin.attr} as install\n"

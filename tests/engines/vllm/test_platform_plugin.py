@@ -18,7 +18,7 @@ from coldwarm.engines.vllm.platform_plugin import activate
         {"COLDWARM_COMPILATION": "shipped", "COLDWARM_START": "token"},
     ],
 )
-def test_vllm_is_not_changed_outside_of_a_piecewise_start(
+def test_the_platform_is_not_replaced_outside_of_a_piecewise_start(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     for name in ("COLDWARM_COMPILATION", "COLDWARM_START"):
@@ -29,7 +29,7 @@ def test_vllm_is_not_changed_outside_of_a_piecewise_start(
     assert "vllm" not in sys.modules
 
 
-def test_vllm_finds_the_plugin_and_loading_it_imports_nothing_heavy() -> None:
+def test_the_plugin_is_an_entry_point_and_imports_nothing_heavy() -> None:
     [plugin] = entry_points(group="vllm.platform_plugins", name="coldwarm")
     code = (
         f"import sys; from {plugin.module} import {plugin.attr} as activate\n"

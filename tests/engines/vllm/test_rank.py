@@ -14,6 +14,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.engines.vllm import rank
 from coldwarm.engines.vllm.rank import ModelProbe, engine_probes, set_up
 from coldwarm.observe.probes import Observer, Probe, process_probes
+from coldwarm.observe.progress import Progress
 
 
 @pytest.fixture
@@ -102,3 +103,25 @@ def test_a_process_that_loaded_none_has_others_run_the_model() -> None:
     report = ProcessReport()
     ModelProbe().report(report)
     assert (report.role, report.rank) == ("engine core", None)
+
+
+@pytest.mark.usefixtures("loader", "installed")
+def test_a_process_that_vllm_started_announces_steps_to_the_pipe_that_the_first_process_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[tuple[str | None, bool]] = []
+    monkeypatch.setattr(
+        rank,
+        "announce_steps",
+        lambda progress, *, first_process: announced.append((progress.phase, first_process)),
+    )
+    monkeypatch.delenv("COLDWARM_PROGRESS", raising=False)
+    set_up(request(tmp_path))
+    assert announced == []
+    rank._of_this_process = None
+    monkeypatch.setattr(Progress, "shared", lambda phase: Progress(-1, phase))
+    set_up(request(tmp_path))
+    assert announced == [("engine setup", False)]
+    rank._of_this_process = None
+    set_up(request(tmp_path), Observer(tmp_path))
+    assert len(announced) == 1, "the first process announces its steps itself"

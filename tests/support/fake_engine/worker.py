@@ -85,7 +85,8 @@ class FakeWorker:
             self._leak(request, raises=behaves == "raises")
         match behaves:
             case "raises":
-                raise ValueError("no such weights\nsecond line")
+                with progress.within("weights"):
+                    raise ValueError("no such weights\nsecond line")
             case "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":

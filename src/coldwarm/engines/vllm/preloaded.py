@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coldwarm.core.depth import Depth
+from coldwarm.engines.vllm.depth_limits import modules_for
 
 # Modules that every start imports in addition to `vllm.LLM`, that take more than 5 ms (measured on a CPU), and that do
 # not touch a GPU. Those that a version does not have are skipped.
@@ -41,11 +42,6 @@ _OF_DEVICE = {
     ),
     "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner"),
 }
-_OF_DEPTH = {
-    Depth.TRACE: ("coldwarm.engines.vllm.keys_only",),
-    Depth.COUNT: ("coldwarm.engines.vllm.without_kernels",),
-    Depth.FULL: (),
-}
 
 
 def preload(depth: Depth) -> None:
@@ -59,7 +55,7 @@ def preload(depth: Depth) -> None:
 
     on_cpu = current_platform.is_cpu()
     of_device = _OF_DEVICE["cpu" if on_cpu else "cuda"]
-    for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *of_device, *_OF_DEPTH[depth]):
+    for name in ("vllm", "vllm.entrypoints.llm", *_MODULES, *of_device, *modules_for(depth)):
         import_if_available(name)
     _hash_triton()
     if on_cpu and depth is Depth.FULL:

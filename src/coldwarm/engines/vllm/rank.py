@@ -1,4 +1,4 @@
-"""What coldwarm does in every process that runs a rank of the model: follows the start's depth, and observes."""
+"""Sets up every process that runs a rank of the model: limits it to the start's depth, and observes it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coldwarm.core.depth import Depth
+from coldwarm.core.phases import SETUP
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
+from coldwarm.engines.vllm.depth_limits import limit_to
+from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
+from coldwarm.observe.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +26,11 @@ _of_this_process: Observer | None = None
 
 
 def set_up(request: StartRequest, observer: Observer | None = None) -> None:
-    """Set up this process once, before vLLM loads a model there; one that is forked from it later has it from there.
+    """Set up this process, once, before vLLM loads a model in it. Processes that are forked later inherit the setup.
 
     Args:
         request: The start.
-        observer: Observes this process already; None: nothing does.
+        observer: The observer of this process, whose general probes are installed; None: create one.
     """
     global _of_this_process
     if _of_this_process is not None:
@@ -37,30 +40,32 @@ def set_up(request: StartRequest, observer: Observer | None = None) -> None:
     if observer is None:
         observer = Observer(request.reports)
         observer.install(*process_probes(request, COMPILER_LOGGERS))
+        if (progress := Progress.shared(SETUP)) is not None:
+            announce_steps(progress, first_process=False)
     observer.install(*engine_probes())
     SeededWeightsLoader.depth = request.depth
-    _limit_to(request.depth)
+    limit_to(request.depth)
     _of_this_process = observer
 
 
 def engine_probes() -> list[Probe]:
-    """Return the probes of vLLM's processes, whether they run a rank or not, in the order of installation."""
+    """Return the additional probes for every process of vLLM, in the order of installation."""
     return [KeyProbe(), CounterProbe(snapshot), ModelProbe()]
 
 
 def set_up_from_environment() -> None:
-    """Set up a process that vLLM started for a start of coldwarm's."""
+    """Set up a process that vLLM created in a start made by coldwarm."""
     set_up(StartRequest.model_validate_json(Path(os.environ[REQUEST_VARIABLE]).read_bytes()))
 
 
 def write_report(model: nn.Module) -> int:
-    """Write what was seen in this process, which runs `model`; vLLM calls this in each of them (`LLM.apply_model`).
+    """Write the report of this process, which runs `model`. vLLM calls this in every rank (`LLM.apply_model`).
 
     Returns:
-        The process id, which names the report.
+        The process id, by which the report is named.
 
     Raises:
-        RuntimeError: The process was not set up: vLLM did not load coldwarm's plugin.
+        RuntimeError: The process was not set up, because vLLM did not load coldwarm's plugin.
         OSError: The report cannot be written.
     """
     if _of_this_process is None:
@@ -73,15 +78,15 @@ def write_report(model: nn.Module) -> int:
 
 
 class ModelProbe:
-    """Reports which rank the process runs, and the layers of the models that vLLM compiles there."""
+    """Reports the rank of the process, and the layers of the models that vLLM compiles in it."""
 
     name = "model"
 
     def install(self) -> None:
-        """Nothing to install: the loader of the weights notes each model."""
+        """Do nothing: the loader of the weights stores each model."""
 
     def report(self, report: ProcessReport) -> None:
-        """Report the rank and the layers; a process that loaded no model runs none, but has others do so."""
+        """Report the rank and the layers; or, if the process loaded no model, that it is the engine core."""
         import torch
 
         from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
@@ -99,15 +104,3 @@ class ModelProbe:
             report.layer_kinds = main.layer_kinds
             report.layer_configurations = main.layer_configurations
             report.main_model = main.name
-
-
-def _limit_to(depth: Depth) -> None:
-    """Have vLLM and Inductor do what `depth` asks for, and no more."""
-    if depth is Depth.TRACE:
-        from coldwarm.engines.vllm.keys_only import stop_at_keys
-
-        stop_at_keys()
-    elif depth is Depth.COUNT:
-        from coldwarm.engines.vllm.without_kernels import leave_kernels_out
-
-        leave_kernels_out()

@@ -1,8 +1,7 @@
-"""Starts a model with vLLM in this process, generates with it, and tells what was seen."""
+"""Starts a model with vLLM in this process, generates with it, and returns the engine's facts."""
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 from pathlib import Path
@@ -10,106 +9,101 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.options import merged
+from coldwarm.core.phases import GENERATE, SETUP
 from coldwarm.core.record import EngineFacts, GeneratedToken
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
-from coldwarm.engines.vllm.cache_load import announce_cache_load
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS
-from coldwarm.observe.log_watch import watch_logs
+from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import Observer
 from coldwarm.observe.progress import Progress
 
 # As in vLLM's own startup tests (tests/compile/h100/test_startup.py).
 _MAX_MODEL_LEN = 256
 _MAX_NUM_BATCHED_TOKENS = 1024
-# Explicit, so that several starts on one device do not fail in each other's memory profiling.
+# Set explicitly, because memory profiling fails if several starts use one device.
 _KV_CACHE_BYTES = 256 * 2**20
 _NUM_BLOCKS = 64
-# vLLM refuses to start where less than this part of the memory is free, explicit KV cache or not.
+# vLLM refuses to start if a smaller fraction of the memory is free, even with an explicit size of the KV cache.
 _MEMORY_UTILIZATION = 0.05
 
-# For as many sequences vLLM rehearses sampling, over the whole vocabulary: 256, its default, takes a CPU 4 to 8 s at
-# each start. From 8 on it samples with a Triton kernel (vllm/v1/sample/ops/topk_topp_sampler.py, `apply_top_k_top_p`)
-# that takes a GPU machine 10 s to compile at each cold start. Nothing in the model's graph depends on it.
+# vLLM warms up sampling with this number of sequences, over the whole vocabulary: with its default, 256, that takes 4
+# to 8 s per start on a CPU. With 8 or more, it samples with a Triton kernel (vllm/v1/sample/ops/topk_topp_sampler.py,
+# `apply_top_k_top_p`), which takes 10 s to compile in each cold start on a GPU. The model's graph is the same.
 _MAX_NUM_SEQS = 4
 
 _PROMPT_TOKENS = 16
 _GENERATED_TOKENS = 8
 _LOGPROBS = 5
 
-# The error that ends a start at `Depth.TRACE`, by name: its module imports vLLM.
+# The error that ends a start of `Depth.TRACE`; a name, because its module imports vLLM.
 _TRACED = "TracedError"
-
-# What vLLM logs when a step begins (0.26 to 0.32); an unknown wording only makes the live view coarser.
-_PHASES = (
-    ("Initializing a V1 LLM engine", "engine setup"),
-    ("Starting to load model", "weights"),
-    ("Warming up model for the compilation", "compile"),
-    ("Starting torch.compile", "compile"),
-    ("torch.compile took", "warm-up"),
-)
 
 
 def create() -> Worker:
-    """Return the engine's half for a worker."""
+    """Return the half of vLLM's adapter that runs in a worker."""
     return VllmWorker()
 
 
 class VllmWorker:
-    """vLLM, in this process."""
+    """Runs vLLM in this process."""
 
     compiler_loggers: tuple[str, ...] = COMPILER_LOGGERS
 
-    # Headers that the C++ compiler has read once, which torch keeps for the machine, not for a model, by intent
+    # Precompiled C++ headers, which torch deliberately stores for the whole machine, not for a model
     # (torch/_inductor/codecache.py, `_HEADER_DIR`).
     shared_folders: tuple[str, ...] = ("precompiled_headers",)
 
     def __init__(self) -> None:
-        # Kept until the process ends, which frees all of it at once; vLLM shuts down what is dropped, in a second.
+        # Referenced until the process ends, because vLLM takes a second to shut down an engine that is deleted.
         self._started: Any = None
 
     def preload(self, depth: Depth) -> None:
-        """Import vLLM, for starts that are forked from here."""
+        """Import vLLM for starts that are forked from this process."""
         from coldwarm.engines.vllm.preloaded import preload
 
         preload(depth)
 
     def after_fork(self) -> None:
-        """Have this process, which was forked, write a trace of its own."""
+        """Make this forked process write its own trace."""
         from coldwarm.engines.vllm.preloaded import after_fork
 
         after_fork()
 
     def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
-        """Start the model, generate a few tokens greedily, and return what vLLM knows; less of it at other depths.
+        """Start the model, generate a few tokens greedily, and return vLLM's facts.
 
-        Each process that runs a rank has written its report by then; so has this one if it runs one.
+        Tokens are generated only at full depth. Every process that runs a rank, including this one if it does, writes
+        its report before this returns.
         """
         progress.enter("import")
         import vllm
 
-        announce_cache_load(progress)
+        engine = vllm.LLM  # which vLLM imports when it is first used
+        announce_steps(progress)
+        progress.share()
 
         from coldwarm.engines.vllm.rank import set_up, write_report
         from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
 
         set_up(request, observer)
-        watch_logs(_PhaseFollower(progress))
-        progress.enter("engine setup")
+        progress.enter(SETUP)
         generation = _Generation()
         try:
-            llm = self._started = vllm.LLM(**_options(request), load_format=LOAD_FORMAT)
+            llm = self._started = engine(**_options(request), load_format=LOAD_FORMAT)
             if request.depth is Depth.FULL:
-                progress.enter("generate")
+                progress.enter(GENERATE)
                 generation.generate(llm)
-            llm.apply_model(write_report)
+            ranks = len(llm.apply_model(write_report))
         except BaseException as error:
             if type(error).__name__ != _TRACED:
                 raise
+            ranks = 1
         return EngineFacts(
             versions=_versions(),
             hardware=_hardware(),
             aot_artifact=_aot_artifact(),
+            ranks=ranks,
             ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
@@ -118,23 +112,28 @@ class VllmWorker:
 
 
 def _ineffective(options: dict[str, Any], started: Any) -> dict[str, str]:
-    """The options that have no effect in what was `started`: an `LLM`, or its model where a trace ended its start."""
+    """Return the options without effect.
+
+    Args:
+        options: The user's options.
+        started: The started `LLM`, or its model if the start ended after the trace.
+    """
     from coldwarm.engines.vllm.ineffective_options import ineffective_options
 
     try:
         if hasattr(started, "llm_engine"):
             config = started.llm_engine.vllm_config
         else:
-            # The parts that vLLM compiles have it (vllm/compilation/decorators.py).
+            # The modules that vLLM compiles have the config (vllm/compilation/decorators.py).
             config = next(part.vllm_config for part in started.modules() if hasattr(part, "vllm_config"))
         return ineffective_options(options, config)
     except Exception:
-        # A start must never fail because of what is recorded about it.
+        # A failure to record something must not fail the start.
         return {}
 
 
 class _Generation:
-    """What the started model generates."""
+    """The tokens that the started model generates."""
 
     def __init__(self) -> None:
         self.prompt: list[int] = []
@@ -142,7 +141,7 @@ class _Generation:
         self.again: list[GeneratedToken] = []
 
     def generate(self, llm: Any) -> None:
-        """Generate twice from the same prompt."""
+        """Generate tokens twice from the same prompt."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(
@@ -184,7 +183,7 @@ def _options(request: StartRequest) -> dict[str, Any]:
 
 
 def _prompt(vocabulary: int) -> list[int]:
-    """Fixed token ids, spread over the vocabulary."""
+    """Return fixed token ids, spread over the vocabulary."""
     return [(997 * (i + 1)) % vocabulary for i in range(_PROMPT_TOKENS)]
 
 
@@ -198,7 +197,7 @@ def _generate(llm: Any, prompt: list[int], sampling: Any) -> list[GeneratedToken
 
 
 def _number(value: float) -> float | None:
-    # JSON has no NaN; None says that it was one.
+    # JSON has no NaN; it is stored as None.
     return None if value != value else value
 
 
@@ -230,7 +229,7 @@ def _aot_artifact() -> str | None:
 
     try:
         return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
-    except AttributeError:  # a version without the choice
+    except AttributeError:  # a version without this setting
         return None
 
 
@@ -241,15 +240,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-class _PhaseFollower:
-    """Tells the phases of a start from what vLLM logs."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __call__(self, record: logging.LogRecord) -> None:
-        for beginning, phase in _PHASES:
-            if isinstance(record.msg, str) and beginning in record.msg:
-                self._progress.enter(phase)

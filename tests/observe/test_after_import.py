@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from coldwarm.observe.after_import import after_import
+
+NAMES = ["first_waited_for", "second_waited_for", "missing_waited_for"]
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    for name in NAMES[:2]:
+        (tmp_path / f"{name}.py").write_text("NUMBER = 3\n")
+    (tmp_path / "broken_waited_for.py").write_text("raise ImportError('broken')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finders = list(sys.meta_path)
+    yield []
+    sys.meta_path[:] = finders
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def test_imported_modules_are_passed_on_and_none_is_imported(seen: list[str]) -> None:
+    first, second, missing = NAMES
+    importlib.import_module(first)
+    after_import(NAMES, lambda module: seen.append(f"{module.__name__} {module.NUMBER}"))
+    assert seen == [f"{first} 3"]
+    assert second not in sys.modules
+    importlib.import_module(second)
+    assert seen == [f"{first} 3", f"{second} 3"]
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(missing)
+
+
+def test_several_can_wait_for_the_same_module(seen: list[str]) -> None:
+    for n in range(3):
+        after_import(NAMES, lambda module, n=n: seen.append(f"{n}"))  # type: ignore[misc]
+    importlib.import_module(NAMES[0])
+    assert sorted(seen) == ["0", "1", "2"]
+
+
+def test_a_module_that_is_being_imported_is_not_complete(seen: list[str]) -> None:
+    incomplete = ModuleType(NAMES[0])
+    incomplete.__spec__ = ModuleSpec(NAMES[0], None)
+    incomplete.__spec__._initializing = True  # type: ignore[attr-defined]
+    sys.modules[NAMES[0]] = incomplete
+    after_import(NAMES, lambda module: seen.append(module.__name__))
+    assert seen == []
+
+
+def test_a_failed_import_is_not_passed_on(seen: list[str]) -> None:
+    after_import(["broken_waited_for"], lambda module: seen.append(module.__name__))
+    with pytest.raises(ImportError, match="broken"):
+        importlib.import_module("broken_waited_for")
+    assert seen == []
+
+
+def test_the_source_of_a_module_can_still_be_read(seen: list[str]) -> None:
+    after_import(NAMES, lambda module: seen.append(module.__name__))
+    module = importlib.import_module(NAMES[0])
+    assert isinstance(module.__loader__, SourceFileLoader)
+    assert inspect.getsource(module) == "NUMBER = 3\n"
+
+
+def test_a_loader_of_several_modules_is_not_changed_for_the_others(
+    seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneForAll(MetaPathFinder, Loader):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+            return ModuleSpec(fullname, self) if fullname in NAMES else None
+
+        def exec_module(self, module: ModuleType) -> None:
+            vars(module)["NUMBER"] = 4
+
+    monkeypatch.setattr(sys, "meta_path", [OneForAll(), *sys.meta_path])
+    after_import(NAMES[:1], lambda module: seen.append(f"{module.__name__} {module.NUMBER}"))
+    importlib.import_module(NAMES[0])
+    importlib.import_module(NAMES[1])
+    assert seen == [f"{NAMES[0]} 4"]
