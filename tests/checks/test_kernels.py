@@ -327,3 +327,13 @@ def test_an_issue_of_the_model_is_fixed_if_only_kernels_fail() -> None:
     issue = known_issue(breaks="warm-no-compiler", cold={}, warm={MISSES: 1})
     verdict = judge(model_entry(known_issue=[issue]), cold(cached_kernel()), warm(cached_kernel()))
     assert (verdict.status, [seen.shows for seen in verdict.issues]) == (Status.FAILED, [False])
+
+
+# Kernels that only files show
+
+
+def test_a_kernel_that_only_files_show_is_a_failure_of_the_first_rank() -> None:
+    by_files = [cached_kernel(compiler=Compiler.DEEP_GEMM)]
+    records = cold(cached_kernel(), kernels_by_files=by_files), warm(LOADED_KERNEL, kernels_by_files=by_files)
+    [broken] = [check for check in checks_of(*records).values() if not check.holds]
+    assert broken.kernels == {"DeepGEMM _rope_kernel": 1}

@@ -98,3 +98,13 @@ def test_the_phase_of_an_event_with_only_a_time_is_the_step_at_that_time() -> No
 def test_an_event_without_phase_and_time_is_counted_as_such() -> None:
     work = work_of(kernel_event(phase=None, begin=None), kernel_event(phase=None), dropped=3)
     assert (work.after_ready, work.without_phase, work.dropped) == ((), 2, 3)
+
+
+def test_kernels_that_only_files_show_are_counted_and_their_phase_is_the_step_at_their_time() -> None:
+    by_files = [kernel_event(0, compiler=Compiler.DEEP_GEMM, phase=None)]
+    steps = [Step(name="generate", begin=KERNELS_BEGAN, end=KERNELS_BEGAN + 9)]
+    for processes in ([], [ProcessReport(kernels=kernel_events(kernel_event(0)))]):
+        work = kernel_work(processes, steps, by_files)
+        assert work is not None
+        assert Compiler.DEEP_GEMM in [each.compiler for each in work.compilers]
+        assert [each.label for each in work.after_ready] == ["DeepGEMM LLFp32WGemm"]

@@ -28,9 +28,14 @@ def test_what_is_loaded_or_listed_was_not_compiled() -> None:
 
 def test_a_kernel_without_a_folder_was_kept_only_in_memory() -> None:
     found = why(kernel_event(), kernel_event())
-    assert (found.cause, found.reason) == (Cause.IN_MEMORY, "kept only in memory")
-    found = why(kernel_event(), kernel_event(why_not_cached="cute.compile has no cache"))
-    assert found.reason == "kept only in memory: cute.compile has no cache"
+    assert (found.cause, found.reason) == (Cause.IN_MEMORY, "kept only in memory: cute.compile has no cache on disk")
+
+
+def test_a_kernel_whose_folder_is_unknown_may_have_another_key() -> None:
+    unknown = {"cache_folder": None}
+    found = why(cached_kernel(**unknown), cached_kernel(**unknown))
+    assert (found.cause, found.reason) == (Cause.NOT_STORED, "no cache on disk is known for it")
+    assert why(cached_kernel(0, **unknown), cached_kernel(1, **unknown)).cause is Cause.OTHER_KEY
 
 
 def test_without_a_folder_another_key_is_no_reason() -> None:
@@ -39,7 +44,9 @@ def test_without_a_folder_another_key_is_no_reason() -> None:
 
 def test_a_kernel_that_only_the_cold_start_kept_in_memory() -> None:
     found = why(cached_kernel(cache_folder=None, why_not_cached="TRITON_X=1"), cached_kernel())
-    assert (found.cause, found.reason) == (Cause.IN_MEMORY, "kept only in memory: TRITON_X=1 (in the cold start)")
+    assert (found.cause, found.reason) == (Cause.IN_MEMORY, "kept only in memory: TRITON_X=1 (cold start)")
+    found = why(cached_kernel(cache_folder=None), cached_kernel())
+    assert found.reason == "in the cold start, no cache on disk is known for it"
 
 
 def test_the_same_key_that_is_not_in_its_folder() -> None:

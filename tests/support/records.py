@@ -32,6 +32,8 @@ SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
 MISSES = "torch.aot_autograd.autograd_cache_miss"
 
+NO_CACHE = "cute.compile has no cache on disk"
+"""Why the kernel of `kernel_event` is not cached."""
 KERNELS_BEGAN = 1795435300.0
 """When the kernels of `kernel_event` began to be compiled, in seconds since the epoch."""
 
@@ -240,6 +242,7 @@ def kernel_event(number: int = 0, **fields: Any) -> KernelEvent:
         "seconds": 0.5,
         "where": "vllm/model_executor/layers/fused_moe/gate_linear.py:214",
         "phase": "JIT warm-up",
+        "why_not_cached": NO_CACHE,
     }
     return KernelEvent(**{**values, **fields})
 
@@ -252,6 +255,7 @@ def cached_kernel(number: int = 0, **fields: Any) -> KernelEvent:
         "source": KernelSource.HOOK,
         "where": "vllm/rope.py:7",
         "cache_folder": "/cache/triton",
+        "why_not_cached": None,
         "components": {"signature": "*fp32, i32", "constants": "BLOCK=64", "options": "num_warps=4"},
     }
     return kernel_event(number, **{**values, **fields})

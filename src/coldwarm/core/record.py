@@ -14,7 +14,7 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.kernels import KernelEvents
+from coldwarm.core.kernels import KernelEvent, KernelEvents
 from coldwarm.core.phases import Phase, Step
 from coldwarm.core.secrets import Secrets
 from coldwarm.core.seen_in_process import MissingBytecode, OutsideUse, combined
@@ -265,6 +265,8 @@ class StartRecord(BaseModel):
     processes. A process that was killed before it reported is missing."""
     facts: EngineFacts | None = None
     """None if the start did not finish."""
+    kernels_by_files: list[KernelEvent] = Field(default_factory=list)
+    """Kernels of compilers without a hook, which the start compiled, from the files that it wrote in its caches."""
     compiler_work: CompilerWork | None = None
     """None if the start did not finish."""
     changed_outside: list[str] = Field(default_factory=list)

@@ -189,7 +189,7 @@ def _advice(found: Recompiled, warm: StartRecord) -> str | None:
         case Cause.IN_MEMORY if found.compiler is Compiler.CUTE_DSL:
             asked = f"{event.where or ''} {event.owner or ''}"
             return next((advice for part, advice in _CUTE_DSL_CACHES.items() if part in asked), _CUTE_DSL)
-        case Cause.IN_MEMORY if found.compiler is Compiler.TRITON_AUTOTUNE and event.why_not_cached is None:
+        case Cause.NOT_STORED if found.compiler is Compiler.TRITON_AUTOTUNE and event.cache_folder is None:
             return "set TRITON_CACHE_AUTOTUNING=1, or `cache_results=True` in the kernel's autotuner"
         case Cause.NOT_STORED if event.cache_folder is not None:
             return f"make {event.cache_folder} a folder that persists and is writable"

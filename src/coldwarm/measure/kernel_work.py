@@ -12,18 +12,21 @@ from coldwarm.core.stats import CompilerCounts, KernelCounts, KernelWork, Repeat
 from coldwarm.measure.intervals import Interval, seconds
 
 
-def kernel_work(processes: Iterable[ProcessReport], steps: Sequence[Step]) -> KernelWork | None:
+def kernel_work(
+    processes: Iterable[ProcessReport], steps: Sequence[Step], by_files: Sequence[KernelEvent] = ()
+) -> KernelWork | None:
     """Return what the kernel compilers did in the processes of one rank; None if it was not recorded.
 
     Args:
         processes: The processes. A key is repeated only if one process compiled it several times.
+        by_files: Kernels of the start that no process reported. A key is in only one file.
         steps: The steps of the start, which are the phases of events that have only a time.
     """
     recorded = [process.kernels for process in processes if process.kernels is not None]
-    if not recorded:
+    if not recorded and not by_files:
         return None
     by_process = [[_in_phase(event, steps) for event in kernels.events] for kernels in recorded]
-    events = [event for own in by_process for event in own]
+    events = [event for own in by_process for event in own] + [_in_phase(event, steps) for event in by_files]
     compiled = compiled_events(events)
     return KernelWork(
         events=tuple(events),

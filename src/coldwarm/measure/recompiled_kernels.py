@@ -75,8 +75,8 @@ def _why(event: KernelEvent, cold: Sequence[KernelEvent] | None) -> tuple[Cause,
     kernel = [each for each in cold or () if (each.compiler, each.kernel) == (event.compiler, event.kernel)]
     if cold is not None and not kernel:
         return Cause.NOT_IN_COLD, Cause.NOT_IN_COLD, None
-    if event.cache_folder is None:
-        return Cause.IN_MEMORY, _with_reason(Cause.IN_MEMORY, event), None
+    if event.cache_folder is None and event.why_not_cached is not None:
+        return Cause.IN_MEMORY, _in_memory(event.why_not_cached), None
     if cold is None:
         return Cause.NOT_STORED, "the kernels of the cold start were not recorded", None
     if event.why_not_cached is not None:
@@ -84,8 +84,14 @@ def _why(event: KernelEvent, cold: Sequence[KernelEvent] | None) -> tuple[Cause,
     same = [each for each in kernel if each.key == event.key]
     if not same:
         return _other_key(event, kernel)
+    if event.cache_folder is None:
+        return Cause.NOT_STORED, "no cache on disk is known for it", None
     if all(each.cache_folder is None for each in same):
-        return Cause.IN_MEMORY, f"{_with_reason(Cause.IN_MEMORY, same[0])} (in the cold start)", None
+        why = next((each.why_not_cached for each in same if each.why_not_cached), None)
+        text = (
+            "in the cold start, no cache on disk is known for it" if why is None else f"{_in_memory(why)} (cold start)"
+        )
+        return Cause.IN_MEMORY, text, None
     # Some compilers have a folder for each key, so it is no part of the reason, by which keys are grouped.
     folders = {each.cache_folder for each in same}
     if event.cache_folder not in folders:
@@ -95,9 +101,8 @@ def _why(event: KernelEvent, cold: Sequence[KernelEvent] | None) -> tuple[Cause,
     return Cause.NOT_STORED, text, f"cache folder: {event.cache_folder}"
 
 
-def _with_reason(cause: Cause, event: KernelEvent) -> str:
-    why = (event.why_not_cached or "").removeprefix("kept in memory only, because ")
-    return f"{cause}: {why}" if why else str(cause)
+def _in_memory(why: str) -> str:
+    return f"{Cause.IN_MEMORY}: {why.removeprefix('kept in memory only, because ')}"
 
 
 def _other_key(event: KernelEvent, cold: Iterable[KernelEvent]) -> tuple[Cause, str, str | None]:

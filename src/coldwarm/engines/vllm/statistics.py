@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coldwarm.core.record import ProcessReport, StartRecord
-from coldwarm.core.stats import CompileStats, LayerCounts
+from coldwarm.core.stats import CompileStats, KernelWork, LayerCounts
 from coldwarm.measure.kernel_work import kernel_work
 
 # vllm/compilation/counter.py, `CompilationCounter`
@@ -110,7 +110,7 @@ def _of_rank(record: StartRecord, rank: int, process: ProcessReport, *, is_only:
         compile_ranges=work.compile_ranges if work else 1,
         unreadable_lines=work.garbled_lines if work else 0,
         torch_compile=_why_not_compiled(process),
-        kernels=kernel_work(_kernel_processes(record, rank), record.steps),
+        kernels=_kernel_work(record, rank),
     )
 
 
@@ -120,7 +120,8 @@ def _why_not_compiled(process: ProcessReport) -> str | None:
     return None if used else process.torch_compile
 
 
-def _kernel_processes(record: StartRecord, rank: int) -> list[ProcessReport]:
-    """Return the processes whose kernels count towards a rank; those of processes without one, towards the first."""
+def _kernel_work(record: StartRecord, rank: int) -> KernelWork | None:
+    """Return what kernel compilers did in a rank; kernels of processes without a rank count towards the first."""
     first = min((process.rank for process in record.processes if process.rank is not None), default=0)
-    return [each for each in record.processes if each.rank == rank or (each.rank is None and rank == first)]
+    own = [each for each in record.processes if each.rank == rank or (each.rank is None and rank == first)]
+    return kernel_work(own, record.steps, record.kernels_by_files if rank == first else ())
