@@ -40,9 +40,9 @@ def the_only_failure(*, cold: StartRecord | None = None, warm: StartRecord | Non
     return check
 
 
-def test_a_healthy_pair_passes_all_six_invariants_in_order() -> None:
+def test_a_healthy_pair_without_recorded_kernels_passes_six_invariants_in_order() -> None:
     found = checks()
-    assert [check.id for check in found] == list(InvariantId)
+    assert [check.id for check in found] == [each for each in InvariantId if each is not InvariantId.READY_NO_COMPILER]
     assert all(check.holds for check in found)
 
 

@@ -35,7 +35,7 @@ from tests.support.explanations import (
     write_keys,
     write_trace,
 )
-from tests.support.records import LOADED, MISSES, SAVED, cold_record, warm_record
+from tests.support.records import LOADED, MISSES, SAVED, cached_kernel, cold_record, kernel_events, warm_record
 from tests.test_kept_records import RECORDS, SUITES
 
 
@@ -109,10 +109,19 @@ def starts(folder: Path, kind: StartKind, draw: Callable[..., Any]) -> StartReco
     steps = [Step(name="compile", begin=BEGAN, end=BEGAN + seconds)]
     missing = draw(st.floats(0.0, seconds))
     make = cold_record if kind is StartKind.COLD else warm_record
+    kernels = st.builds(
+        cached_kernel,
+        st.integers(0, 2),
+        kernel=st.sampled_from("ab"),
+        begin=st.floats(BEGAN, BEGAN + seconds),
+        seconds=st.floats(0.0, seconds),
+        phase=st.sampled_from(["weights", "generate"]),
+    ).filter(lambda event: (event.begin or 0.0) + (event.seconds or 0.0) <= BEGAN + seconds)
     changes = [FileChange(path=f"vllm/{how}", how=how, bytes_due=2, bytes_found=1) for how in ("missing", "new")]
     return make(
         counters=draw(counters()),
         seconds=seconds,
+        kernels=draw(st.none() | st.lists(kernels, max_size=4).map(lambda events: kernel_events(*events))),
         steps=steps,
         phases=split(steps, busy.stretches()),
         isolation=draw(st.sampled_from(IsolationKind)),
@@ -135,5 +144,10 @@ def test_findings_cost_no_more_than_their_start_took(data: st.DataObject) -> Non
         assert_no_second_is_charged_twice(explained.findings, cold, warm)
         # No cost was left out because the sum was wrong.
         assert not [note for note in explained.notes if "unknown" in note]
-        by_compiling = [each for each in explained.findings if each.kind is not FindingKind.IMPORTED_FROM_SOURCE]
+        others = (
+            FindingKind.IMPORTED_FROM_SOURCE,
+            FindingKind.KERNEL_RECOMPILED,
+            FindingKind.COMPILED_AFTER_READY,
+        )
+        by_compiling = [each for each in explained.findings if each.kind not in others]
         assert sum(each.seconds or 0.0 for each in by_compiling) <= (seconds_compiling(warm) or 0.0) + 1e-6

@@ -10,6 +10,7 @@ from coldwarm.core.phases import Phase
 from coldwarm.core.record import StartKind
 from coldwarm.core.stats import LayerCounts
 from coldwarm.diagnose.cache_layers import CacheLayer
+from coldwarm.diagnose.compilers import CompilerCell, CompilerRow, KernelCell, KernelRow
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.report.explanation_view import print_explanation
@@ -239,3 +240,37 @@ def test_a_narrow_terminal_shows_all_names_and_numbers(width: int) -> None:
     for expected in ("C++/Triton compilation", "10.5", "vLLM, whole function", "12 / 34", "56 / 78", "dense layer"):
         assert expected in text
     assert {"103.8", "submod_0,", "submod_6"} <= set(text.split())
+
+
+def test_compilers_are_shown_for_both_starts() -> None:
+    compilers = [
+        CompilerRow(
+            compiler="torch.compile",
+            cold=CompilerCell(compiled=3, loaded=0, seconds=29.96),
+            warm=CompilerCell(compiled=0, loaded=3, seconds=None),
+        ),
+        CompilerRow(compiler="CuTe DSL", cold=CompilerCell(compiled=64, loaded=0, listed=2, seconds=30.6), warm=None),
+    ]
+    assert rows(shown(Explanation(compilers=compilers)), "Compilers, compiled / loaded") == [
+        ["compiler", "cold", "cold", "s", "warm", "warm", "s"],
+        ["torch.compile", "3", "/", "0", "30.0", "0", "/", "3"],
+        ["CuTe", "DSL", "64", "/", "0,", "2", "listed", "30.6"],
+    ]
+
+
+def test_the_slowest_kernels_are_shown_with_keys_and_seconds() -> None:
+    kernels = [
+        KernelRow(
+            compiler="CuTe DSL",
+            kernel="LL\x1b[1mGemm",
+            cold=KernelCell(keys=64, seconds=30.6),
+            warm=KernelCell(keys=64, seconds=None),
+        ),
+        KernelRow(compiler="Triton", kernel=MARKUP, cold=None, warm=KernelCell(keys=1, seconds=0.04)),
+    ]
+    text = shown(Explanation(kernels=kernels))
+    table = rows(text, "Slowest kernels")
+    assert table[0] == ["kernel", "compiler", "cold", "keys", "cold", "s", "warm", "keys", "warm", "s"]
+    assert table[1] == ["LLGemm", "CuTe", "DSL", "64", "30.6", "64"]
+    assert table[2][-3:] == ["Triton", "1", "0.0"]
+    assert MARKUP in text

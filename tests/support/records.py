@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from coldwarm.core.cache_files import CacheContent
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.kernels import Compiler, KernelEvent, KernelEvents, KernelOutcome, KernelSource
 from coldwarm.core.record import (
     EngineFacts,
     Failure,
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 SAVED = "vllm.num_compiled_artifacts_saved"
 LOADED = "vllm.num_compiled_artifacts_loaded"
 MISSES = "torch.aot_autograd.autograd_cache_miss"
+
+NO_CACHE = "cute.compile has no cache on disk"
+"""Why the kernel of `kernel_event` is not cached."""
+KERNELS_BEGAN = 1795435300.0
+"""When the kernels of `kernel_event` began to be compiled, in seconds since the epoch."""
 
 VERSIONS = {"torch": "2.13.0+cpu", "vllm": "0.32.0", "python": "3.11.9"}
 
@@ -217,3 +223,44 @@ def _record(kind: StartKind, own: dict[str, Any], fields: dict[str, Any]) -> Sta
         "caches_as_left": True,
     }
     return StartRecord(**{**values, "processes": processes, **fields})
+
+
+def kernel_event(number: int = 0, **fields: Any) -> KernelEvent:
+    """Return the event of a CuTe DSL kernel that was compiled in half a second, kept only in memory.
+
+    Args:
+        number: Makes the key and the time of several events different.
+        fields: Fields that override its own.
+    """
+    values: dict[str, Any] = {
+        "compiler": Compiler.CUTE_DSL,
+        "kernel": "LLFp32WGemm",
+        "key": f"key {number}",
+        "outcome": KernelOutcome.COMPILED,
+        "source": KernelSource.WRAPPED,
+        "begin": KERNELS_BEGAN + number,
+        "seconds": 0.5,
+        "where": "vllm/model_executor/layers/fused_moe/gate_linear.py:214",
+        "phase": "JIT warm-up",
+        "why_not_cached": NO_CACHE,
+    }
+    return KernelEvent(**{**values, **fields})
+
+
+def cached_kernel(number: int = 0, **fields: Any) -> KernelEvent:
+    """Return the event of a Triton kernel that was compiled and is cached on disk."""
+    values: dict[str, Any] = {
+        "compiler": Compiler.TRITON,
+        "kernel": "_rope_kernel",
+        "source": KernelSource.HOOK,
+        "where": "vllm/rope.py:7",
+        "cache_folder": "/cache/triton",
+        "why_not_cached": None,
+        "components": {"signature": "*fp32, i32", "constants": "BLOCK=64", "options": "num_warps=4"},
+    }
+    return kernel_event(number, **{**values, **fields})
+
+
+def kernel_events(*events: KernelEvent, **fields: Any) -> KernelEvents:
+    """Return what the probes of kernel compilers saw in a process."""
+    return KernelEvents(events=list(events), **fields)

@@ -54,8 +54,8 @@ class EngineIssue(StrictModel):
     link: str
     """The URL of an issue, or a page in this repository."""
     when: Platform
-    breaks: Literal[InvariantId.ONLY_UNIQUE]
-    """The invariant that it breaks; only for this one do findings say how many artifacts they account for."""
+    breaks: Literal[InvariantId.ONLY_UNIQUE, InvariantId.NO_COMPILER, InvariantId.READY_NO_COMPILER]
+    """The invariant that it breaks; for these, findings show how many artifacts or keys of kernels they account for."""
     finding: FindingPattern
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from coldwarm.catalog.engine_issues import EngineIssue, engine_issues
 from coldwarm.checks.invariants import Starts
-from coldwarm.checks.known_issues import IssueSeen
+from coldwarm.checks.known_issues import IssueSeen, accept_without_kernels
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
-from coldwarm.core.finding import Finding
+from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.model_entry import Expectation
 from coldwarm.engines.base import load_vocabulary
+
+_OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.COMPILED_AFTER_READY)
+"""The findings that account for kernels; the others account for artifacts."""
 
 
 def accept_engine_issues(
@@ -23,7 +27,8 @@ def accept_engine_issues(
 ) -> list[IssueSeen]:
     """Mark the failures among `checks` that known issues of the engine accept, and return the issues seen.
 
-    An issue accepts artifacts above the limit only if its findings account for all of them.
+    An issue accepts artifacts above the limit only if its findings account for all of them, and kernels only if its
+    findings, together with those of other issues, account for each kernel with all of its keys.
 
     Args:
         checks: The checked invariants; known issues of the model have already accepted theirs.
@@ -34,13 +39,14 @@ def accept_engine_issues(
         findings: The findings that explain the run; None: it was not explained, so no issue can be recognized.
     """
     seen = []
+    explained: dict[str, list[tuple[EngineIssue, Sequence[Finding]]]] = {}
     for issue in engine_issues():
         check = next((check for check in checks if check.id == issue.breaks), None)
         if check is None or not issue.when.matches(context):
             continue
         showing = [finding for finding in findings or () if issue.finding.matches(finding)]
         rows = [row for row in applied if issue.id in row.shows]
-        if check.holds:
+        if check.holds or not _concerns(issue, check):
             if rows and not showing:
                 seen.append(_seen(issue, shows=False, message=f"no longer occurs: {check.words}"))
         elif check.accepted_by is not None:
@@ -48,11 +54,40 @@ def accept_engine_issues(
         elif findings is None:
             seen.append(_seen(issue, message="cannot be recognized, because the run was not explained"))
         elif showing:
+            if issue.finding.kind in _OF_KERNELS:
+                explained.setdefault(check.id, []).append((issue, showing))
+                continue
             problem = _unaccounted(check, starts, rows, showing)
             if problem is None:
-                check.accepted_by = issue.id
+                accept_without_kernels(check, issue.id)
             seen.append(_seen(issue, message=problem or check.words))
+    for check in checks:
+        if check.id in explained:
+            seen += _accept_kernels(check, explained[check.id])
     return seen
+
+
+def _concerns(issue: EngineIssue, check: Check) -> bool:
+    """Return whether the part of a failure that an issue may accept occurred: kernels, or something else."""
+    return bool(check.kernels) if issue.finding.kind in _OF_KERNELS else check.is_broken_otherwise
+
+
+def _accept_kernels(check: Check, issues: Sequence[tuple[EngineIssue, Sequence[Finding]]]) -> list[IssueSeen]:
+    """Accept the kernels of a failure if the findings of `issues` account for all of them, and return the issues."""
+    accounted: Counter[str] = Counter()
+    for finding in {id(finding): finding for _, showing in issues for finding in showing}.values():
+        accounted[finding.kernel or ""] += finding.keys
+    left = [
+        f"{label} ({accounted[label]} of {keys} {'key' if keys == 1 else 'keys'})"
+        for label, keys in check.kernels.items()
+        if accounted[label] != keys
+    ]
+    problem = f"does not account for all kernels that were compiled: {', '.join(left)}" if left else None
+    if problem is None and (check.only_kernels or check.accepted_in_part_by):
+        check.accepted_by, *check.accepted_in_part_by = [*check.accepted_in_part_by, *(issue.id for issue, _ in issues)]
+    elif problem is None:
+        problem = "accounts only for the kernels that were compiled"
+    return [_seen(issue, message=problem or check.words) for issue, _ in issues]
 
 
 def _unaccounted(check: Check, starts: Starts, rows: Sequence[Expectation], showing: Sequence[Finding]) -> str | None:

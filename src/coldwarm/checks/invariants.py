@@ -1,18 +1,23 @@
-"""The six invariants, which hold for every healthy cold and warm start of any model."""
+"""The invariants, which hold for every healthy cold and warm start of any model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from coldwarm.checks import kernels
+from coldwarm.checks.kernels import KernelPart
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
 from coldwarm.core.checks import Check
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
-from coldwarm.core.record import EngineFacts, StartKind, StartRecord
-from coldwarm.core.stats import CompileStats
+from coldwarm.core.record import EngineFacts, ProcessReport, StartKind, StartRecord
+from coldwarm.core.stats import CompileStats, KernelWork
 from coldwarm.engines.base import load_vocabulary
+
+NOT_COMPILED = "the engine does not use torch.compile for this model"
+"""How messages say that a model is compiled only by other compilers."""
 
 _ONE_FOR_EACH = "one for each part of the model and each configuration of its layers"
 
@@ -59,6 +64,15 @@ class Starts:
             if record is not None
         }
 
+    def processes(self) -> list[ProcessReport]:
+        """Return the reports of all processes of both starts."""
+        return [process for record in self._records if record is not None for process in record.processes]
+
+    @property
+    def why_not_compiled(self) -> str | None:
+        """Why the engine compiled no part of the model with torch.compile; None: it did, or that is not known."""
+        return self.cold_stats.torch_compile
+
     def of_rank(self, rank: int) -> Starts:
         """Return the same starts with the counters of one rank; all are zero if a start does not have that rank."""
         return Starts(*self._records, self.entry, rank=rank)
@@ -83,7 +97,15 @@ def _stats(record: StartRecord, rank: int | None) -> CompileStats:
     first = next(iter(found.values()))
     if rank is None or rank in found:
         return first if rank is None else found[rank]
-    nothing = {"subgraphs": 0, "unique": None, "saved": 0, "loaded": 0, "misses": 0, "code_generations": None}
+    nothing = {
+        "subgraphs": 0,
+        "unique": None,
+        "saved": 0,
+        "loaded": 0,
+        "misses": 0,
+        "code_generations": None,
+        "kernels": None,
+    }
     return first.model_copy(update={"rank": rank, **nothing})
 
 
@@ -97,8 +119,16 @@ def _of_rank(record: StartRecord, rank: int) -> StartRecord:
 
 
 def check_invariants(starts: Starts) -> list[Check]:
-    """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all six in order."""
-    invariants = starts.cold.depth.level.checked
+    """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all in order.
+
+    `InvariantId.READY_NO_COMPILER` applies only if kernel compilers were observed.
+    """
+    observed = any(process.kernels is not None for process in starts.processes())
+    invariants = [
+        invariant
+        for invariant in starts.cold.depth.level.checked
+        if observed or invariant is not InvariantId.READY_NO_COMPILER
+    ]
     ranks = starts.ranks()
     if ranks[StartKind.COLD] == [0] and ranks.get(StartKind.WARM, [0]) == [0]:
         return [_INVARIANTS[invariant](starts) for invariant in invariants]
@@ -129,6 +159,29 @@ def _of_ranks(checks: Mapping[int, Check]) -> Check:
         evidence=list(dict.fromkeys(line for check in shown.values() for line in check.evidence)),
         is_checked=all(check.is_checked for check in checks.values()) or bool(failed),
         artifacts_over_limit=max(check.artifacts_over_limit for check in checks.values()),
+        kernels=_most_keys(failed.values()),
+        only_kernels=bool(failed) and all(check.only_kernels for check in failed.values()),
+    )
+
+
+def _most_keys(checks: Iterable[Check]) -> dict[str, int]:
+    """Return for each kernel the number of its keys in the rank with the most."""
+    most: dict[str, int] = {}
+    for check in checks:
+        most.update({label: max(keys, most.get(label, 0)) for label, keys in check.kernels.items()})
+    return most
+
+
+def _with_kernels(check: Check, part: KernelPart) -> Check:
+    """Return a check that also requires `part` to hold."""
+    return check.model_copy(
+        update={
+            "holds": check.holds and part.holds,
+            "words": f"{check.words}; {part.words}",
+            "is_checked": (check.is_checked and part.is_checked) or not (check.holds and part.holds),
+            "kernels": dict(part.broken_by),
+            "only_kernels": check.holds and not part.holds,
+        }
     )
 
 
@@ -138,7 +191,12 @@ def _ranks(numbers: Sequence[int]) -> str:
 
 
 def _compiles(starts: Starts) -> Check:
-    return _cold_compiles(starts) if starts.cold.depth.level.has_artifacts else _something_unique(starts)
+    if starts.why_not_compiled is not None and starts.cold_stats.kernels is not None:
+        return _kernels_compiled(starts, starts.cold_stats.kernels)
+    check = _cold_compiles(starts) if starts.cold.depth.level.has_artifacts else _something_unique(starts)
+    if starts.why_not_compiled is not None:
+        check.words += f"; {NOT_COMPILED} ({starts.why_not_compiled})"
+    return check
 
 
 def _something_unique(starts: Starts) -> Check:
@@ -166,7 +224,41 @@ def _cold_compiles(starts: Starts) -> Check:
     )
 
 
+def _kernels_compiled(starts: Starts, work: KernelWork) -> Check:
+    """Check that other compilers compiled something, if the engine does not use torch.compile."""
+    parts = [f"{NOT_COMPILED} ({starts.why_not_compiled})"]
+    if starts.cold.depth.level.has_kernels or work.compiled:
+        parts.append(
+            f"other compilers compiled {_plural(work.compiled, 'kernel')} in the cold start (expected at least 1)"
+        )
+    else:
+        parts.append(
+            f"what other compilers do was not checked at depth {starts.cold.depth}"
+            + (f": {_plural(work.listed, 'key')} listed, nothing compiled" if work.listed else "")
+        )
+    if not starts.cold.caches_as_left:
+        parts.append("its caches were not empty when it began")
+    return Check(
+        id=InvariantId.COMPILES,
+        holds=(work.compiled >= 1 or not starts.cold.depth.level.has_kernels) and starts.cold.caches_as_left,
+        words="; ".join(parts),
+        is_checked=work.compiled >= 1 or starts.cold.depth.level.has_kernels or not starts.cold.caches_as_left,
+    )
+
+
 def _only_unique(starts: Starts) -> Check:
+    work = starts.cold_stats.kernels
+    if starts.why_not_compiled is not None:
+        check = Check(id=InvariantId.ONLY_UNIQUE, holds=True, words=NOT_COMPILED)
+    else:
+        check = _only_unique_subgraphs(starts)
+    if work is None or not (starts.cold.depth.level.has_kernels or work.repeated):
+        check.is_checked = check.is_checked and starts.why_not_compiled is None
+        return check
+    return _with_kernels(check, kernels.repeated_keys(work))
+
+
+def _only_unique_subgraphs(starts: Starts) -> Check:
     graphs = starts.cold.compiler_work.graphs if starts.cold.compiler_work else []
     models = artifacts_by_model(graphs, starts.cold_facts)
     if len(models) > 1 or not all(model.is_main for model in models):
@@ -265,6 +357,8 @@ def _only_unique_of_main(starts: Starts) -> Check:
 
 
 def _saves_nothing(starts: Starts) -> Check:
+    if starts.why_not_compiled is not None:
+        return _no_artifacts(starts, InvariantId.SAVES_NOTHING, "what the warm start saves")
     saved = starts.warm_stats.saved
     return Check(
         id=InvariantId.SAVES_NOTHING,
@@ -273,7 +367,24 @@ def _saves_nothing(starts: Starts) -> Check:
     )
 
 
+def _no_artifacts(starts: Starts, invariant: InvariantId, what: str) -> Check:
+    """Check an invariant about artifacts in a run whose cold start has none: it must not have any in the warm start."""
+    saved, loaded = starts.warm_stats.saved, starts.warm_stats.loaded
+    if saved or loaded:
+        words = (
+            f"warm start saved {_artifacts(saved)} and loaded {loaded}, but the cold start did not use torch.compile"
+        )
+        return Check(id=invariant, holds=False, words=words)
+    as_left = starts.warm.caches_as_left or invariant is not InvariantId.LOADS_ALL
+    words = f"{what}: not checked, because {NOT_COMPILED}"
+    if not as_left:
+        words = "the caches of the warm start were not those that the cold start left"
+    return Check(id=invariant, holds=as_left, words=words, is_checked=not as_left)
+
+
 def _loads_all(starts: Starts) -> Check:
+    if starts.why_not_compiled is not None:
+        return _no_artifacts(starts, InvariantId.LOADS_ALL, "what the warm start loads")
     saved, loaded = starts.cold_stats.saved, starts.warm_stats.loaded
     message = f"warm start loaded {loaded} of {_artifacts(saved)} saved by the cold start"
     if not starts.warm.caches_as_left:
@@ -288,7 +399,20 @@ def _loads_all(starts: Starts) -> Check:
 
 
 def _no_compiler(starts: Starts) -> Check:
+    check, work = _no_torch_compile(starts), starts.warm_stats.kernels
+    if work is None:
+        return check
+    if not (starts.cold.depth.level.has_kernels or work.compiled):
+        check.words += f"; kernels of other compilers were not checked at depth {starts.cold.depth}"
+        return check
+    return _with_kernels(check, kernels.recompiled(starts.cold_stats.kernels, work))
+
+
+def _no_torch_compile(starts: Starts) -> Check:
     misses, generations = starts.warm_stats.misses, starts.warm_stats.code_generations
+    if generations is None and starts.warm_stats.torch_compile is not None and starts.warm_stats.kernels is not None:
+        # PyTorch creates the trace with its first record.
+        generations = 0
     if generations is None:
         return Check(
             id=InvariantId.NO_COMPILER,
@@ -316,6 +440,18 @@ def _same_output(starts: Starts) -> Check:
     )
 
 
+def _ready_no_compiler(starts: Starts) -> Check:
+    part = kernels.after_ready({StartKind.COLD: starts.cold_stats.kernels, StartKind.WARM: starts.warm_stats.kernels})
+    return Check(
+        id=InvariantId.READY_NO_COMPILER,
+        holds=part.holds,
+        words=part.words,
+        is_checked=part.is_checked,
+        kernels=dict(part.broken_by),
+        only_kernels=not part.holds,
+    )
+
+
 _INVARIANTS: dict[InvariantId, Callable[[Starts], Check]] = {
     InvariantId.COMPILES: _compiles,
     InvariantId.ONLY_UNIQUE: _only_unique,
@@ -323,6 +459,7 @@ _INVARIANTS: dict[InvariantId, Callable[[Starts], Check]] = {
     InvariantId.LOADS_ALL: _loads_all,
     InvariantId.NO_COMPILER: _no_compiler,
     InvariantId.SAME_OUTPUT: _same_output,
+    InvariantId.READY_NO_COMPILER: _ready_no_compiler,
 }
 _OF_COLD = (InvariantId.COMPILES, InvariantId.ONLY_UNIQUE)
 

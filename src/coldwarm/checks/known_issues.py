@@ -29,7 +29,7 @@ def accept_known_issues(checks: list[Check], starts: Starts, entry: ModelEntry, 
     """Mark the failures among `checks` that known issues accept, and return the issues seen.
 
     An issue accepts the failures of the invariants that it names, but only if all of them fail and the counters and
-    rewritten files match its description.
+    rewritten files match its description. It accepts no kernels (`Check.kernels`), which its description cannot name.
     """
     seen = []
     for issue in entry.known_issue:
@@ -38,8 +38,8 @@ def accept_known_issues(checks: list[Check], starts: Starts, entry: ModelEntry, 
         named = [check for check in checks if check.id in issue.breaks]
         if len(named) < len(issue.breaks) or not _may_show(issue, starts):
             continue
-        broken = [check for check in named if not check.holds]
-        others = [check.words for check in named if check.holds] + _unlike(issue, starts)
+        broken = [check for check in named if check.is_broken_otherwise]
+        others = [check.words for check in named if not check.is_broken_otherwise] + _unlike(issue, starts)
         if not broken and issue.intermittent:
             continue
         if not broken:
@@ -48,10 +48,19 @@ def accept_known_issues(checks: list[Check], starts: Starts, entry: ModelEntry, 
             message = f"does not match the known issue: {'; '.join(others)}"
         else:
             for check in broken:
-                check.accepted_by = issue.id
-            message = _joined(broken)
+                accept_without_kernels(check, issue.id)
+            in_part = any(check.kernels for check in broken)
+            message = "accounts for this failure, except for its kernels" if in_part else _joined(broken)
         seen.append(IssueSeen(id=issue.id, title=issue.title, link=issue.link, shows=bool(broken), words=message))
     return seen
+
+
+def accept_without_kernels(check: Check, issue_id: str) -> None:
+    """Mark everything in a failure but its kernels as accepted by a known issue."""
+    if check.kernels:
+        check.accepted_in_part_by.append(issue_id)
+    else:
+        check.accepted_by = issue_id
 
 
 def unchecked_issues(starts: Starts, entry: ModelEntry, context: RunContext) -> list[str]:

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from coldwarm.checks.engine_issues import accept_engine_issues
 from coldwarm.checks.expectations import applicable, check_expectations, unchecked_expectations
-from coldwarm.checks.invariants import Starts, check_invariants
+from coldwarm.checks.invariants import NOT_COMPILED, Starts, check_invariants
 from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_caches
+from coldwarm.checks.kernels import unseen_compilers
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
 from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
@@ -80,7 +81,10 @@ def judge(
     checks += expectations
     broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
-    accepted = [issue for issue in issues if any(check.accepted_by == issue.id for check in checks)]
+    accepting = {
+        name for check in checks if check.accepted_by for name in (check.accepted_by, *check.accepted_in_part_by)
+    }
+    accepted = [issue for issue in issues if issue.id in accepting]
     if any(check.id in set(InvariantId) for check in broken) or (broken and not fixed):
         status, reasons = Status.FAILED, [check.words for check in broken]
         reasons += [f"{issue.id}: {issue.words}" for issue in issues if issue not in accepted]
@@ -91,6 +95,8 @@ def judge(
         reasons += [check.words for check in broken]
     elif accepted:
         status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
+    elif starts.why_not_compiled is not None and not cold.depth.level.has_kernels:
+        status, reasons = Status.UNSUPPORTED, [_nothing_to_check(starts.why_not_compiled, cold)]
     else:
         status, reasons = Status.PASSED, []
     return Verdict(
@@ -98,6 +104,7 @@ def judge(
         reasons=reasons,
         notes=[check.words for check in checks if not check.is_checked]
         + _notes(starts, context, expectations)
+        + unseen_compilers(cold, warm)
         + ineffective_settings(cold, warm)
         + isolation_notes(cold, warm)
         + unobserved(cold, warm),
@@ -109,6 +116,10 @@ def judge(
 def unsupported(reason: str) -> Verdict:
     """Return the verdict on a model that the device cannot run."""
     return Verdict(status=Status.UNSUPPORTED, reasons=[reason])
+
+
+def _nothing_to_check(reason: str, cold: StartRecord) -> str:
+    return f"{NOT_COMPILED} ({reason}), and --depth {cold.depth} compiles no kernels; use --depth full"
 
 
 def _why_unfinished(record: StartRecord) -> str:
@@ -152,6 +163,8 @@ def _notes(starts: Starts, context: RunContext, expectations: list[Check]) -> li
             f"no expectation for {context.device}, {context.compilation}, {versions}: only the invariants were checked"
         )
     notes += unchecked_issues(starts, starts.entry, context)
+    if starts.why_not_compiled is not None:
+        notes.append(f"{NOT_COMPILED}: {starts.why_not_compiled}")
     if len(of_cold := starts.ranks()[StartKind.COLD]) > 1:
         notes.append(f"all {len(of_cold)} ranks were checked; the table shows the counts of rank {of_cold[0]}")
     if starts.entry.layer_kinds is None:

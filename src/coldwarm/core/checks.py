@@ -18,7 +18,19 @@ class Check(BaseModel):
     """Lines of the log that support the message."""
     accepted_by: str | None = None
     """The id of the known issue that accepts this failure."""
+    accepted_in_part_by: list[str] = Field(default_factory=list)
+    """The ids of known issues that accept only a part of this failure. If all parts are accepted, `accepted_by` is the
+    first of them."""
     is_checked: bool = True
     """False: the records are not sufficient to decide. The check then passes, and a note reports it."""
     artifacts_over_limit: int = 0
     """For `InvariantId.ONLY_UNIQUE`: the number of artifacts above the limit."""
+    kernels: dict[str, int] = Field(default_factory=dict)
+    """The kernels that broke it, by compiler and name (``CuTe DSL LLFp32WGemm``), with the number of their keys."""
+    only_kernels: bool = False
+    """Whether nothing but `kernels` broke it."""
+
+    @property
+    def is_broken_otherwise(self) -> bool:
+        """Whether something else than `kernels` broke it."""
+        return not self.holds and not self.only_kernels

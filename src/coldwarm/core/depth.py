@@ -57,8 +57,8 @@ LEVELS = {
         has_artifacts=False,
         has_kernels=False,
         checked=(InvariantId.COMPILES, InvariantId.ONLY_UNIQUE),
-        not_checked="compilation, saving and loading of artifacts, outputs, timings, or a second model that the engine "
-        "compiles (a drafter, an encoder)",
+        not_checked="compilation, saving and loading of artifacts, kernels of JIT compilers, outputs, timings, or a "
+        "second model that the engine compiles (a drafter, an encoder)",
     ),
     Depth.COUNT: Level(
         replaced="Inductor generates code without kernels, which returns zeros; the engine's compiler passes are left "
@@ -67,15 +67,15 @@ LEVELS = {
         has_artifacts=True,
         has_kernels=False,
         checked=_OF_ARTIFACTS,
-        not_checked="the engine's compiler passes, generation and compilation of kernels, compilation inside a kernel "
-        "or while tokens are generated, outputs, or timings",
+        not_checked="the engine's compiler passes, generation and compilation of kernels by any compiler, compilation "
+        "inside a kernel or while tokens are generated, outputs, or timings",
     ),
     Depth.FULL: Level(
         replaced="",
-        observed="the trace, cache keys, all counters, cached files, outputs, times, memory",
+        observed="the trace, cache keys, all counters, cached files, kernel compilers, outputs, times, memory",
         has_artifacts=True,
         has_kernels=True,
-        checked=(*_OF_ARTIFACTS, InvariantId.SAME_OUTPUT),
+        checked=(*_OF_ARTIFACTS, InvariantId.SAME_OUTPUT, InvariantId.READY_NO_COMPILER),
         not_checked="",
     ),
 }

@@ -28,6 +28,12 @@ class FindingKind(StrEnum):
     """There was a hit in a cache that the engine's counters do not track."""
     TUNED_AGAIN = "tuned again"
     """The warm start re-autotuned kernels."""
+    KERNEL_RECOMPILED = "kernel recompiled"
+    """A kernel compiler compiled a kernel in the warm start."""
+    COMPILED_AFTER_READY = "compiled after ready"
+    """A kernel was compiled after the engine was ready for requests."""
+    KEYS_BY_LAYER = "keys by layer"
+    """A kernel was compiled with as many keys as the model has layers."""
     IMPORTED_FROM_SOURCE = "imported from source"
     """Modules had no cached bytecode; this concerns the machine, not the model."""
     UNEXPLAINED = "unexplained"
@@ -65,5 +71,9 @@ class Finding(BaseModel):
     extra_artifacts: int = 0
     """For `FindingKind.NOT_SHARED`: how many fewer artifacts there would be without the difference named in `what`; 0:
     none is named, or it was not recorded."""
+    kernel: str | None = None
+    """The kernel that it is about, by compiler and name (``CuTe DSL LLFp32WGemm``); None: about no single kernel."""
+    keys: int = 0
+    """With how many keys `kernel` was compiled for this reason, in the rank with the most."""
     next: str | None = None
     """A possible fix."""

@@ -14,3 +14,5 @@ class InvariantId(StrEnum):
     LOADS_ALL = "warm-loads-all"
     NO_COMPILER = "warm-no-compiler"
     SAME_OUTPUT = "warm-same-output"
+    READY_NO_COMPILER = "ready-no-compiler"
+    """Only checked if the kernel compilers were observed."""

@@ -139,6 +139,16 @@ class KnownIssue(StrictModel):
     intermittent: bool = False
     """Whether it does not occur in every run, so a run without it does not mean that it is fixed."""
 
+    @field_validator("breaks")
+    @classmethod
+    def _counters_can_identify_it(cls, breaks: tuple[InvariantId, ...]) -> tuple[InvariantId, ...]:
+        if InvariantId.READY_NO_COMPILER in breaks:
+            raise ValueError(
+                f"{InvariantId.READY_NO_COMPILER} is broken only by kernels, which no counter identifies; declare an "
+                "issue of the engine"
+            )
+        return breaks
+
 
 class ModelEntry(StrictModel):
     """One model of the catalog."""

@@ -27,6 +27,8 @@ AUTOTUNING = "autotuning"
 GRAPH_CAPTURE = "CUDA graph capture"
 """The step in which an engine captures CUDA graphs, or some of them to measure their memory."""
 UNACCOUNTED = "unaccounted"
+GENERATE = "generate"
+"""The step in which the engine, ready for requests, generates the first tokens."""
 
 
 class Phase(BaseModel):

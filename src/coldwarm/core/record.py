@@ -126,6 +126,8 @@ class ProcessReport(BaseModel):
     """Peak resident memory."""
     peak_device_memory_bytes: int | None = None
     """Peak GPU memory reserved by PyTorch; None on a CPU."""
+    torch_compile: str | None = None
+    """Why the engine compiles no part of the process's models with torch.compile; None: it does, or not recorded."""
     kernels: KernelEvents | None = None
     """What kernel compilers did in the process; None: not recorded."""
     failed_probes: dict[str, str] = Field(default_factory=dict)
@@ -206,6 +208,11 @@ class EngineFacts(BaseModel):
     def further_models(self) -> list[ModelLayers]:
         """`ProcessReport.further_models` of the first rank."""
         return self._first.further_models
+
+    @property
+    def torch_compile(self) -> str | None:
+        """`ProcessReport.torch_compile` of the first rank."""
+        return self._first.torch_compile
 
     @property
     def peak_device_memory_bytes(self) -> int | None:

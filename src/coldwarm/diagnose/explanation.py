@@ -12,14 +12,19 @@ from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
 from coldwarm.diagnose.autotuning import autotuning_findings
 from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layers
+from coldwarm.diagnose.compilers import CompilerRow, KernelRow, compiler_rows, slowest_kernels
 from coldwarm.diagnose.costs import charged, without_cost
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
 from coldwarm.diagnose.frame_caches import FrameCaches
+from coldwarm.diagnose.kernels import kernel_findings
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
+from coldwarm.diagnose.native_kernels import native_kernel_findings
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
+from coldwarm.measure.busy_time import BusyTime, Stage
+from coldwarm.measure.intervals import Interval
 from coldwarm.trace.reader import Consumer, TraceStats, read_trace
 
 
@@ -29,6 +34,10 @@ class Explanation(BaseModel):
     models: list[list[ClassReport]] = Field(default_factory=list)
     """The groups of identical subgraphs of each model that the cold start compiled (a language model; an encoder)."""
     layers: list[CacheLayer] = Field(default_factory=list)
+    compilers: list[CompilerRow] = Field(default_factory=list)
+    """What each compiler did, torch.compile first; empty: kernel compilers were not observed."""
+    kernels: list[KernelRow] = Field(default_factory=list)
+    """The kernels that took most time to compile, the slowest first."""
     findings: list[Finding] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     """What is missing or could not be read, so that the explanation may be incomplete."""
@@ -42,12 +51,13 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     subgraphs = SubgraphCollector()
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
+    busy = {kind: BusyTime() for kind in StartKind}
     notes = []
     if cold is not None:
-        trace_stats = _read(files, cold, subgraphs, cold_frames, cold_counts)
+        trace_stats = _read(files, cold, subgraphs, cold_frames, cold_counts, busy[StartKind.COLD])
         notes += _unread(StartKind.COLD, trace_stats)
     if warm is not None:
-        trace_stats = _read(files, warm, warm_frames, warm_counts)
+        trace_stats = _read(files, warm, warm_frames, warm_counts, busy[StartKind.WARM])
         notes += _unread(StartKind.WARM, trace_stats)
     findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
     if cold is not None and warm is not None:
@@ -69,8 +79,14 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         # The reason why a start did not finish comes first.
         findings = [*missed, *findings] if warm.facts is None else [*findings, *missed]
         findings += autotuning_findings(cold, warm)
+        native = native_kernel_findings(cold, warm)
+        findings += [without_cost(each) for each in native] if charged(findings, warm) else native
     elif cold is not None and any(content.files for content in cold.caches_before.values()):
         findings = [*crash_on_load_findings(cold, None, []), *findings]
+    if cold is not None:
+        charged_to = {finding.start for finding in findings if finding.seconds}
+        compiling = {kind: _compiling(busy[kind]) if kind in charged_to else [] for kind in StartKind}
+        findings += kernel_findings(cold, warm, compiling)
     if cold is not None and not cold.depth.level.has_kernels:
         # Without kernels, the measured times are not those of a complete start.
         findings = [without_cost(finding) for finding in findings]
@@ -83,6 +99,8 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     return Explanation(
         models=[class_reports(model) for model in subgraphs.models],
         layers=cache_layers(cold, warm, cold_counts, warm_counts),
+        compilers=compiler_rows(cold, warm),
+        kernels=slowest_kernels(cold, warm),
         findings=findings,
         notes=notes,
     )
@@ -90,6 +108,11 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
 
 def _read(files: RunFolder, record: StartRecord, *consumers: Consumer) -> TraceStats:
     return read_trace(files.trace(record.kind), *consumers, vocabulary=load_vocabulary(record.engine).trace)
+
+
+def _compiling(busy: BusyTime) -> list[Interval]:
+    """Return when torch.compile worked, without loading."""
+    return [(each.begin, each.end) for each in busy.stretches() if each.stage is not Stage.LOAD]
 
 
 def _too_long(record: StartRecord, seconds: float) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts, Message, StartRecord
 from coldwarm.core.stats import CompileStats, LayerCounts
@@ -107,6 +108,9 @@ class Vocabulary:
     lookups: Callable[[EngineFacts, EngineFacts, Sequence[LoadFailure]], Lookups]
     """Returns the misses of a warm start, given the facts of the cold and the warm start and the load failures."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]
+    """Returns what changed, and what to try."""
+    kernel_advice: Callable[[KernelEvent], str | None]
+    """Returns a setting of the engine that avoids compiling a kernel in each start; None if none is known."""
     """Returns a description of the change, and advice."""
     settings_in: Callable[[Mapping[str, str]], dict[str, str]]
     """Returns the variables of a recorded environment that may change how a model is compiled."""

@@ -9,6 +9,7 @@ from coldwarm.core.phases import (
     CACHE_SAVE,
     COMPILE,
     DEVICE,
+    GENERATE,
     GRAPH_CAPTURE,
     JIT_WARM_UP,
     KV_CACHE,
@@ -44,7 +45,7 @@ _ORDER = (
     AUTOTUNING,
     GRAPH_CAPTURE,
     WARM_UP,
-    "generate",
+    GENERATE,
     "exit",
     UNACCOUNTED,
 )

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from coldwarm.core.record import StartRecord
 from coldwarm.core.stats import LayerCounts
+from coldwarm.diagnose.compilers import CompilerCell
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.diagnose.sharing import ClassReport
 from coldwarm.measure.phases import in_order
@@ -33,6 +34,8 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
         ("Where the time went, in seconds", _times(result.cold, result.warm)),
         *(("Subgraphs that share an artifact", _classes(classes)) for classes in explanation.models),
         ("Caches, hits / misses", _layers(explanation)),
+        ("Compilers, compiled / loaded", _compilers(explanation)),
+        ("Slowest kernels", _kernels(explanation)),
     ):
         if table.row_count:
             console.print(Text(f"\n{title}", style="bold"))
@@ -95,6 +98,35 @@ def _layers(explanation: Explanation) -> Table:
     for layer in explanation.layers:
         table.add_row(layer.name, _counts(layer.cold), _counts(layer.warm))
     return table
+
+
+def _compilers(explanation: Explanation) -> Table:
+    table = _table("compiler", "cold", "cold s", "warm", "warm s")
+    for row in explanation.compilers:
+        table.add_row(row.compiler, *(text for cell in (row.cold, row.warm) for text in _of_compiler(cell)))
+    return table
+
+
+def _of_compiler(cell: CompilerCell | None) -> tuple[str, str]:
+    if cell is None:
+        return "", ""
+    return f"{cell.compiled} / {cell.loaded}" + (f", {cell.listed} listed" if cell.listed else ""), _seconds(
+        cell.seconds
+    )
+
+
+def _kernels(explanation: Explanation) -> Table:
+    table = _table("kernel", "compiler", "cold keys", "cold s", "warm keys", "warm s")
+    for row in explanation.kernels:
+        cells = [
+            ("", "") if cell is None else (str(cell.keys), _seconds(cell.seconds)) for cell in (row.cold, row.warm)
+        ]
+        table.add_row(as_one_line(row.kernel), row.compiler, *(text for cell in cells for text in cell))
+    return table
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f}"
 
 
 def _counts(counts: LayerCounts | None) -> str:

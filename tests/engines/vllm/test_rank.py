@@ -25,7 +25,10 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     distributed = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True, get_rank=lambda: 3)
     for name, content in (
         ("coldwarm.engines.vllm.seeded_weights", {"SeededWeightsLoader": loader}),
-        ("coldwarm.engines.vllm.layers", {"layers_of_models": lambda: (layers[0], layers[1:])}),
+        (
+            "coldwarm.engines.vllm.layers",
+            {"layers_of_models": lambda: (layers[0], layers[1:]), "why_not_compiled": lambda: "mode NONE"},
+        ),
         ("torch", {"distributed": distributed}),
     ):
         module = ModuleType(name)
@@ -91,6 +94,7 @@ def test_a_process_that_loaded_a_model_reports_its_rank_and_layers(loader: Simpl
     ModelProbe().report(report)
     assert (report.role, report.rank, report.main_model) == ("worker", 3, "backbone")
     assert report.layer_configurations == {"l": 0}
+    assert report.torch_compile == "mode NONE"
     assert [model.name for model in report.further_models] == ["eagle_head"]
 
 

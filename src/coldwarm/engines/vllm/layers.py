@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import nn
 from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
+from vllm.config import CompilationMode
 from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
 
 from coldwarm.core.record import LayerKind, ModelLayers
@@ -58,6 +60,41 @@ def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
     }
     main = _main_name(by_name)
     return models.pop(main) if main is not None else None, list(models.values())
+
+
+def why_not_compiled() -> str | None:
+    """Return why vLLM compiles no part of the loaded models with torch.compile; None if it does."""
+    parts = [
+        module
+        for loaded in SeededWeightsLoader.loaded
+        for module in loaded.model.modules()
+        if isinstance(module, TorchCompileWithNoGuardsWrapper)
+    ]
+    if not parts:
+        names = ", ".join(dict.fromkeys(type(loaded.model).__name__ for loaded in SeededWeightsLoader.loaded))
+        return f"no class of {names} is decorated with support_torch_compile"
+    if not all(part.do_not_compile for part in parts):
+        return None
+    config = parts[0].vllm_config
+    mode = config.compilation_config.mode
+    if mode == CompilationMode.STOCK_TORCH_COMPILE:  # the model runner compiles the whole model
+        return None
+    if mode == CompilationMode.NONE:
+        return ", ".join(["compilation mode NONE", *_why_mode_none(config)])
+    return f"support_torch_compile is disabled for {', '.join(dict.fromkeys(type(part).__name__ for part in parts))}"
+
+
+def _why_mode_none(config: Any) -> list[str]:
+    """Return why vLLM resolved the compilation mode to NONE (vllm/config/vllm.py); empty: an option asks for it."""
+    if config.model_config is not None and config.model_config.enforce_eager:
+        return ["because of enforce_eager"]
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        return ["because of TORCH_COMPILE_DISABLE=1"]
+    try:
+        from vllm.compilation.breakable_cudagraph import is_breakable_cudagraph_enabled
+    except ImportError:  # an older version
+        return []
+    return ["because of breakable CUDA graphs"] if is_breakable_cudagraph_enabled() else []
 
 
 def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:

@@ -92,7 +92,7 @@ class ModelProbe:
         """Report the rank and the layers; or, if the process loaded no model, that it is the engine core."""
         import torch
 
-        from coldwarm.engines.vllm.layers import layers_of_models
+        from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
         from coldwarm.engines.vllm.seeded_weights import SeededWeightsLoader
 
         if not SeededWeightsLoader.loaded:
@@ -100,6 +100,7 @@ class ModelProbe:
             return
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         report.rank = torch.distributed.get_rank() if distributed else 0
+        report.torch_compile = why_not_compiled()
         main, further = layers_of_models()
         report.further_models = further
         if main is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coldwarm.core.record import StartRecord
-from coldwarm.core.stats import CompileStats, LayerCounts
+from coldwarm.core.record import ProcessReport, StartRecord
+from coldwarm.core.stats import CompileStats, KernelWork, LayerCounts
+from coldwarm.measure.kernel_work import kernel_work
 
 # vllm/compilation/counter.py, `CompilationCounter`
 SAVED = "vllm.num_compiled_artifacts_saved"
@@ -31,12 +32,10 @@ def compile_stats(record: StartRecord) -> dict[int, CompileStats]:
     if facts is None:
         return {}
     if not facts.processes:
-        return {0: _of_rank(record, 0, facts.counters, is_only=True)}
+        return {0: _of_rank(record, 0, ProcessReport(), is_only=True)}
     only = len(facts.processes) == 1
     return {
-        each.rank: _of_rank(record, each.rank, each.counters, is_only=only)
-        for each in facts.processes
-        if each.rank is not None
+        each.rank: _of_rank(record, each.rank, each, is_only=only) for each in facts.processes if each.rank is not None
     }
 
 
@@ -92,8 +91,8 @@ def _artifacts_missed(counters: Mapping[str, int], asked: int) -> int | None:
     return 0 if loaded or compiles == 0 else None
 
 
-def _of_rank(record: StartRecord, rank: int, counters: Mapping[str, int], *, is_only: bool) -> CompileStats:
-    work = record.compiler_work
+def _of_rank(record: StartRecord, rank: int, process: ProcessReport, *, is_only: bool) -> CompileStats:
+    work, counters = record.compiler_work, process.counters
     # Records of one rank may have no counts by rank, and need none.
     traced = work is not None and work.records > 0 and (is_only or rank in work.traced_ranks)
     generations = unique = None
@@ -110,4 +109,19 @@ def _of_rank(record: StartRecord, rank: int, counters: Mapping[str, int], *, is_
         code_generations=generations,
         compile_ranges=work.compile_ranges if work else 1,
         unreadable_lines=work.garbled_lines if work else 0,
+        torch_compile=_why_not_compiled(process),
+        kernels=_kernel_work(record, rank),
     )
+
+
+def _why_not_compiled(process: ProcessReport) -> str | None:
+    """Return why vLLM compiled no model with torch.compile, unless its counters show that it did."""
+    used = any(process.counters.get(name) for name in (SUBGRAPHS, SAVED, LOADED))
+    return None if used else process.torch_compile
+
+
+def _kernel_work(record: StartRecord, rank: int) -> KernelWork | None:
+    """Return what kernel compilers did in a rank; kernels of processes without a rank count towards the first."""
+    first = min((process.rank for process in record.processes if process.rank is not None), default=0)
+    own = [each for each in record.processes if each.rank == rank or (each.rank is None and rank == first)]
+    return kernel_work(own, record.steps, record.kernels_by_files if rank == first else ())

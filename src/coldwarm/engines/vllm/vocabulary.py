@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coldwarm.engines.vllm import cached_files, key_advice, load_messages, settings, statistics
+from coldwarm.engines.vllm import cached_files, kernel_advice, key_advice, load_messages, settings, statistics
 from coldwarm.engines.vllm.cache_variables import CACHES
 from coldwarm.engines.vllm.lookups import EngineLookups
 from coldwarm.engines.vllm.trace_records import TRACE
@@ -55,6 +55,7 @@ VOCABULARY = Vocabulary(
     load_failures=load_messages.load_failures,
     lookups=EngineLookups.of,
     describe_key_change=key_advice.describe,
+    kernel_advice=kernel_advice.kernel_advice,
     settings_in=settings.settings_in,
     keyed_in=settings.keyed_in,
     keep_plugins=_keep_plugins,

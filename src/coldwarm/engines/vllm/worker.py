@@ -9,7 +9,7 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.options import merged
-from coldwarm.core.phases import SETUP
+from coldwarm.core.phases import GENERATE, SETUP
 from coldwarm.core.record import EngineFacts, GeneratedToken
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
@@ -92,7 +92,7 @@ class VllmWorker:
         try:
             llm = self._started = engine(**_options(request), load_format=LOAD_FORMAT)
             if request.depth is Depth.FULL:
-                progress.enter("generate")
+                progress.enter(GENERATE)
                 generation.generate(llm)
             ranks = len(llm.apply_model(write_report))
         except BaseException as error:
