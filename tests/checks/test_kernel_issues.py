@@ -90,6 +90,12 @@ def test_a_key_that_is_recompiled_for_another_reason_fails(other: KernelEvent) -
     assert "does not account for all kernels" in verdict.reasons[1]
 
 
+@pytest.mark.parametrize("why_not_cached", [None, "a configuration has a pre_hook"])
+def test_a_kernel_for_which_cute_compile_is_not_the_reason_fails(why_not_cached: str | None) -> None:
+    other = kernel_event(99, kernel="Other", why_not_cached=why_not_cached)
+    assert verdict_of(*WGEMM, other).status is Status.FAILED
+
+
 def test_a_kernel_that_the_cold_start_did_not_compile_fails() -> None:
     cold, _ = starts()
     _, warm = starts(*WGEMM)

@@ -337,3 +337,9 @@ def test_a_kernel_that_only_files_show_is_a_failure_of_the_first_rank() -> None:
     records = cold(cached_kernel(), kernels_by_files=by_files), warm(LOADED_KERNEL, kernels_by_files=by_files)
     [broken] = [check for check in checks_of(*records).values() if not check.holds]
     assert broken.kernels == {"DeepGEMM _rope_kernel": 1}
+
+
+def test_kernels_that_only_files_show_are_checked_for_the_time_after_ready() -> None:
+    late = cached_kernel(compiler=Compiler.PTX_JIT, phase="generate")
+    check = checks_of(cold_record(kernels_by_files=[late]), warm_record())[InvariantId.READY_NO_COMPILER]
+    assert check.kernels == {"PTX JIT _rope_kernel": 1}

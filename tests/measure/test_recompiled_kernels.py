@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from coldwarm.core.kernels import KernelEvent, KernelOutcome
@@ -32,7 +34,7 @@ def test_a_kernel_without_a_folder_was_kept_only_in_memory() -> None:
 
 
 def test_a_kernel_whose_folder_is_unknown_may_have_another_key() -> None:
-    unknown = {"cache_folder": None}
+    unknown: dict[str, Any] = {"cache_folder": None}
     found = why(cached_kernel(**unknown), cached_kernel(**unknown))
     assert (found.cause, found.reason) == (Cause.NOT_STORED, "no cache on disk is known for it")
     assert why(cached_kernel(0, **unknown), cached_kernel(1, **unknown)).cause is Cause.OTHER_KEY

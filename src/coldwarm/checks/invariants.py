@@ -12,7 +12,7 @@ from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, art
 from coldwarm.core.checks import Check
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
-from coldwarm.core.record import EngineFacts, ProcessReport, StartKind, StartRecord
+from coldwarm.core.record import EngineFacts, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats, KernelWork
 from coldwarm.engines.base import load_vocabulary
 
@@ -64,9 +64,13 @@ class Starts:
             if record is not None
         }
 
-    def processes(self) -> list[ProcessReport]:
-        """Return the reports of all processes of both starts."""
-        return [process for record in self._records if record is not None for process in record.processes]
+    def has_kernels(self) -> bool:
+        """Return whether kernel compilers were observed in any process of either start."""
+        records = [record for record in self._records if record is not None]
+        return any(
+            record.kernels_by_files or any(process.kernels is not None for process in record.processes)
+            for record in records
+        )
 
     @property
     def why_not_compiled(self) -> str | None:
@@ -123,7 +127,7 @@ def check_invariants(starts: Starts) -> list[Check]:
 
     `InvariantId.READY_NO_COMPILER` applies only if kernel compilers were observed.
     """
-    observed = any(process.kernels is not None for process in starts.processes())
+    observed = starts.has_kernels()
     invariants = [
         invariant
         for invariant in starts.cold.depth.level.checked
