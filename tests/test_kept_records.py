@@ -16,6 +16,10 @@ from coldwarm.checks.verdict import Status, Verdict
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.core.kernels import Compiler
+from coldwarm.core.phases import UNACCOUNTED
+from coldwarm.core.record import StartKind
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.store.suite_folder import StoredRun, read_runs, read_verdict
 from coldwarm.suite.stored import judge_run
 
@@ -101,17 +105,17 @@ def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     stored = {
         str(suite): [[run.case.name, stored_verdict(run).status.value] for run in read_runs(suite)] for suite in SUITES
     }
-    assert len(stored) == len(SUITES) == 2
+    assert len(stored) == len(SUITES) == 3
     assert json.loads(verdicts) == stored
     assert torch == "False"
 
 
-def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
-    for suite in SUITES:
-        for run in read_runs(suite):
-            verdict = stored_verdict(run)
-            assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
-            assert [check for check in verdict.checks if check.id.startswith("expected:")]
+@pytest.mark.parametrize("suite", ["h100-2026-11-24-both", "h100-2026-11-25"])
+def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues(suite: str) -> None:
+    for run in read_runs(RECORDS / suite):
+        verdict = stored_verdict(run)
+        assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
+        assert [check for check in verdict.checks if check.id.startswith("expected:")]
 
 
 def _counters(suite: str) -> dict[tuple[str, str], dict[str, int]]:
@@ -159,6 +163,57 @@ def test_different_outputs_after_re_autotuning_are_a_known_issue() -> None:
         warm = run.warm.model_copy(update={"files_written": []})
         untuned = run.model_copy(update={"warm": warm})
         assert judge_run(untuned, Catalog.read()).verdict.status is Status.FAILED
+
+
+# vLLM 0.33 on an H200: kernel compilers were observed.
+
+
+def _run_of_0_33(model: str) -> StoredRun:
+    [run] = [run for run in read_runs(RECORDS / "h200-2026-11-29-vllm-0.33") if run.case.name == model]
+    return run
+
+
+def _compiled(run: StoredRun, kind: StartKind) -> dict[Compiler, int]:
+    """Return how many kernels each compiler compiled in a start."""
+    record = run.cold if kind is StartKind.COLD else run.warm
+    assert record is not None
+    work = load_vocabulary(record.engine).compile_stats(record)[0].kernels
+    assert work is not None
+    return {each.compiler: each.compiled for each in work.compilers if each.compiled}
+
+
+@pytest.mark.parametrize("model", ["glm-4.5", "minimax-m2.5"])
+def test_kernels_that_every_process_recompiles_are_named(model: str) -> None:
+    run = _run_of_0_33(model)
+    [finding] = [each for each in _findings(model, "h200-2026-11-29-vllm-0.33") if "LLFp32WDotprod" in each.what]
+    assert "with 64 keys in the warm start: kept only in memory: cute.compile has no cache on disk" in finding.what
+    assert finding.seconds is not None and finding.seconds > 15
+    assert run.warm is not None and run.warm.seconds < 26
+    assert _compiled(run, StartKind.WARM) == {Compiler.CUTE_DSL: 64}
+
+
+def test_kernels_that_the_first_request_compiles_are_named() -> None:
+    checks = {check.id: check for check in judge_run(_run_of_0_33("gpt-oss-120b"), Catalog.read()).verdict.checks}
+    ready = checks["ready-no-compiler"]
+    assert not ready.holds
+    assert "Triton _topk_forward (1 key" in ready.words and "and 1 more kernel" in ready.words
+
+
+def test_a_model_that_torch_compile_does_not_get_is_judged_by_its_kernels() -> None:
+    run = _run_of_0_33("deepseek-v3.2")
+    verdict = judge_run(run, Catalog.read()).verdict
+    assert any("no class of DeepseekV32ForCausalLM is decorated with support_torch_compile" in n for n in verdict.notes)
+    assert {check.id: check.holds for check in verdict.checks}["cold-compiles"]
+    assert _compiled(run, StartKind.COLD) == {Compiler.TRITON: 54, Compiler.CUTE_DSL: 16, Compiler.DEEP_GEMM: 20}
+    assert _compiled(run, StartKind.WARM) == {Compiler.CUTE_DSL: 16}
+
+
+def test_no_start_of_0_33_has_much_unaccounted_time() -> None:
+    for run in read_runs(RECORDS / "h200-2026-11-29-vllm-0.33"):
+        for record in (run.cold, run.warm):
+            assert record is not None
+            unaccounted = sum(phase.seconds for phase in record.phases if phase.name == UNACCOUNTED)
+            assert unaccounted <= 0.1 * record.seconds, (run.case.name, record.kind)
 
 
 def test_no_path_of_a_machine_is_stored() -> None:
