@@ -124,8 +124,9 @@ def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogM
                 assert SAVED in reported
                 assert reported.items() <= counters.items()
             counted += 1
-    # Two runs with separate artifacts, one with bundled ones.
-    assert counted == 3
+    # vLLM 0.26: three runs with separate artifacts, one with bundled ones. vLLM 0.33: one run; it does not compile
+    # DeepSeek-V3.2 with torch.compile.
+    assert counted == (4 if model.entry.id == "deepseek-v3.2" else 5)
 
 
 def test_times_on_a_gpu_are_those_of_a_stored_run(model: CatalogModel, file: Path) -> None:

@@ -166,3 +166,38 @@ def test_a_finding_of_another_kind_is_not_recognized() -> None:
     [finding] = findings_of(cold, warm)
     changed = finding.model_copy(update={"kind": FindingKind.UNEXPLAINED})
     assert judge(model_entry(), cold, warm, [changed]).issues == []
+
+
+FIRST_REQUEST = "kernels-compiled-at-the-first-request"
+
+
+def verdict_of_late(cold: list[KernelEvent], warm: list[KernelEvent]) -> Verdict:
+    """Return the verdict of a run whose starts compiled these kernels."""
+    versions = {**VERSIONS, "vllm": "0.33.0"}
+    of_cold = cold_record(facts=cold_facts(versions=versions, kernels=kernel_events(*cold)), device="cuda")
+    of_warm = warm_record(facts=warm_facts(versions=versions, kernels=kernel_events(*warm)), device="cuda")
+    return judge(model_entry(), of_cold, of_warm, findings_of(of_cold, of_warm))
+
+
+def late(**fields: Any) -> KernelEvent:
+    return cached_kernel(phase="generate", **fields)
+
+
+def test_kernels_that_the_first_request_after_a_cold_start_compiles_are_accepted() -> None:
+    loaded = late(outcome=KernelOutcome.LOADED)
+    verdict = verdict_of_late([late(), late(kernel="fused_moe_kernel")], [loaded])
+    assert verdict.status is Status.KNOWN_ISSUE
+    broken = {check.id: check.accepted_by for check in verdict.checks if not check.holds}
+    assert broken == {"ready-no-compiler": FIRST_REQUEST}
+
+
+def test_a_kernel_that_the_first_request_after_a_warm_start_compiles_fails() -> None:
+    for cold in ([late()], []):
+        broken = {check.id: check.accepted_by for check in verdict_of_late(cold, [late()]).checks if not check.holds}
+        assert broken == {"warm-no-compiler": None, "ready-no-compiler": None}
+
+
+def test_a_kernel_of_a_compiler_that_was_never_seen_to_do_so_fails() -> None:
+    other = kernel_event(phase="generate")
+    assert other.compiler == "CuTe DSL"
+    assert verdict_of_late([other], []).status is Status.FAILED

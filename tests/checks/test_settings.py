@@ -72,6 +72,7 @@ def test_an_expectation_is_not_checked_with_other_settings_and_a_note_names_them
         # Possibly in a key, but without influence on the graph.
         {"VLLM_RPC_TIMEOUT": "10001"},
         {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+        {"PYTORCH_SKIP_CUDNN_COMPATIBILITY_CHECK": "1"},
         # Threads and the toolchain.
         {"OMP_NUM_THREADS": "1", "OMPI_MCA_plm": "isolated"},
         {"CC": "/opt/gcc/bin/gcc", "CUDA_HOME": "/usr/local/cuda", "LD_PRELOAD": "libtcmalloc.so"},

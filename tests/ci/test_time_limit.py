@@ -106,6 +106,6 @@ def test_every_model_of_the_catalog_has_times_for_its_devices() -> None:
     for device, runnable in (("cpu", 7), ("cuda", 8)):
         times = [m.entry.seconds_of_run(device, how) for m in models for how in ("bundled", "separate")]
         assert sum(each is not None for each in times) == 2 * runnable
-        rows = [e for m in models for e in m.entry.expect if e.when.device == device]
+        rows = [e for m in models for e in m.entry.expect if e.when.device == device and e.when.vllm != "~=0.33.0"]
         untimed = {row.when.aot_artifact for row in rows if row.seconds is None}
         assert len(rows) == 2 * runnable and untimed == ({"bundled"} if device == "cuda" else set())

@@ -67,7 +67,8 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             cold_frames=cold_frames.frames(),
             warm_frames=warm_frames.frames(),
         )
-        if known.cold_keys is None or known.warm_keys is None:
+        uses_torch_compile = cold.facts is None or cold.facts.torch_compile is None
+        if uses_torch_compile and (known.cold_keys is None or known.warm_keys is None):
             notes.append("the components of the cache keys were not recorded")
         for keys in (known.cold_keys, known.warm_keys):
             notes += (
