@@ -33,7 +33,7 @@ def follow(*messages: object) -> str | None:
         ("torch.compile took %.2f s in total", "warm-up"),
     ],
 )
-def test_phases_are_recognized_by_vllms_log_messages(message: str, phase: str) -> None:
+def test_phases_are_recognized_by_vllms_log(message: str, phase: str) -> None:
     assert follow(message) == phase
 
 
