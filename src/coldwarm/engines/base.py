@@ -49,10 +49,7 @@ class Installation(Protocol):
         """
 
     def aot_artifact_variables(self, aot_artifact: str) -> dict[str, str]:
-        """Return the variables that make the engine save compiled subgraphs ``bundled`` or ``separate``.
-
-        They override the user's.
-        """
+        """Return the variables that select ``bundled`` or ``separate`` subgraphs; they override the user's values."""
 
     def check_options(self, options: Mapping[str, Any], depth: Depth) -> None:
         """Raise `UsageError` if coldwarm cannot observe a start with these `options` at this `depth`."""

@@ -40,7 +40,7 @@ class Ended:
     isolation: IsolationKind = IsolationKind.SPAWN
     """How the process was created."""
     ready: bool = True
-    """Whether the start was ready before it ended or was killed."""
+    """Whether the start became ready."""
     stopped: bool = False
     """Whether it was stopped because it was ready; then the exit status only reflects how it was stopped."""
 

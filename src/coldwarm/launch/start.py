@@ -1,4 +1,4 @@
-"""Makes one start: prepares caches and environment, runs the process, and writes the record."""
+"""Makes one start: prepares caches and environment, runs the process, and returns the record."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Starter:
         self._stop = stop
         self._caches = Caches.fresh(scratch / "caches")
         self._left_by_cold: Manifest = {}
-        self._made: Counter[StartKind] = Counter()
+        self._started: Counter[StartKind] = Counter()
         self._model = scratch / "model"
         self._model.mkdir()
         (self._model / "config.json").write_text(json.dumps(case.config, indent=2))
@@ -184,8 +184,8 @@ class Starter:
 
     def _files(self, kind: StartKind) -> _Files:
         """Name the files of the next start of this `kind`, and create its folders."""
-        self._made[kind] += 1
-        name = start_name(kind, self._made[kind])
+        self._started[kind] += 1
+        name = start_name(kind, self._started[kind])
         files = _Files(
             log=self._output.log(name),
             trace=self._output.trace(name),

@@ -12,7 +12,7 @@ from coldwarm.engines.vllm.general_plugin import install
 
 
 @pytest.mark.parametrize("variables", [(), (TOKEN_VARIABLE,), (REQUEST_VARIABLE,)])
-def test_a_process_outside_of_a_start_is_not_observed(
+def test_a_process_that_belongs_to_no_start_is_not_changed(
     monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...]
 ) -> None:
     for name in (TOKEN_VARIABLE, REQUEST_VARIABLE):

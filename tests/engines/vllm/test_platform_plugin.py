@@ -18,7 +18,7 @@ from coldwarm.engines.vllm.platform_plugin import activate
         {"COLDWARM_COMPILATION": "shipped", "COLDWARM_START": "token"},
     ],
 )
-def test_the_platform_is_not_replaced_outside_of_a_piecewise_start(
+def test_vllm_is_not_changed_outside_of_a_piecewise_start(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     for name in ("COLDWARM_COMPILATION", "COLDWARM_START"):

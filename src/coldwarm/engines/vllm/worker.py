@@ -73,8 +73,8 @@ class VllmWorker:
     def start(self, request: StartRequest, progress: Progress, observer: Observer) -> EngineFacts:
         """Start the model, generate a few tokens greedily, and return vLLM's facts.
 
-        Tokens are generated only at full depth. Every process that runs a rank, including this one if it does, writes
-        its report before this returns.
+        Tokens are generated only at full depth. Every process that runs a rank, possibly including this one, writes its
+        report before this returns.
         """
         progress.enter("import")
         import vllm
