@@ -6,37 +6,7 @@ import sys
 import pytest
 
 from coldwarm.engines.base import load_worker
-from coldwarm.engines.vllm.worker import _number, _PhaseFollower, _prompt
-from coldwarm.observe.progress import Progress
-
-
-def follow(*messages: object) -> str | None:
-    read_end, write_end = os.pipe()
-    progress = Progress(write_end)
-    follower = _PhaseFollower(progress)
-    for message in messages:
-        follower(logging.LogRecord("vllm", logging.INFO, "f.py", 1, message, (), None))
-    os.close(read_end)
-    os.close(write_end)
-    return progress.phase
-
-
-@pytest.mark.parametrize(
-    ("message", "phase"),
-    [
-        ("Initializing a V1 LLM engine (v%s) with config: %s", "engine setup"),
-        ("Starting to load model %s...", "weights"),
-        ("Warming up model for the compilation...", "compile"),
-        ("Starting torch.compile", "compile"),
-        ("torch.compile took %.2f s in total", "warm-up"),
-    ],
-)
-def test_phases_are_recognized_by_vllms_log(message: str, phase: str) -> None:
-    assert follow(message) == phase
-
-
-def test_other_messages_do_not_change_the_phase() -> None:
-    assert follow("Starting to load model x", "hello", ValueError("no text"), None) == "weights"
+from coldwarm.engines.vllm.worker import _number, _prompt
 
 
 @pytest.mark.parametrize("vocabulary", [1, 7, 997, 32000, 201088])
