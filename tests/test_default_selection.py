@@ -33,7 +33,7 @@ def test_an_expression_may_select_real_starts_if_any_marks_make_it_true(expressi
     assert may_select(expression, "real") is may
 
 
-@pytest.mark.parametrize(("expression", "workers"), [("not real and x", 8), ("real", 0), ("x", 0)])
+@pytest.mark.parametrize(("expression", "workers"), [("not real and x", 9), ("real", 0), ("x", 0)])
 def test_only_what_may_start_vllm_runs_serially(
     pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, expression: str, workers: int
 ) -> None:
