@@ -57,12 +57,13 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         )
 
 
-def test_the_picture_can_be_drawn_again_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_picture_is_what_coldwarm_prints_now_and_loads_nothing(tmp_path: Path) -> None:
     pictures = [tmp_path / "first.svg", tmp_path / "second.svg"]
     for picture in pictures:
         subprocess.run([sys.executable, ROOT / "docs" / "images" / "make_run_svg.py", picture], check=True)
     first, second = (picture.read_text(encoding="utf-8") for picture in pictures)
-    assert first == second
-    for text in (first, (ROOT / "docs" / "images" / "run.svg").read_text(encoding="utf-8")):
+    stored = (ROOT / "docs" / "images" / "run.svg").read_text(encoding="utf-8")
+    assert first == second == stored, "draw it again: python docs/images/make_run_svg.py"
+    for text in (first, stored):
         assert not re.search(r"@font-face|url\((?!#)|href|<image", text)
         assert not re.search(r"/(tmp|home|root|work|site-packages)/", text)

@@ -21,7 +21,7 @@ from coldwarm.report.table import print_results
 from coldwarm.suite.stored import judge_stored
 
 HERE = Path(__file__).parent
-RUN = HERE.parent.parent / "records" / "h100-2026-11-25"
+RUN = HERE.parent.parent / "records" / "h200-2026-11-29-vllm-0.33"
 COMMAND = "coldwarm run --device cuda"
 WIDTH = 100
 

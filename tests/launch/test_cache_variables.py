@@ -132,7 +132,7 @@ def test_known_variables_are_not_listed_as_unknown(name: str, tmp_path: Path) ->
 
 def test_the_users_caches_are_the_folders_in_variables_and_the_defaults() -> None:
     user = {
-        "HOME": "/home/me",
+        "HOME": "/users/me",
         "USER": "me",
         "TMPDIR": "/scratch",
         "VLLM_CACHE_ROOT": "/cache/vllm",
@@ -141,9 +141,9 @@ def test_the_users_caches_are_the_folders_in_variables_and_the_defaults() -> Non
         "HF_HUB_CACHE": "/models",
     }
     found = {str(place) for place in places(user)}
-    assert {"/cache/vllm", "/cache/helion", "/home/me/.cache/vllm", "/home/me/.triton"} <= found
-    assert {"/scratch/torchinductor_me", "/tmp/torchinductor_me", "/home/me/.cache/flashinfer"} <= found
-    assert not {"/home/me", "/scratch", "/models", "relative"} & found
+    assert {"/cache/vllm", "/cache/helion", "/users/me/.cache/vllm", "/users/me/.triton"} <= found
+    assert {"/scratch/torchinductor_me", "/tmp/torchinductor_me", "/users/me/.cache/flashinfer"} <= found
+    assert not {"/users/me", "/scratch", "/models", "relative"} & found
     assert "/xdg/vllm" in {str(place) for place in places({**user, "XDG_CACHE_HOME": "/xdg"})}
 
 
