@@ -113,6 +113,22 @@ def test_heads_of_mamba_and_of_linear_attention_shrink_with_the_hidden_size() ->
     }
 
 
+def test_heads_of_mamba_can_be_free_of_the_hidden_size() -> None:
+    # Nemotron-3-Nano-30B: 84 values for each head.
+    config = {
+        "num_hidden_layers": 2,
+        "hidden_size": 2688,
+        "num_attention_heads": 32,
+        "head_dim": 128,
+        "mamba_num_heads": 64,
+        "mamba_head_dim": 64,
+        "expand": 2,
+    }
+    assert changed(config) == {"hidden_size": 256, "num_attention_heads": 2, "mamba_num_heads": 4}
+    tied = {**config, "mamba_num_heads": 84}
+    assert shrunk(tied) == tied
+
+
 def test_a_multimodal_config_keeps_its_class_and_its_parts_fit_together() -> None:
     config = {
         "architectures": ["SomeForConditionalGeneration"],

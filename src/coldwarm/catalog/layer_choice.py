@@ -289,7 +289,7 @@ def _facts(config: Mapping[str, Any], path: Path, depth: int, drafter: int) -> I
                 yield _ByNumber(here, value)
         elif isinstance(value, Mapping) and not has_layers(value):
             yield from _facts(value, here, depth, drafter)
-        elif is_count(value) and value < depth:
+        elif is_count(value) and value <= depth:
             yield from _fact_of_number(key, here, value, config, depth)
     # Numbers from 1 are recognized by the number of the last layer; without it, they are from 0.
     numbers = {number for _, own in positions for number in own}

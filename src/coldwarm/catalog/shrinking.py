@@ -52,7 +52,10 @@ _KV_HEADS = re.compile(
     r"^((swa_)?num_(global_)?key_value_heads|num_kv_heads|n_kv_heads|kv_n_heads|n_head_kv|multi_query_group_num"
     r"|num_query_groups)$"
 )
-_EXPAND = re.compile(r"^(mamba_)?expand$")  # heads of Mamba times their size is this number times the hidden size
+# In most models, heads of Mamba times their size are `expand` times the hidden size.
+_EXPAND = re.compile(r"^(mamba_)?expand$")
+_MAMBA_HEADS = re.compile(r"^(mamba_(n|num)_heads|n_mamba_heads)$")
+_MAMBA_HEAD_SIZE = re.compile(r"^mamba_(d_head|head_?dim)$")
 _HEAD_GROUPS = re.compile(r"^(n_groups|mamba_n_?groups|o_groups)$")
 _HEAD_SIZE = re.compile(r"^(head_dim|attention_head_dim|v_head_dim|qk_nope_head_dim|kv_channels)$")
 _INTERMEDIATE = re.compile(
@@ -227,10 +230,12 @@ class _Sizes:
 
     @property
     def heads_are_free(self) -> bool:
-        """Whether the number of heads does not depend on the hidden size."""
+        """Whether the numbers of heads do not depend on the hidden size."""
         named = {path[-1]: own for path, own in self.found.items()}
-        mamba = any(_EXPAND.search(key) for key in named) and any("mamba" in key for key in named)
-        return not mamba and any(_HEAD_SIZE.search(key) for key in named)
+        expanded = [n * self.hidden for key, own in named.items() if _EXPAND.search(key) for n in own]
+        sizes = [n for key, own in named.items() if _MAMBA_HEAD_SIZE.search(key) for n in own]
+        mamba = [n * size for key, own in named.items() if _MAMBA_HEADS.search(key) for n in own for size in sizes]
+        return any(_HEAD_SIZE.search(key) for key in named) and not set(expanded) & set(mamba)
 
     @property
     def heads(self) -> list[int]:
