@@ -321,9 +321,9 @@ def _are_positions(key: str, values: list[Any], depth: int) -> bool:
 def _without_listed_periods(facts: list[_Fact], depth: int) -> list[_Fact]:
     """Return the facts without each period that a list with an entry for each layer has, too."""
     periods = {
-        next(n for n in range(1, depth + 1) if all(fact.kind(layer) == fact.kind(layer % n) for layer in range(depth)))
-        for fact in facts
-        if isinstance(fact, _PerLayer)
+        next((n for n in range(1, depth // 2 + 1) if all(own.kind(k) == own.kind(k % n) for k in range(depth))), None)
+        for own in facts
+        if isinstance(own, _PerLayer)
     }
     return [fact for fact in facts if not isinstance(fact, _Period) or fact.length not in periods]
 
