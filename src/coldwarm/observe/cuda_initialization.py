@@ -58,12 +58,12 @@ class CudaInitialization:
         if hasattr(torch._C, "_cuda_init"):
             self._replace(torch._C, "_cuda_init", self._initializing)
         self._replace(torch.cuda, "get_device_capability", self._capability)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._active = False
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         for owner, name, original in self._replaced:
             setattr(owner, name, original)
         if self.cause is None and self._torch.cuda.is_initialized():

@@ -214,7 +214,7 @@ class _Server:
             return
         reply = json.loads(answer) if answer else {"problem": f"the fork server ended; see {self.log}"}
         self.problem = reply["problem"]
-        self.compile_seconds = reply.get("compiling", 0.0)
+        self.compile_seconds = float(reply.get("compiling", 0.0))
         self._ready = self.problem is None
         self._shared_names = frozenset(reply.get("shared", ()))
         self._look = Look([self._caches])
