@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coldwarm.core.kernels import Compiler, KernelOutcome, KernelSource
+from coldwarm.core.seen_in_process import LongCall
 from coldwarm.launch import kernel_files
 from coldwarm.launch.caches import Caches
 from coldwarm.launch.kernel_files import kernels_by_files
@@ -88,3 +89,19 @@ def test_at_most_a_number_of_events_are_returned(caches: Caches, monkeypatch: py
     for number in range(3):
         write(caches.root / "cuda" / str(number), "binary", 1)
     assert len(kernels_by_files(caches.root, before, caches.manifest())) == 2
+
+
+def test_the_call_in_which_the_driver_compiled_is_named(caches: Caches) -> None:
+    before = caches.manifest()
+    for name, end in (("0b", 1030.0), ("0a", 1010.0), ("0c", 1040.0)):
+        write(caches.root / "cuda" / "4" / name, "binary", end)
+    calls = [
+        LongCall(begin=990, seconds=5, where="a.py:1", function="load"),
+        LongCall(begin=1000, seconds=29.9, where="ops.py:2", function="moe", operator="_moe_C.marlin_gemm"),
+    ]
+    events = kernels_by_files(caches.root, before, caches.manifest(), calls)
+    assert [(event.kernel, event.where, event.begin, event.seconds) for event in events] == [
+        ("_moe_C.marlin_gemm (module 0a)", "ops.py:2", 1000, 10),
+        ("_moe_C.marlin_gemm (module 0b)", "ops.py:2", 1010, 20),
+        ("module 0c", None, 1040, None),
+    ]

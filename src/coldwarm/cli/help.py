@@ -88,6 +88,19 @@ def codes_without_verdict(success: str) -> str:
     )
 
 
+def codes_of_acceptance() -> str:
+    """Return the list of exit codes for a command that may refuse a run."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "No run was refused.",
+            ExitCode.FAILED: "A run was refused. What the others measured was written.",
+            ExitCode.USAGE: "Usage or catalog error, or no permission to write. Nothing was written.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted.",
+        }
+    )
+
+
 def _help(command: Any, ctx: Any) -> str:
     width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
     groups: dict[str, list[tuple[str, str]]] = {}

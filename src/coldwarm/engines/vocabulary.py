@@ -14,7 +14,7 @@ from typing import Protocol
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
-from coldwarm.core.record import EngineFacts, Message, StartRecord
+from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats, LayerCounts
 from coldwarm.trace.vocabulary import TraceVocabulary
 
@@ -74,6 +74,8 @@ class Vocabulary:
     """The counter of the artifacts that a start loaded."""
     saved_counters: tuple[str, ...]
     """The counters of everything that a start saves."""
+    expected_counters: Mapping[StartKind, tuple[str, ...]]
+    """The counters of a new expectation, by start, in order."""
     trace: TraceVocabulary
     caches: CacheFolders
     key_order: tuple[str, ...]

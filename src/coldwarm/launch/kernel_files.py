@@ -1,17 +1,21 @@
-"""Determines, from the files that a start wrote in its caches, what was compiled by compilers that have no hook."""
+"""Determines what compilers without a hook compiled, from the files that a start wrote in its caches."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from coldwarm.core.cache_files import Manifest
 from coldwarm.core.kernels import MOST_EVENTS, Compiler, KernelEvent, KernelOutcome, KernelSource
+from coldwarm.core.seen_in_process import LongCall
 from coldwarm.launch.cache_variables import ALWAYS
 
 _CUDA = ALWAYS["CUDA_CACHE_PATH"]
+
+# The driver stores a module at the end of the call; samples of the call, and the clock of the files, are this exact.
+_LATER = 0.2
 
 # DeepGEMM's csrc/jit/compiler.hpp, `Compiler::build`: a folder for each kernel, named by it and by the digest of its
 # source, its flags and the version of the compiler. Its newer library, deep_jit,
@@ -19,16 +23,48 @@ _CUDA = ALWAYS["CUDA_CACHE_PATH"]
 _DEEP_GEMM = re.compile(r"(?:.*/)?(?:kernel\.)?(?P<name>[^/]+)\.(?P<digest>[0-9a-f]{8,})/kernel\.cubin")
 
 
-def kernels_by_files(root: Path, before: Manifest, after: Manifest) -> list[KernelEvent]:
+def kernels_by_files(
+    root: Path, before: Manifest, after: Manifest, long_calls: Sequence[LongCall] = ()
+) -> list[KernelEvent]:
     """Return the kernels that were compiled between two states of the caches, by file; at most `MOST_EVENTS`.
 
     Args:
         root: The folder of the caches.
         before: The files before the start.
         after: The files after the start, as they still are.
+        long_calls: The calls in which the start's processes stayed for long.
     """
     written = (path for path in sorted(after) if before.get(path) != after[path])
-    return list(_kernels(root, written, after))[:MOST_EVENTS]
+    events = list(_kernels(root, written, after))[:MOST_EVENTS]
+    by_driver = [event for event in events if event.compiler is Compiler.PTX_JIT]
+    return [event for event in events if event not in by_driver] + _within_calls(by_driver, long_calls)
+
+
+def _within_calls(events: list[KernelEvent], calls: Sequence[LongCall]) -> list[KernelEvent]:
+    """Return the `events` of the CUDA driver with the call in which each module was compiled, as far as known.
+
+    The driver stores a module when it has compiled it, so the time of the file is the end. It compiles the modules that
+    one call needs one after another.
+    """
+    found = []
+    done = 0.0
+    for event in sorted(events, key=lambda event: event.begin or 0.0):
+        end = event.begin
+        call = next((c for c in calls if end is not None and c.begin <= end <= c.begin + c.seconds + _LATER), None)
+        if call is not None and end is not None:
+            begin = min(max(call.begin, done), end)
+            name = call.operator or call.function
+            event = event.model_copy(
+                update={
+                    "kernel": f"{name} ({event.kernel})",
+                    "where": call.where,
+                    "begin": begin,
+                    "seconds": end - begin,
+                }
+            )
+        done = max(done, end or 0.0)
+        found.append(event)
+    return found
 
 
 def _kernels(root: Path, written: Iterator[str], after: Manifest) -> Iterator[KernelEvent]:
@@ -61,7 +97,7 @@ def _of_deep_gemm(binary: Path, name: str, key: str) -> KernelEvent:
 
 
 def _of_driver(file: Path, size: int) -> KernelEvent:
-    """Return the event of a module whose PTX the CUDA driver compiled. It stores no name, and no time but the last."""
+    """Return the event of a module whose PTX the CUDA driver compiled: the file has no name, and only its last time."""
     return KernelEvent(
         compiler=Compiler.PTX_JIT,
         kernel=f"module {file.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from coldwarm.core.record import StartKind
 from coldwarm.engines.vllm import cached_files, kernel_advice, key_advice, load_messages, settings, statistics
 from coldwarm.engines.vllm.cache_variables import CACHES
 from coldwarm.engines.vllm.lookups import EngineLookups
@@ -11,6 +12,7 @@ from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.engines.vocabulary import Vocabulary
 
 _PLUGINS = "VLLM_PLUGINS"
+_OF_TORCH = ("torch.aot_autograd.total", statistics.MISSES)
 
 
 def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
@@ -27,6 +29,10 @@ VOCABULARY = Vocabulary(
     saved=statistics.SAVED,
     loaded=statistics.LOADED,
     saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
+    expected_counters={
+        StartKind.COLD: (statistics.SUBGRAPHS, statistics.SAVED, statistics.LOADED, *_OF_TORCH),
+        StartKind.WARM: (statistics.SAVED, statistics.LOADED, *_OF_TORCH),
+    },
     trace=TRACE,
     caches=CACHES,
     key_order=key_advice.ORDER,
