@@ -160,8 +160,11 @@ def interrupt(running: subprocess.Popen[str], when: str) -> str:
         while not processes:
             time.sleep(0.01)
             processes = psutil.Process(running.pid).children(recursive=True)
+        began = time.monotonic()
         running.send_signal(signal.SIGINT)
         rest = lines.read()
+        # What it was waiting for takes a minute.
+        assert time.monotonic() - began < 30
     assert running.wait(30) == 130
     assert [process for process in processes if process.is_running()] == []
     return rest
