@@ -116,3 +116,18 @@ def test_merging_does_not_change_the_entry() -> None:
     model = with_shrinks({"overrides": {"t": {"a": 1}}}, {"overrides": {"t": {"b": 2}}})
     overrides_for(model, "cpu")["t"]["a"] = 99
     assert [shrink.overrides for shrink in model.entry.shrink] == [{"t": {"a": 1}}, {"t": {"b": 2}}]
+
+
+def test_a_shrink_can_edit_the_config_after_the_deviations() -> None:
+    entry = model_entry(
+        deviation=[{"reason": "r", "use": "text_config"}],
+        shrink=[
+            {"reason": "r", "overrides": {"layers": 8, "moe": {"experts": 8}}, "edits_config": True},
+            {"reason": "r", "overrides": {"layers": 4}, "edits_config": True, "devices": ["cuda"]},
+            {"reason": "r", "overrides": {"width": 256}},
+        ],
+    )
+    model = catalog_model(entry, {"text_config": {"layers": 32, "width": 4096, "moe": {"experts": 128, "top": 2}}})
+    assert config_for(model, "cpu") == {"layers": 8, "width": 4096, "moe": {"experts": 8, "top": 2}}
+    assert config_for(model, "cuda")["layers"] == 4
+    assert overrides_for(model, "cpu") == {"width": 256}

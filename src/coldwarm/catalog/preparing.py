@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.shrinking import merged
 from coldwarm.core.case import Case
 from coldwarm.core.errors import CatalogError
 
@@ -37,7 +38,7 @@ def prepare(model: CatalogModel, argument: str, *, engine: str, device: str, com
 
 
 def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
-    """Return the published config with the entry's deviations for `device` applied in order.
+    """Return the published config with the entry's deviations for `device`, then its shrinks that edit the config.
 
     Raises:
         CatalogError: A deviation names a key that the published config does not have.
@@ -61,21 +62,16 @@ def config_for(model: CatalogModel, device: str) -> dict[str, Any]:
                 )
             del config[key]
         config.update(copy.deepcopy(deviation.set))
+    for shrink in model.entry.shrink:
+        if shrink.edits_config and shrink.applies_to(device):
+            config = merged(config, shrink.overrides)
     return config
 
 
 def overrides_for(model: CatalogModel, device: str) -> dict[str, Any]:
-    """Return the overrides that shrink the model on `device`; later ones take precedence, nested tables are merged."""
-    merged: dict[str, Any] = {}
+    """Return the overrides for the engine on `device`; later ones take precedence, nested tables are merged."""
+    overrides: dict[str, Any] = {}
     for shrink in model.entry.shrink:
-        if shrink.applies_to(device):
-            _merge(merged, shrink.overrides)
-    return merged
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = copy.deepcopy(value)
+        if not shrink.edits_config and shrink.applies_to(device):
+            overrides = merged(overrides, shrink.overrides)
+    return overrides

@@ -57,13 +57,14 @@ def depth_option(group: str) -> Any:
     )
 
 
-def aot_artifact_option(group: str) -> Any:
+def aot_artifact_option(group: str, *, repeatable: bool = True) -> Any:
     """Declare --aot-artifact."""
+    twice = " Give it twice to run each model with both." if repeatable else ""
     return typer.Option(
         "--aot-artifact",
         metavar="LAYOUT",
         rich_help_panel=group,
-        help="Choose how vLLM stores compiled subgraphs. Give it twice to run each model with both.\n"
+        help=f"Choose how vLLM stores compiled subgraphs.{twice}\n"
         "- bundled: In one artifact with the AOT-compiled function (VLLM_USE_MEGA_AOT_ARTIFACT=1).\n"
         "- separate: Each as an artifact of its own (VLLM_USE_MEGA_AOT_ARTIFACT=0).",
         show_default="as vLLM is configured",

@@ -48,7 +48,7 @@ class Case(BaseModel):
     device: str
     compilation: str
     config: dict[str, Any]
-    """The published config.json with the deviations for the device."""
+    """The published config.json with the deviations for the device, and with the shrinks that edit it."""
     overrides: dict[str, Any]
     """Values with which the engine overrides the config, to shrink the model."""
     options: dict[str, Any] = Field(default_factory=dict)

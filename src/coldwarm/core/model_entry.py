@@ -52,10 +52,14 @@ class _ForDevices(StrictModel):
 
 
 class Shrink(_ForDevices):
-    """Values that shrink the model, passed to the engine as overrides of the published config."""
+    """Values that shrink the model."""
 
     reason: NonEmptyStr
     overrides: dict[str, Any] = Field(min_length=1)
+    edits_config: bool = False
+    """Whether the values are written to the config that the engine reads, so that the engine derives everything else
+    from them. Otherwise they are passed to the engine as overrides, after it has derived that from the published
+    values."""
 
 
 class Deviation(_ForDevices):

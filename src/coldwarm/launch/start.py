@@ -149,7 +149,9 @@ class Starter:
             caches_changed=changes_of_caches,
             files_written=written[:_FILES_RECORDED],
             processes=[_stored(process) for process in processes],
-            kernels_by_files=kernels_by_files(self._caches.root, before, after),
+            kernels_by_files=kernels_by_files(
+                self._caches.root, before, after, [call for process in processes for call in process.long_calls]
+            ),
             facts=None if failure else worker.facts,
             compiler_work=None if failure else measured.work,
             changed_outside=use_of_caches.changed,

@@ -53,7 +53,8 @@ def print_model(console: Console, model: CatalogModel) -> None:
         line(f"          {entry.source_note}")
     line(f"  layer kinds  {', '.join(entry.layer_kinds) if entry.layer_kinds else 'derived from the started model'}")
     for shrink in entry.shrink:
-        line(f"  shrunk {_on(shrink.devices)}: {json.dumps(shrink.overrides)}")
+        where = ", in the config" if shrink.edits_config else ""
+        line(f"  shrunk {_on(shrink.devices)}{where}: {json.dumps(shrink.overrides)}")
         line(f"    reason: {shrink.reason}")
     for deviation in entry.deviation:
         edits = [f"only its {deviation.use}"] if deviation.use else []
