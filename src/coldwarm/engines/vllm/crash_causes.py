@@ -47,6 +47,12 @@ _RULES = (
         "on a CPU, experts are chosen by softmax only, unless they are in groups",
     ),
     _Rule(
+        "RuntimeError",
+        r"vllm/models/hy_v4/nvidia/attention\.py",
+        r"RuntimeError: ([^\n]*no valid sparse MLA backend is available) for current runtime/config",
+        "{0}",
+    ),
+    _Rule(
         "NotImplementedError",
         r"vllm/model_executor/layers/fused_moe/config\.py",
         r"(is_act_and_mul=False is supported only for CUDA, XPU and ROCm) for now",
@@ -126,6 +132,13 @@ _RULES = (
         _MODELS,
         r"transformers/configuration_utils\.py[\s\S]*'(\w+Config)' object has no attribute '(\w+)'",
         "the config.json has no {1!r}, which vLLM reads for {0}",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
+        "ValueError",
+        r"vllm/model_executor/models/hy_v3\.py",
+        r"ValueError: (\w+) not exist, ?please check config",
+        "the config.json has no {0!r}, which vLLM reads",
         CrashKind.CONFIG,
     ),
     _Rule(
