@@ -64,6 +64,25 @@ NO_FIELD = crash(
         ),
         (
             crash(
+                "IndexError: Dimension out of range (expected to be in range of [-2, 1], but got 2)",
+                ("vllm/model_executor/layers/mamba/mamba_mixer.py", 289, "x = self.conv1d.weight.size(2)\n"),
+                ("vllm/model_executor/parameter.py", 124, "return super().__torch_function__(func, types, args)"),
+            ),
+            CrashKind.DEVICE,
+            "vLLM has kernels of Mamba-2 for a CPU, but none of Mamba-1 "
+            "(vllm/model_executor/layers/mamba/mamba_mixer.py:289)",
+        ),
+        (
+            crash(
+                "AttributeError: '_OpNamespace' '_C' object has no attribute 'selective_scan_fwd'",
+                ("vllm/_custom_ops.py", 2000, "torch.ops._C.selective_scan_fwd("),
+                ("torch/_ops.py", 1400, "raise AttributeError("),
+            ),
+            CrashKind.DEVICE,
+            "vLLM's build for this device has no kernel selective_scan_fwd (vllm/_custom_ops.py:2000)",
+        ),
+        (
+            crash(
                 "AttributeError: module 'triton' has no attribute 'set_allocator'",
                 ("vllm/triton_utils/allocation.py", 13, "triton.set_allocator(alloc_fn)"),
             ),
@@ -177,6 +196,7 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
     [
         ("platforms/cpu.py", "Sparse Attention is not supported on CPU."),
         ("model_executor/layers/fused_moe/router/cpu_router.py", 'assert self.scoring_func == "softmax"'),
+        ("model_executor/layers/mamba/mamba_mixer.py", "self.conv1d.weight.size(2)"),
         ("model_executor/layers/fused_moe/config.py", "is_act_and_mul=False is supported only for CUDA, XPU and ROCm"),
         ("models/hy_v4/nvidia/attention.py", "no valid sparse MLA backend is available for current runtime/config"),
         ("model_executor/models/hy_v3.py", "not exist,please check config"),

@@ -14,6 +14,7 @@ from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.record import Failure, Message, StartRecord
 
 _FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in ', re.MULTILINE)
+_WEIGHTS = "vllm/model_executor/parameter.py"  # in a frame of its own whenever a weight is read
 _MODELS = r"vllm/(model_executor/models|models|transformers_utils)/.*"
 
 
@@ -57,6 +58,20 @@ _RULES = (
         r"vllm/model_executor/layers/fused_moe/config\.py",
         r"(is_act_and_mul=False is supported only for CUDA, XPU and ROCm) for now",
         "experts without a gate: {0}",
+    ),
+    _Rule(
+        # The CPU build has no selective_scan_fwd. Before it would be called, the mixer reads a weight that a CPU with
+        # AVX-512 BF16 has packed for Mamba-2.
+        "IndexError",
+        r"vllm/model_executor/layers/mamba/mamba_mixer\.py",
+        r"self\.conv1d\.weight\.size\(2\)",
+        "vLLM has kernels of Mamba-2 for a CPU, but none of Mamba-1",
+    ),
+    _Rule(
+        "AttributeError",
+        r"vllm/_custom_ops\.py",
+        r"'_OpNamespace' '\w+' object has no attribute '(\w+)'",
+        "vLLM's build for this device has no kernel {0}",
     ),
     _Rule(
         "ValueError|ValidationError",
@@ -178,7 +193,7 @@ def crash_cause(record: StartRecord) -> CrashCause | None:
     if failure is None or failure.traceback is None or failure.exception is None:
         return None
     frames = [*_FRAME.finditer(failure.traceback)]
-    in_vllm = [(frame, path) for frame in frames if (path := _path_in_vllm(frame["path"])) is not None]
+    in_vllm = [(frame, path) for frame in frames if (path := _path_in_vllm(frame["path"])) and path != _WEIGHTS]
     if not in_vllm:
         return None
     frame, path = in_vllm[-1]
