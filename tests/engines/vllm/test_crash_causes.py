@@ -140,7 +140,20 @@ def test_a_missing_package_is_named() -> None:
     assert cause(record).reason == "this model needs the Python package tilelang, which is not installed"
 
 
-def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> None:
+@pytest.mark.parametrize(
+    ("logged", "reason"),
+    [
+        (
+            "RuntimeError: in the forked process: ModuleNotFoundError: No module named 'torchvision'",
+            "this model needs the Python package torchvision, which is not installed",
+        ),
+        (
+            "RuntimeError: in the forked process: ImportError: tilelang is required for mhc but is not installed.",
+            "tilelang is required for mhc but is not installed.",
+        ),
+    ],
+)
+def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message(logged: str, reason: str) -> None:
     record = crash(
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
         "  Value error, Model architectures ['XForCausalLM'] failed to be inspected. Please check the logs",
@@ -151,10 +164,10 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> Non
         logger="vllm.model_executor.models.registry",
         level="ERROR",
         text="Error in inspecting model architecture 'XForCausalLM'",
-        exception="RuntimeError: in the forked process: ModuleNotFoundError: No module named 'torchvision'",
+        exception=logged,
     )
     told = record.model_copy(update={"processes": [ProcessReport(messages=[message])]})
-    assert cause(told).reason == "this model needs the Python package torchvision, which is not installed"
+    assert cause(told).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -211,6 +224,13 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
         ("model_executor/kernels/linear/__init__.py", "Failed to find a kernel that can implement the "),
         ("platforms/cuda.py", "No valid attention backend found for "),
         ("triton_utils/allocation.py", "triton.set_allocator("),
+        ("utils/flashinfer.py", "FlashInfer backend is not available."),
+        ("utils/deep_gemm.py", "DeepGEMM backend is unavailable"),
+        ("tilelang_utils/__init__.py", "tilelang is required for mhc but is not installed."),
+        (
+            "model_executor/layers/mamba/ops/ssu_dispatch.py",
+            "FlashInfer is required for the flashinfer Mamba SSU backend",
+        ),
         ("model_executor/models/registry.py", "are not supported for now."),
         ("model_executor/models/registry.py", "is not supported in-tree anymore."),
         ("model_executor/models/registry.py", "was supported in vLLM until "),

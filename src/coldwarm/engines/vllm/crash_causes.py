@@ -18,6 +18,15 @@ _WEIGHTS = "vllm/model_executor/parameter.py"  # in a frame of its own whenever 
 _MODELS = r"vllm/(model_executor/models|models|transformers_utils)/.*"
 
 
+# A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
+_NOT_INSPECTED = "failed to be inspected"
+_INSPECTING = "Error in inspecting model architecture"
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+_REQUIRED = re.compile(r"ImportError: ((?:tilelang|FlashInfer) is required for [^\n]*)")
+# If a module of these is missing, the installation is damaged, or the versions do not fit together.
+_OWN_PACKAGES = frozenset(("vllm", "torch", "transformers", "coldwarm"))
+
+
 @dataclass(frozen=True)
 class _Rule:
     """One kind of crash."""
@@ -122,6 +131,18 @@ _RULES = (
         "vLLM runs this model with kernels of Triton, which is not installed",
     ),
     _Rule(
+        "RuntimeError",
+        r"vllm/utils/(flashinfer|deep_gemm)\.py",
+        r"RuntimeError: ((FlashInfer|DeepGEMM) [^\n]*\b(not available|unavailable)\b[^\n]*)",
+        "{0}",
+    ),
+    _Rule(
+        "ImportError",
+        r"vllm/(tilelang_utils/__init__|model_executor/layers/mamba/ops/ssu_dispatch)\.py",
+        _REQUIRED.pattern,
+        "{0}",
+    ),
+    _Rule(
         "ValidationError|ValueError",
         r"vllm/(model_executor/models/registry|engine/arg_utils)\.py",
         r"(Model architectures? \S+ (is|are) not supported (for now|in-tree anymore)\.)",
@@ -179,13 +200,6 @@ _RULES = (
     ),
 )
 
-# A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
-_NOT_INSPECTED = "failed to be inspected"
-_INSPECTING = "Error in inspecting model architecture"
-_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
-# If a module of these is missing, the installation is damaged, or the versions do not fit together.
-_OWN_PACKAGES = frozenset(("vllm", "torch", "transformers", "coldwarm"))
-
 
 def crash_cause(record: StartRecord) -> CrashCause | None:
     """Return the cause of a crashed start; None if it did not crash, or if it is none of those that are known."""
@@ -198,12 +212,8 @@ def crash_cause(record: StartRecord) -> CrashCause | None:
         return None
     frame, path = in_vllm[-1]
     raised_in = f"{path}:{frame['line']}"
-    if (package := _missing_package(failure, record.messages)) is not None:
-        return CrashCause(
-            kind=CrashKind.DEVICE,
-            reason=f"this model needs the Python package {package}, which is not installed",
-            raised_in=raised_in,
-        )
+    if (reason := _missing_package(failure, record.messages)) is not None:
+        return CrashCause(kind=CrashKind.DEVICE, reason=reason, raised_in=raised_in)
     # Below vLLM's frame, only the line of code and the message are compared, not the frames of other packages.
     text = failure.traceback[frame.end() :]
     for rule in _RULES:
@@ -220,12 +230,15 @@ def _path_in_vllm(path: str) -> str | None:
 
 
 def _missing_package(failure: Failure, messages: Iterable[Message]) -> str | None:
-    """Return the package whose absence stopped the start; None: none."""
+    """Return the reason of a start that stopped because a package is not installed; None if it did not."""
     text = ""
     if failure.exception == "ModuleNotFoundError":
-        text = f"ModuleNotFoundError: {failure.what.partition(': ')[2]}"
+        text = failure.what
     elif _NOT_INSPECTED in (failure.traceback or ""):
         text = "\n".join(message.exception or "" for message in messages if _INSPECTING in message.text)
-    found = _MISSING_MODULE.findall(text)
-    package = found[-1].partition(".")[0] if found else None
-    return None if package in _OWN_PACKAGES else package
+    if found := _REQUIRED.findall(text):
+        return str(found[-1])
+    package = found[-1].partition(".")[0] if (found := _MISSING_MODULE.findall(text)) else None
+    if package is None or package in _OWN_PACKAGES:
+        return None
+    return f"this model needs the Python package {package}, which is not installed"
