@@ -197,7 +197,11 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message(logged: 
         # A part of what is installed: the installation is damaged.
         crash("ModuleNotFoundError: No module named 'vllm._C'", ("vllm/_custom_ops.py", 1, "import vllm._C")),
         # The user's own code.
-        crash("ModuleNotFoundError: No module named 'tilelang'", ("plugin.py", 1, "import tilelang")),
+        crash(
+            "ModuleNotFoundError: No module named 'tilelang'",
+            ("vllm/plugins/__init__.py", 1, "load()"),
+            ("plugin.py", 1, "import tilelang"),
+        ),
     ],
 )
 def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:

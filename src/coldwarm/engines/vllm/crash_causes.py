@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.record import Failure, Message, StartRecord
 
-_FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in ', re.MULTILINE)
+_FRAME = re.compile(r'^ *File "(?P<path>[^"<]+)", line (?P<line>\d+), in ', re.MULTILINE)
 _WEIGHTS = "vllm/model_executor/parameter.py"  # in a frame of its own whenever a weight is read
 _MODELS = r"vllm/(model_executor/models|models|transformers_utils)/.*"
-
 
 # A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
 _NOT_INSPECTED = "failed to be inspected"
@@ -233,7 +232,9 @@ def _missing_package(failure: Failure, messages: Iterable[Message]) -> str | Non
     """Return the reason of a start that stopped because a package is not installed; None if it did not."""
     text = ""
     if failure.exception == "ModuleNotFoundError":
-        text = failure.what
+        # Not if code of the user's imports it.
+        files = [frame["path"] for frame in _FRAME.finditer(failure.traceback or "")]
+        text = failure.what if any(f"/{package}/" in files[-1] for package in ("vllm", "transformers")) else ""
     elif _NOT_INSPECTED in (failure.traceback or ""):
         text = "\n".join(message.exception or "" for message in messages if _INSPECTING in message.text)
     if found := _REQUIRED.findall(text):
