@@ -108,13 +108,13 @@ _RULES = (
     _Rule(
         "NotImplementedError",
         r"vllm/model_executor/layers/fused_moe/oracle/\w+\.py",
-        r"(No \w+ MoE backend supports the deployment configuration[^\n]*)",
+        r"(No \w+ MoE backend supports the deployment configuration)",
         "{0}",
     ),
     _Rule(
         "ValueError",
         r"vllm/model_executor/kernels/linear/__init__\.py",
-        r"(Failed to find a kernel that can implement the [^\n]*)",
+        r"(Failed to find a kernel that can implement the [^\n.]*)",
         "{0}",
     ),
     _Rule(
