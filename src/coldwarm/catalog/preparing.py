@@ -73,6 +73,17 @@ def overrides_for(model: CatalogModel, device: str) -> dict[str, Any]:
     return merged
 
 
+def startable_config(model: CatalogModel, device: str) -> dict[str, Any]:
+    """Return the config that is started on `device`, with all overrides applied: it can be started as it is.
+
+    Raises:
+        CatalogError: A deviation does not fit the published config.
+    """
+    config = config_for(model, device)
+    _merge(config, overrides_for(model, device))
+    return config
+
+
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
     for key, value in more.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
