@@ -16,8 +16,8 @@ def reason(monkeypatch: pytest.MonkeyPatch, *parts: dict[str, Any]) -> str | Non
     from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
     from vllm.config import CompilationMode
 
-    from coldwarm.engines.vllm.layers import why_not_compiled
     from coldwarm.engines.vllm import layers
+    from coldwarm.engines.vllm.layers import why_not_compiled
     from coldwarm.engines.vllm.loaded_models import LoadedModel
 
     class Decorated(TorchCompileWithNoGuardsWrapper, nn.Module):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from coldwarm.checks.outputs import difference
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
 from coldwarm.core.checks import Check
+from coldwarm.core.engine import TORCH
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.phases import GENERATE
@@ -150,6 +151,9 @@ def applicable_invariants(starts: Starts) -> list[InvariantId]:
     without = set(load_vocabulary(starts.cold.engine).without)
     # A command that ends by itself is never ready for requests.
     never_ready = bool(starts.cold.command) and not any(step.name == GENERATE for step in starts.cold.steps)
+    if never_ready and starts.cold.engine == TORCH:
+        # Nothing says what a script computes.
+        without.add(InvariantId.SAME_OUTPUT)
     if never_ready or not starts.has_kernels():
         without.add(InvariantId.READY_NO_COMPILER)
     return [invariant for invariant in starts.cold.depth.level.checked if invariant not in without]

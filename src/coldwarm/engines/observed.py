@@ -1,6 +1,6 @@
 """Observes a process of a user's command, whatever it runs; inert in every other process.
 
-`begin` is called when the process starts (``observe/startup/sitecustomize.py``), or by an engine's plugin. It imports
+`begin` is called when the process starts (``engines/startup/sitecustomize.py``), or by an engine's plugin. It imports
 only the standard library; the rest is imported with torch, so that other programs cost nothing.
 """
 

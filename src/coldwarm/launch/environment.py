@@ -15,7 +15,7 @@ from coldwarm.launch.cache_variables import DOWNLOADS, ISOLATED, REMOTE
 from coldwarm.launch.caches import Caches
 
 # Has a sitecustomize.py, with which each Python process of a command is observed.
-_STARTUP = Path(__file__).parents[1] / "observe" / "startup"
+_STARTUP = Path(__file__).parents[1] / "engines" / "startup"
 
 _ENGINES = "|".join(vocabulary.prefix for vocabulary in vocabularies())
 # Variables that change what is compiled, how, or with which key.

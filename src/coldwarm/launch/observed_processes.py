@@ -50,11 +50,12 @@ class Unobserved:
         with suppress(OSError):
             why = failure.read_text(encoding="utf-8")
         with suppress(psutil.Error):
+            words = " ".join(shown(process.cmdline())).split()
             self._found[process.pid] = ProcessReport(
                 pid=process.pid,
                 parent_pid=process.ppid(),
                 role=_ROLE,
-                program=Program(command=" ".join(" ".join(shown(process.cmdline())).split())[:_LONGEST_COMMAND], engine=""),
+                program=Program(command=" ".join(words)[:_LONGEST_COMMAND], engine=""),
                 failed_probes={WHOLE_PROCESS: why},
             )
 

@@ -83,7 +83,7 @@ def run(
       coldwarm run --depth count                   # only the counts, much faster
       coldwarm run --isolation spawn --jobs 1      # timings as in production
       coldwarm run -- vllm serve my/model          # your own server
-      coldwarm run -- python train.py              # any program that uses torch.compile
+      coldwarm run -- python train.py              # any program with torch.compile
     """
     from coldwarm.core.options import parse_options, parse_variables
     from coldwarm.report.console import PlainConsole

@@ -28,8 +28,8 @@ def show(
         typer.Option(
             "--write",
             metavar="DIR",
-            help="Write the shrunk model to this folder, so that any command can start it: its config.json, which needs "
-            "random weights and no tokenizer.",
+            help="Write the config.json of the shrunk model to this folder, so that any command can start it, with "
+            "random weights and without a tokenizer.",
         ),
     ] = None,
     device: Annotated[
@@ -72,7 +72,7 @@ def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
     """Write the startable folder of `model`, and print how to start it.
 
     Raises:
-        UsageError: The model is unsupported on the device, the folder has a different config.json, or cannot be written.
+        UsageError: The device cannot run the model, or the folder has another config.json or cannot be written.
     """
     from coldwarm.catalog.preparing import startable_config
     from coldwarm.core.engine import DEFAULT_ENGINE
