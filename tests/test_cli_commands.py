@@ -220,10 +220,11 @@ class TestServer:
         assert "not ready after 3 s, killed" in done.stdout
         assert goes(int((tmp_path / "pid").read_text()))
 
-    def test_whose_port_is_in_use_is_not_started(self, run: Run, listener: int) -> None:
+    def test_whose_port_is_in_use_is_not_started(self, run: Run, tmp_path: Path, listener: int) -> None:
         done = run(SERVER, "--ready", f"http://127.0.0.1:{listener}/health", arguments=(str(listener),))
         assert done.returncode == ExitCode.USAGE
         assert f"port {listener} is in use by process {os.getpid()}" in done.stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_left_after_an_interrupt(commands: Commands, tmp_path: Path) -> None:

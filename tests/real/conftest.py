@@ -47,7 +47,7 @@ class Shared:
     both_artifacts: Future[Finished]
     """One command with `--jobs 2`."""
     counted: Future[Finished]
-    """The whole catalog at the depth `count`, as is `traced` at the depth `trace`."""
+    """The models of both halves at depth count, as is `traced` at depth trace."""
     traced: Future[Finished]
     """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
@@ -97,7 +97,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
-            counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
+            counted=pool.submit(run, folder / "counted", *FIRST_HALF, *SECOND_HALF, "--depth=count", "--json"),
             bare=pool.submit(
                 run,
                 folder / "bare",
@@ -149,6 +149,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             traced=pool.submit(
                 run,
                 folder / "traced",
+                *FIRST_HALF,
+                *SECOND_HALF,
                 "--depth=trace",
                 "--json",
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "no-bytecode")},

@@ -63,12 +63,38 @@ def exit_codes(meanings: Mapping[ExitCode, str] | None = None) -> str:
     return "\n".join(["Exit codes:", *lines])
 
 
+def codes_of_bisection() -> str:
+    """Return the list of exit codes for a bisection."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "The first bad version was found.",
+            ExitCode.FAILED: "It is one of several, because some cannot be judged.",
+            ExitCode.USAGE: "Usage or catalog error, or the ends do not differ.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted.",
+        }
+    )
+
+
 def codes_without_verdict(success: str) -> str:
     """Return the list of exit codes for a command that gives no verdict."""
     return exit_codes(
         {
             ExitCode.HEALTHY: success,
             ExitCode.USAGE: "Usage or catalog error.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted.",
+        }
+    )
+
+
+def codes_of_acceptance() -> str:
+    """Return the list of exit codes for a command that may refuse a run."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "No run was refused.",
+            ExitCode.FAILED: "A run was refused. What the others measured was written.",
+            ExitCode.USAGE: "Usage or catalog error, or no permission to write. Nothing was written.",
             ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
             ExitCode.INTERRUPTED: "Interrupted.",
         }

@@ -58,13 +58,14 @@ def depth_option(group: str) -> Any:
     )
 
 
-def aot_artifact_option(group: str) -> Any:
+def aot_artifact_option(group: str, *, repeatable: bool = True) -> Any:
     """Declare --aot-artifact."""
+    twice = " Give it twice to run each model with both." if repeatable else ""
     return typer.Option(
         "--aot-artifact",
         metavar="LAYOUT",
         rich_help_panel=group,
-        help="Choose how vLLM stores compiled subgraphs. Give it twice to run each model with both.\n"
+        help=f"Choose how vLLM stores compiled subgraphs.{twice}\n"
         "- bundled: In one artifact with the AOT-compiled function (VLLM_USE_MEGA_AOT_ARTIFACT=1).\n"
         "- separate: Each as an artifact of its own (VLLM_USE_MEGA_AOT_ARTIFACT=0).",
         show_default="as vLLM is configured",
@@ -81,6 +82,18 @@ def catalog_option(group: str | None = None) -> Any:
     )
 
 
+def _compilation_option(*, show_default: bool | str = True) -> Any:
+    return typer.Option(
+        "--compilation",
+        metavar="MODE",
+        rich_help_panel=HOW,
+        help="Choose how vLLM compiles.\n"
+        "- piecewise: Split the graph at attention operations, as vLLM does on a GPU.\n"
+        "- shipped: Leave vLLM's default; on a CPU, that compiles the whole graph at once.",
+        show_default=show_default,
+    )
+
+
 def _assignments(flag: str, group: str, help_: str) -> Any:
     return typer.Option(flag, metavar="NAME=VALUE", rich_help_panel=group, help=f"{help_} Repeatable.")
 
@@ -91,8 +104,11 @@ ModelsArgument = Annotated[
         metavar="[MODEL]...",
         rich_help_panel=WHAT,
         help="Start these models: ids from 'coldwarm list', or paths of a config.json or of a model's TOML file.",
-        show_default="the whole catalog",
+        show_default="the representative models of the catalog",
     ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", rich_help_panel=WHAT, help="Start every model of the catalog, instead of naming some.")
 ]
 RunCatalogOption = Annotated[list[Path] | None, catalog_option(WHAT)]
 EngineOption = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=HOW, help="Use this engine.")]
@@ -105,16 +121,9 @@ DeviceOption = Annotated[
         show_default="the one that the engine was built for",
     ),
 ]
-CompilationOption = Annotated[
-    CompilationChoice | None,
-    typer.Option(
-        metavar="MODE",
-        rich_help_panel=HOW,
-        help="Choose how vLLM compiles.\n"
-        "- piecewise: Split the graph at attention operations, as vLLM does on a GPU.\n"
-        "- shipped: Leave vLLM's default; on a CPU, that compiles the whole graph at once.",
-        show_default="piecewise; shipped for a command",
-    ),
+CompilationOption = Annotated[CompilationChoice, _compilation_option()]
+RunCompilationOption = Annotated[
+    CompilationChoice | None, _compilation_option(show_default="piecewise; shipped for a command")
 ]
 AotArtifactOption = Annotated[list[AotArtifactChoice] | None, aot_artifact_option(HOW)]
 IsolationOption = Annotated[

@@ -18,6 +18,8 @@ AotArtifact = Literal["bundled", "separate"]
 """Whether the engine bundles the compiled subgraphs in one artifact with the whole AOT-compiled function (vLLM's
 ``VLLM_USE_MEGA_AOT_ARTIFACT=1``), or stores each as a separate artifact (0)."""
 DEVICES: tuple[str, ...] = get_args(Device)
+VERSIONED = ("torch", "vllm")
+"""The distributions whose versions are conditions."""
 AOT_ARTIFACTS: tuple[str, ...] = get_args(AotArtifact)
 
 
@@ -110,6 +112,14 @@ class Conditions(Platform):
         """Return whether `context` meets all conditions, and has exactly these settings."""
         return super().matches(context) and not self.other_settings(context)
 
+    @classmethod
+    def of(cls, context: RunContext) -> Conditions:
+        """Return the conditions under which what was measured in `context` holds: any patch release of its versions."""
+        ranges = {name: _patch_releases(context.versions[name]) for name in VERSIONED if name in context.versions}
+        platform = {"device": context.device, "compilation": context.compilation, "aot_artifact": context.aot_artifact}
+        options = {name: json.loads(text) for name, text in context.options.items()}
+        return cls.model_validate({**platform, **ranges, "options": options, "environment": context.environment})
+
     def other_settings(self, context: RunContext) -> list[str]:
         """Return how the settings of `context` differ from these, each as ``without`` or ``with NAME=VALUE``."""
         measured = {**flatten(self.options), **self.environment}
@@ -125,6 +135,17 @@ def differences(measured: dict[str, str], seen: dict[str, str]) -> list[str]:
     added = [f"without {name}={value}" for name, value in seen.items() if name not in measured]
     others = [f"with {name}={value}" for name, value in measured.items() if seen.get(name) != value]
     return added + others
+
+
+def _patch_releases(version: str) -> str | None:
+    """Return the specifier of all patch releases like `version`; None if it is not a version."""
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        return None
+    usual = f"~={parsed.major}.{parsed.minor}.0"
+    # "~=0.33.0" does not admit 0.33.0rc1.
+    return usual if SpecifierSet(usual).contains(parsed, prereleases=True) else f"=={parsed.major}.{parsed.minor}.*"
 
 
 def _admits(specifier: str | None, version: str | None) -> bool:

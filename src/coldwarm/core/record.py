@@ -17,7 +17,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.kernels import KernelEvent, KernelEvents
 from coldwarm.core.phases import Phase, Step
 from coldwarm.core.secrets import Secrets
-from coldwarm.core.seen_in_process import MissingBytecode, OutsideUse, combined
+from coldwarm.core.seen_in_process import LongCall, MissingBytecode, OutsideUse, combined
 
 SCHEMA_VERSION = 2
 
@@ -46,6 +46,8 @@ class Message(BaseModel):
     logger: str
     level: str
     text: str
+    exception: str | None = None
+    """The type and the message of the exception that was logged with it."""
 
 
 class Failure(BaseModel):
@@ -149,6 +151,8 @@ class ProcessReport(BaseModel):
     """What kernel compilers did in the process; None: not recorded."""
     program: Program | None = None
     """What the process runs; None: not recorded, as in starts that are not those of a command."""
+    long_calls: list[LongCall] = Field(default_factory=list)
+    """Calls of the main thread that took long, in a start on a GPU; at most the first `MOST_LONG_CALLS`."""
     failed_probes: dict[str, str] = Field(default_factory=dict)
     """The errors of probes that failed, by the probe's name: what they report is missing or incomplete."""
 

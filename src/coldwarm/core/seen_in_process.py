@@ -28,6 +28,24 @@ class MissingBytecode(BaseModel):
     """The interpreter whose version determines the bytecode."""
 
 
+MOST_LONG_CALLS = 500
+"""A process records at most this many long calls."""
+
+
+class LongCall(BaseModel):
+    """A call in which the main thread of a process stayed for long."""
+
+    begin: float
+    """Seconds since the epoch."""
+    seconds: float
+    where: str
+    """The line that calls, as ``file:line``."""
+    function: str
+    """The qualified name of the function that the line is in."""
+    operator: str | None = None
+    """The operator of PyTorch that the line calls, such as ``_moe_C.moe_wna16_marlin_gemm``; None: it calls none."""
+
+
 class OutsideUse(BaseModel):
     """Files outside of a start's own folders that its process opened, sorted; the first 100 of each."""
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.crash_cause import CrashCause
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
-from coldwarm.core.record import EngineFacts, Message, StartRecord
+from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats, LayerCounts
 from coldwarm.trace.vocabulary import TraceVocabulary
 
@@ -73,6 +74,8 @@ class Vocabulary:
 
     title: str
     """The engine's name in its usual spelling."""
+    package: str
+    """The name of the engine's Python package."""
     prefix: str
     """The prefix of the engine's environment variables, without the underscore."""
     subgraphs: str
@@ -83,6 +86,8 @@ class Vocabulary:
     """The counter of the artifacts that a start loaded."""
     saved_counters: tuple[str, ...]
     """The counters of everything that a start saves."""
+    expected_counters: Mapping[StartKind, tuple[str, ...]]
+    """The counters of a new expectation, by start, in order."""
     trace: TraceVocabulary
     caches: CacheFolders
     key_order: tuple[str, ...]
@@ -118,6 +123,9 @@ class Vocabulary:
     """Returns the messages that report that something cached could not be loaded."""
     load_failures: Callable[[Iterable[Message]], list[LoadFailure]]
     """Returns the load failures that these messages report, in the same order."""
+    crash_cause: Callable[[StartRecord], CrashCause | None]
+    """Returns the cause of a crashed start, if the engine's error states it; None for any other crash, and if it did
+    not crash."""
     lookups: Callable[[EngineFacts, EngineFacts, Sequence[LoadFailure]], Lookups]
     """Returns the misses of a warm start, given the facts of the cold and the warm start and the load failures."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]

@@ -88,7 +88,8 @@ class Starter:
         self._model = scratch / "model"
         if case.command is None:
             self._model.mkdir()
-            (self._model / "config.json").write_text(json.dumps(case.config, indent=2))
+            for name, text in {"config.json": json.dumps(case.config, indent=2), **case.files}.items():
+                (self._model / name).write_text(text, encoding="utf-8")
         output.mkdir(parents=True, exist_ok=True)
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
@@ -153,7 +154,9 @@ class Starter:
             caches_changed=changes_of_caches,
             files_written=written[:_FILES_RECORDED],
             processes=[_stored(process) for process in processes],
-            kernels_by_files=kernels_by_files(self._caches.root, before, after),
+            kernels_by_files=kernels_by_files(
+                self._caches.root, before, after, [call for process in processes for call in process.long_calls]
+            ),
             facts=None if failure else seen.facts,
             compiler_work=None if failure else measured.work,
             changed_outside=use_of_caches.changed,
@@ -177,7 +180,9 @@ class Starter:
         chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
         user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
         options = merged(case.options, changed.options)
-        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
+        options_of_start, options_replaced = isolated_options(
+            merged(case.entry.options, options), self._caches.root.resolve()
+        )
         engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
         # Variables that only a start in parallel with others gets.
         of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
@@ -250,6 +255,7 @@ class Starter:
                 depth=case.depth,
                 model_folder=self._model,
                 overrides=case.overrides,
+                drafter=case.drafter,
                 options=settings.options_of_start,
                 result=files.result,
                 reports=files.reports.absolute(),
@@ -302,11 +308,11 @@ class Settings:
     share: Mapping[str, str]
     """Those of `engine_defaults` that only a start in parallel with others gets."""
     options: dict[str, Any]
-    """The engine options of the case and of the changes."""
+    """The user's engine options: those of the case and of the changes."""
     options_of_start: dict[str, Any]
-    """The same options, with the user's cache folders replaced by those of the start."""
+    """The entry's options and these, with the user's cache folders replaced by those of the start."""
     options_replaced: Iterable[str]
-    """The dotted names of the options that differ between the two."""
+    """The dotted names of the options whose folders were replaced."""
     users_caches: list[Path]
     """Folders in which the user's own starts store caches."""
     kept: Container[str] = ()

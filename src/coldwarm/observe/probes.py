@@ -18,6 +18,7 @@ from coldwarm.core.run_folder import report_name
 from coldwarm.observe.bytecode import BytecodeProbe
 from coldwarm.observe.kernels.all import kernel_probes
 from coldwarm.observe.log_watch import WarningProbe
+from coldwarm.observe.long_calls import LongCallProbe
 from coldwarm.observe.outside import OutsideProbe
 from coldwarm.observe.progress import Progress
 
@@ -118,7 +119,9 @@ def process_probes(
         bytecode: A probe that is already installed; None: create one.
         progress: Knows the phase of the start; None: this process does not.
     """
+    on_gpu = [LongCallProbe()] if isinstance(request, StartRequest) and request.device != "cpu" else []
     return [
+        *on_gpu,
         bytecode or BytecodeProbe(),
         WarningProbe(loggers),
         OutsideProbe(request.own_folders, request.users_caches),

@@ -47,7 +47,7 @@ def judge_stored(folder: Path, catalog: Catalog) -> list[RunResult]:
 
 def judge_run(run: StoredRun, catalog: Catalog) -> RunResult:
     """Judge one run by its entry in the `catalog`, or by the stored entry if the catalog has none."""
-    current = _current(run.case, catalog)
+    current = current_model(run.case, catalog)
     case = run.case.model_copy(update={"entry": current.entry}) if current else run.case
     return RunResult.of(case, run.cold, run.warm, run.explanation)
 
@@ -69,7 +69,7 @@ def explain_stored(folder: Path, catalog: Catalog, model: str | None) -> list[tu
     return [(_explain(run, judge_run(run, catalog)), run.folder) for run in runs]
 
 
-def _current(case: Case, catalog: Catalog) -> CatalogModel | None:
+def current_model(case: Case, catalog: Catalog) -> CatalogModel | None:
     """Return the catalog's model of `case`; None if it was named by a path, or is no longer in the catalog."""
     if case.named_by_id is None and case.argument != case.model_id:
         return _of_older_run(case, catalog)

@@ -23,6 +23,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
 from coldwarm.observe.probes import Observer, process_probes
 from coldwarm.observe.progress import Progress
+from tests.support.fake_engine.release import installed
 from tests.support.records import SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
 
@@ -131,7 +132,12 @@ class FakeWorker:
         if artifact.exists():
             return warm_facts()
         artifact.write_text("compiled")
-        return cold_facts(counters={SAVED: 4} if behaves == "compiles too much" else None)
+        saved = 4 if behaves == "compiles too much" else 3
+        if behaves == "as released":
+            release = installed()
+            assert release is not None
+            saved = release.start(Path(os.environ["TORCH_TRACE"]))
+        return cold_facts(counters={SAVED: saved})
 
     def _run_second_rank(self, request: StartRequest) -> None:
         """Have a new process do as rank 1 what this one does as rank 0."""

@@ -8,9 +8,9 @@ import typer
 
 from coldwarm.cli.after_dashes import command_after_dashes, refuse_with_command
 from coldwarm.cli.options import (
+    AllOption,
     AotArtifactOption,
     CompilationChoice,
-    CompilationOption,
     DepthOption,
     DeviceOption,
     EngineOption,
@@ -25,6 +25,7 @@ from coldwarm.cli.options import (
     ReadyOption,
     ReportOption,
     RunCatalogOption,
+    RunCompilationOption,
     SetOption,
     ThenOption,
     TimeoutOption,
@@ -47,9 +48,10 @@ _OF_COMMANDS = (
 def run(
     ctx: typer.Context,
     models: ModelsArgument = None,
+    all_: AllOption = False,
     engine: EngineOption = "vllm",
     device: DeviceOption = None,
-    compilation: CompilationOption = None,
+    compilation: RunCompilationOption = None,
     aot_artifact: AotArtifactOption = None,
     depth: DepthOption = Depth.FULL,
     isolation: IsolationOption = IsolationKind.FORK,
@@ -75,7 +77,8 @@ def run(
     answered a request.
 
     Examples:
-      coldwarm run                                 # the whole catalog
+      coldwarm run                                 # eight representative models
+      coldwarm run --all                           # the whole catalog
       coldwarm run glm-4.5 --report junit=out.xml  # one model, with a report for CI
       coldwarm run ~/my-model/config.json          # a model that is in no catalog
       VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5  # with a variable of vLLM
@@ -121,6 +124,7 @@ def run(
             warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
             jobs=jobs,
             timeout=timeout,
+            whole_catalog=all_,
         )
     for each in reports:
         each.check()

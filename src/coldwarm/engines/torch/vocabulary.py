@@ -97,11 +97,13 @@ def _keyed_in(environment: Mapping[str, str]) -> dict[str, str]:
 
 VOCABULARY = Vocabulary(
     title="torch.compile",
+    package="torch",
     prefix="TORCH",
     subgraphs=_TOTAL,
     saved=_SAVED,
     loaded=_HITS,
     saved_counters=(_SAVED,),
+    expected_counters={},
     trace=PYTORCH_ONLY,
     caches=CacheFolders({}, {}, frozenset(), frozenset(), "torch", ()),
     key_order=(),
@@ -120,6 +122,7 @@ VOCABULARY = Vocabulary(
     cache_switch=_cache_switch,
     load_messages=lambda messages: [],
     load_failures=lambda messages: [],
+    crash_cause=lambda record: None,
     lookups=_lookups,
     describe_key_change=_describe,
     kernel_advice=lambda event: None,

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coldwarm.engines.vllm import cached_files, kernel_advice, key_advice, load_messages, settings, statistics
+from coldwarm.core.record import StartKind
+from coldwarm.engines.vllm import (
+    cached_files,
+    crash_causes,
+    kernel_advice,
+    key_advice,
+    load_messages,
+    settings,
+    statistics,
+)
 from coldwarm.engines.vllm.cache_variables import CACHES
 from coldwarm.engines.vllm.lookups import EngineLookups
 from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.engines.vocabulary import Vocabulary
 
 _PLUGINS = "VLLM_PLUGINS"
+_OF_TORCH = ("torch.aot_autograd.total", statistics.MISSES)
 
 
 def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
@@ -21,11 +31,16 @@ def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
 
 VOCABULARY = Vocabulary(
     title="vLLM",
+    package="vllm",
     prefix="VLLM",
     subgraphs=statistics.SUBGRAPHS,
     saved=statistics.SAVED,
     loaded=statistics.LOADED,
     saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
+    expected_counters={
+        StartKind.COLD: (statistics.SUBGRAPHS, statistics.SAVED, statistics.LOADED, *_OF_TORCH),
+        StartKind.WARM: (statistics.SAVED, statistics.LOADED, *_OF_TORCH),
+    },
     trace=TRACE,
     caches=CACHES,
     key_order=key_advice.ORDER,
@@ -54,6 +69,7 @@ VOCABULARY = Vocabulary(
     cache_switch=statistics.cache_switch,
     load_messages=load_messages.load_messages,
     load_failures=load_messages.load_failures,
+    crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
     describe_key_change=key_advice.describe,
     kernel_advice=kernel_advice.kernel_advice,

@@ -114,13 +114,13 @@ def call_site(*library: str) -> str | None:
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(inside) and not any(each in file for each in _PLUMBING):
-            return f"{_short(file)}:{frame.f_lineno}"
+            return f"{short_path(file)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
 
 @lru_cache(maxsize=256)
-def _short(file: str) -> str:
+def short_path(file: str) -> str:
     """Return a file's path from the folder that it was imported from."""
     above = [entry for entry in sys.path if entry and file.startswith(entry.rstrip(os.sep) + os.sep)]
     return file[len(max(above, key=len).rstrip(os.sep)) + 1 :] if above else file
