@@ -65,6 +65,8 @@ class Shared:
     drafted: Future[Finished]
     """A model of the catalog with a drafter, as is `burned_draft` with a drafter of the tests' own."""
     burned_draft: Future[Finished]
+    launches: Future[Finished]
+    """The tests' own model whose layers launch a Triton kernel."""
     variants: Future[Path]
     """The folder with a run for each of `tests.real.warm_variants`."""
 
@@ -146,6 +148,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                     # vLLM puts sockets below it, whose paths may have 107 characters.
                     "TMPDIR": "/tmp",
                 },
+            ),
+            launches=pool.submit(
+                run,
+                folder / "launches",
+                str(CONFIGS / "triton-launch.json"),
+                "--depth=count",
+                "--json",
+                environment=_with_plugin(),
             ),
             drafted=pool.submit(_run_with_drafter, folder / "drafted", "eagle"),
             burned_draft=pool.submit(_run_with_drafter, folder / "burned-draft", "burned-eagle"),

@@ -10,8 +10,8 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import Message, StartKind, StartRecord
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.misses import KnownOfRun
+from coldwarm.measure.frame_caches import Frame
 from coldwarm.trace.kinds import CacheEvent, Location
 from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
 
@@ -96,6 +96,25 @@ def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
         "`math_prod((s72, 256)) -> Sym(256*s72)` is computed in submod_2 and passed to submod_4 as an input",
         "where": "site-packages/vllm/model_executor/layers/fused_moe/modular_kernel.py:1122",
         "code": "max_shape_size = max(prod(workspace13_shape), prod(fused_out_shape))",
+        "extra_artifacts": extra_artifacts,
+    }
+    return Finding.model_validate({**values, **fields})
+
+
+def launch_finding(extra_artifacts: int, **fields: Any) -> Finding:
+    """Return a finding about layers that launch a Triton kernel in their graph, as on a GPU with vLLM 0.26 or 0.33."""
+    numbers = [f"{{}}_idx={2 + number}" for number in range(extra_artifacts + 1)]
+    places = [f"{number} in submod_{4 * place}" for place, number in enumerate(numbers, 1)]
+    kernels, constants = (", ".join(places).replace("{}", each) for each in ("kernel", "constant_args"))
+    baked = "a constant that differs is baked into the graph"
+    values: dict[str, Any] = {
+        "kind": FindingKind.NOT_SHARED,
+        "start": StartKind.COLD,
+        "what": f"{len(places)} subgraphs (dense layer) compiled to {len(places)} artifacts instead of 1: {baked}: "
+        + kernels,
+        "where": "vllm/model_executor/layers/sparse_attn_indexer.py:228",
+        "code": "_fused_indexer_q_rope_quant_kernel[(q.shape[0], q.shape[1])](",
+        "details": [f"{baked}: {constants}"],
         "extra_artifacts": extra_artifacts,
     }
     return Finding.model_validate({**values, **fields})
