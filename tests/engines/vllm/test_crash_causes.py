@@ -34,6 +34,13 @@ def cause(record: StartRecord) -> CrashCause:
     return found
 
 
+def relative(record: StartRecord) -> StartRecord:
+    """Return the record as `records/keep.py` keeps it."""
+    assert record.failure is not None and record.failure.traceback is not None
+    text = record.failure.traceback.replace(f"{SITE}/", "").replace("/src/", "")
+    return record.model_copy(update={"failure": record.failure.model_copy(update={"traceback": text})})
+
+
 SPARSE = crash(
     "NotImplementedError: Sparse Attention is not supported on CPU.",
     ("vllm/v1/attention/selector.py", 92, "attention_cls = current_platform.get_attn_backend_cls("),
@@ -217,3 +224,12 @@ def test_the_installed_vllm_still_says_it_in_this_file(file: str, quoted: str) -
         pytest.skip("vLLM is not installed")
     source = (Path(spec.origin).parent / file).read_text(encoding="utf-8")
     assert quoted in re.sub(r'"\s+f?"', "", source), "the rules in crash_causes.py are of another version"
+
+
+@pytest.mark.parametrize("record", [SPARSE, NO_MLA])
+def test_a_record_that_was_kept_with_relative_paths_has_the_same_cause(record: StartRecord) -> None:
+    assert cause(relative(record)) == cause(record)
+
+
+def test_no_frame_of_coldwarm_is_one_of_vllm() -> None:
+    assert crash_cause(relative(crash("NotImplementedError: Sparse Attention is not supported on CPU."))) is None
