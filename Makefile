@@ -17,7 +17,7 @@ endif
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(READY) $(RELEASE)  ## The main job: every model of the catalog that this CPU can run, cold, then warm
+run: $(READY) $(RELEASE)  ## The main job: eight representative models, cold, then warm
 	$(BIN)/coldwarm run
 
 # What needs no vLLM runs on all cores, first; real starts run one after another.

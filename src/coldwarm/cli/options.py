@@ -91,8 +91,11 @@ ModelsArgument = Annotated[
         metavar="[MODEL]...",
         rich_help_panel=WHAT,
         help="Start these models: ids from 'coldwarm list', or paths of a config.json or of a model's TOML file.",
-        show_default="the whole catalog",
+        show_default="the representative models of the catalog",
     ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", rich_help_panel=WHAT, help="Start every model of the catalog, instead of naming some.")
 ]
 RunCatalogOption = Annotated[list[Path] | None, catalog_option(WHAT)]
 EngineOption = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=HOW, help="Use this engine.")]

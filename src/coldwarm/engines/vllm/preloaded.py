@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.engines.vllm.depth_limits import modules_for
+from coldwarm.observe.cuda_initialization import CudaInitialization
 
 # Modules that every start imports in addition to `vllm.LLM`, that take more than 5 ms (measured on a CPU), and that do
 # not touch a GPU. Those that a version does not have are skipped.
@@ -42,6 +44,11 @@ _OF_DEVICE = {
     ),
     "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner"),
 }
+_AVOIDED_BY = {
+    "flashinfer/compilation_context.py": "set FLASHINFER_CUDA_ARCH_LIST to the GPU's architecture, for example 9.0a",
+}
+"""Settings that keep a file from initializing CUDA when it is imported."""
+_CUTE_DSL_ARCHITECTURE = "CUTE_DSL_ARCH"
 
 
 def preload(depth: Depth) -> None:
@@ -50,7 +57,59 @@ def preload(depth: Depth) -> None:
     Raises:
         RuntimeError: An import has initialized CUDA, so that nothing can be forked.
     """
+    with CudaInitialization(_capabilities) as cuda, _architecture_for_cute_dsl():
+        _import_all(depth)
+    if cuda.cause is not None:
+        error = RuntimeError(f"importing vLLM initialized CUDA: {cuda.cause}{_way_out(cuda.file)}")
+        error.add_note(f"CUDA was initialized here:\n{cuda.stack}")
+        raise error
+
+
+@contextmanager
+def _architecture_for_cute_dsl() -> Iterator[None]:
+    """Tell CuTe DSL the GPU's architecture in the ``with`` block, because it would initialize CUDA to find out.
+
+    FlashInfer 0.7 has it do so when it is imported (flashinfer/fused_moe/cute_dsl/blackwell_sm12x/_moe_utils).
+    """
+    architecture = None if _CUTE_DSL_ARCHITECTURE in os.environ else _architecture()
+    if architecture is not None:
+        os.environ[_CUTE_DSL_ARCHITECTURE] = architecture
+    try:
+        yield
+    finally:
+        if architecture is not None:
+            del os.environ[_CUTE_DSL_ARCHITECTURE]
+
+
+def _architecture() -> str | None:
+    """Return the architecture of all visible GPUs as CuTe DSL finds it (`detect_gpu_arch` in its env_manager.py);
+    None: they differ, or it is not known."""
+    try:
+        found = set(_capabilities())
+    except Exception:  # as without coldwarm: the import that needs it finds out
+        return None
+    if len(found) != 1:
+        return None
+    [(major, minor)] = found
+    return f"sm_{major}{minor}{'a' if major >= 9 else ''}"
+
+
+def _capabilities() -> list[tuple[int, int]]:
+    """Return the compute capability of each visible device, which vLLM asks NVML for, so that CUDA stays as it is."""
     import torch
+    from vllm.platforms import current_platform
+
+    devices = [current_platform.get_device_capability(number) for number in range(torch.cuda.device_count())]
+    known = [(device.major, device.minor) for device in devices if device is not None]
+    return known if len(known) == len(devices) else []
+
+
+def _way_out(file: str | None) -> str:
+    found = [setting for end, setting in _AVOIDED_BY.items() if file is not None and file.endswith(f"/{end}")]
+    return f"; {found[0]}" if found else ""
+
+
+def _import_all(depth: Depth) -> None:
     from vllm.platforms import current_platform
 
     on_cpu = current_platform.is_cpu()
@@ -63,8 +122,6 @@ def preload(depth: Depth) -> None:
         from torch._inductor.cpu_vec_isa import pick_vec_isa
 
         pick_vec_isa()
-    if torch.cuda.is_initialized():
-        raise RuntimeError("importing vLLM has initialized CUDA")
 
 
 def _hash_triton() -> None:

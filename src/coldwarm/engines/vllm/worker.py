@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
@@ -159,6 +160,8 @@ class _Generation:
 def _options(request: StartRequest) -> dict[str, Any]:
     from vllm.config import CompilationMode
 
+    from coldwarm.engines.vllm.drafter import with_drafter
+
     options: dict[str, Any] = {
         "model": str(request.model_folder),
         "hf_overrides": request.overrides,
@@ -177,9 +180,15 @@ def _options(request: StartRequest) -> dict[str, Any]:
             "pass_config": {"fuse_allreduce_rms": False},
         },
     }
-    if request.device == "cuda":
+    if request.device == "cuda" and not _compresses_its_cache(request.model_folder):
         options["block_size"] = 64
-    return merged(options, request.options)
+    return with_drafter(merged(options, request.options), request)
+
+
+def _compresses_its_cache(model: Path) -> bool:
+    """Return whether the model stores one entry for many tokens (DeepSeek-V4, 4 or 128), so that vLLM must choose the
+    block size: with 64 tokens, a block would have no entry."""
+    return bool(json.loads((model / "config.json").read_bytes()).get("compress_ratios"))
 
 
 def _prompt(vocabulary: int) -> list[int]:
