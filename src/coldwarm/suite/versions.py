@@ -203,7 +203,7 @@ def _cell(result: RunResult) -> Cell:
 
 def _changes(model: str, before: Cell, after: Cell) -> list[Change]:
     if after.not_compiled is not None and before.not_compiled is None and before.saved:
-        gone = f" (before, it showed {', '.join(before.issues)})" if before.issues else ""
+        gone = f" (before, it showed {', '.join(sorted(before.issues))})" if before.issues else ""
         return [Change("changed", None, f"not compiled with torch.compile: {after.not_compiled}{gone}", {})] + [
             Change("new", issue, issue.title, {}) for id_, issue in after.issues.items() if id_ not in before.issues
         ]
