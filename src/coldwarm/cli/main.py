@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli.commands import accept, bisect, ci, explain, judge, list_models, run, show
+from coldwarm.cli.after_dashes import WithCommand
+from coldwarm.cli.commands import accept, bisect, ci, explain, judge, list_models, run, show, versions
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
 from coldwarm.cli.help import Command, codes_of_acceptance, codes_of_bisection, codes_without_verdict, exit_codes
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     Examples:
       coldwarm run llama-3.1-8b         # start a model of the catalog, and judge it
       coldwarm run path/to/config.json  # the same for your own model
+      coldwarm run -- python script.py  # the same for your own command
       coldwarm explain coldwarm-runs/X  # find out why it recompiles
     """,
     epilog="See 'coldwarm COMMAND --help' for the options of a command.",
@@ -54,13 +56,14 @@ def _of_all_commands(
 ) -> None: ...
 
 
-app.command("run", cls=Command, epilog=exit_codes())(run.run)
+app.command("run", cls=WithCommand, epilog=exit_codes())(run.run)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
 app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)
 app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)
 app.command("accept", cls=Command, epilog=codes_of_acceptance())(accept.accept)
 app.command("bisect", cls=Command, epilog=codes_of_bisection())(bisect.bisect)
+app.command("versions", cls=Command, epilog=codes_without_verdict("The versions were compared."))(versions.versions)
 app.command("ci", cls=Command, epilog=codes_without_verdict("The pipeline was printed."))(ci.ci)
 
 
