@@ -123,8 +123,9 @@ def test_heads_of_mamba_can_be_free_of_the_hidden_size() -> None:
         "mamba_num_heads": 64,
         "mamba_head_dim": 64,
         "expand": 2,
+        "n_groups": 8,
     }
-    assert changed(config) == {"hidden_size": 256, "num_attention_heads": 2, "mamba_num_heads": 4}
+    assert changed(config) == {"hidden_size": 256, "num_attention_heads": 2, "mamba_num_heads": 4, "n_groups": 4}
     tied = {**config, "mamba_num_heads": 84}
     assert shrunk(tied) == tied
 
