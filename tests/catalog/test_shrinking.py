@@ -108,7 +108,7 @@ def test_heads_of_mamba_and_of_linear_attention_shrink_with_the_hidden_size() ->
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
         "mamba_n_heads": 8,  # 8 * 64 == 2 * 256
-        "mamba_n_groups": 2,
+        "mamba_n_groups": 8,
         "linear_attn_config": {"num_heads": 2, "head_dim": 128},
     }
 
