@@ -185,6 +185,20 @@ _RULES = (
         CrashKind.CONFIG,
     ),
     _Rule(
+        "AssertionError|Unsupported",
+        r"vllm/model_executor/layers/fused_moe/router/cpu_router\.py",
+        r"assert self\.(topk_group|num_expert_group) is not None",
+        "the config.json has no {0!r}, which vLLM reads for experts in groups",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
+        "ValidationError",
+        r"vllm/engine/arg_utils\.py",
+        r"ModelConfig\n *Value error, (Found unknown kwargs=\{[^}]*\})",
+        "the config.json is not valid: {0}",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
         "TypeError",
         _MODELS,
         r"\bconfig\.(\w+)\b[^\n]*\n(?:[ ~^]*\n)?TypeError: [^\n]*'NoneType'",
