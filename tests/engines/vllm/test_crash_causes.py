@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.record import Failure, Message, ProcessReport, StartRecord
 from coldwarm.engines.vllm.crash_causes import crash_cause
 from tests.support.records import cold_record, unfinished_record
+from tests.support.release import INSTALLED
 
 SITE = "/venv/lib/python3.11/site-packages"
 WORKER = '  File "/src/coldwarm/engines/vllm/worker.py", line 99, in start\n    llm = engine(**options)\n'
@@ -269,6 +271,8 @@ def test_the_installed_vllm_still_says_it_in_this_file(file: str, quoted: str) -
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:
         pytest.skip("vLLM is not installed")
+    if Version("0.32") > INSTALLED:
+        pytest.skip("the rules quote vLLM 0.32; some of these files are newer than the installed release")
     source = (Path(spec.origin).parent / file).read_text(encoding="utf-8")
     assert quoted in re.sub(r'"\s+f?"', "", source), "the rules in crash_causes.py are of another version"
 
