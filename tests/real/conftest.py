@@ -111,7 +111,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 str(CONFIGS / "olmoe-1b-7b.json"),
                 str(CONFIGS / "cohere2.json"),
                 str(CONFIGS / "gemma-3-1b.json"),
-                # A published hybrid of Mamba-2, attention and experts without a gate, which no CPU release of vLLM runs.
+                # Has experts without a gate, which vLLM does not run on a CPU.
                 str(PACKAGED.parent / "configs" / "nemotron-3-nano-30b-a3b.json"),
                 # Without effect on a CPU.
                 "--set=compilation_config.compile_sizes=[1]",
