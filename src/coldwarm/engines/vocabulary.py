@@ -70,6 +70,8 @@ class Vocabulary:
     """The counter of the artifacts that a start saved."""
     loaded: str
     """The counter of the artifacts that a start loaded."""
+    misses: str
+    """The counter of what a start passed to the compiler because the compiler's cache did not have it."""
     saved_counters: tuple[str, ...]
     """The counters of everything that a start saves."""
     expected_counters: Mapping[StartKind, tuple[str, ...]]

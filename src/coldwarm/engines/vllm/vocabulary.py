@@ -27,6 +27,7 @@ VOCABULARY = Vocabulary(
     subgraphs=statistics.SUBGRAPHS,
     saved=statistics.SAVED,
     loaded=statistics.LOADED,
+    misses=statistics.MISSES,
     saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
     expected_counters={
         StartKind.COLD: (statistics.SUBGRAPHS, statistics.SAVED, statistics.LOADED, *_OF_TORCH),
