@@ -23,7 +23,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
 from coldwarm.observe.probes import Observer, process_probes
 from coldwarm.observe.progress import Progress
-from tests.support.records import SAVED, cold_facts, warm_facts
+from tests.support.records import MISSES, SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
 
 # Carries the start's token, and leaves the worker's session and process group.
@@ -128,10 +128,16 @@ class FakeWorker:
         trace = trace_text(({"str": ["a", 1]}, None), *spans)
         with Path(os.environ["TORCH_TRACE"], "trace.log").open("a") as trace_file:
             trace_file.write(trace)
+        layout = os.environ.get("VLLM_FAKE_AOT_ARTIFACT")
         if artifact.exists():
-            return warm_facts()
+            return warm_facts(aot_artifact=layout)
         artifact.write_text("compiled")
-        return cold_facts(counters={SAVED: 4} if behaves == "compiles too much" else None)
+        counters = {SAVED: 4} if behaves == "compiles too much" else None
+        if behaves == "misses more each time":
+            with Path(os.environ["FAKE_FILE"]).open("a") as file:
+                file.write("x")
+                counters = {MISSES: file.tell()}
+        return cold_facts(counters=counters, aot_artifact=layout)
 
     def _run_second_rank(self, request: StartRequest) -> None:
         """Have a new process do as rank 1 what this one does as rank 0."""

@@ -113,8 +113,8 @@ def add(
 
     Examples:
       coldwarm add ~/Qwen3-8B --source https://huggingface.co/Qwen/Qwen3-8B
-      coldwarm add qwen3-8b.json --catalog mine --dry-run   # in your own folder; print only
-      coldwarm add moe.json --known-issue one-too-many      # it breaks an invariant
+      coldwarm add qwen3-8b.json --catalog mine --dry-run  # print the entry
+      coldwarm add moe.json --known-issue one-too-many     # it breaks an invariant
     """
     from coldwarm.catalog.writing import write_file
     from coldwarm.report.addition_view import print_addition
