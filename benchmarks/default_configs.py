@@ -4,8 +4,9 @@ python benchmarks/default_configs.py FOLDER [--depth DEPTH] [--jobs N] [--only M
 
 Writes FOLDER/configs/MODEL_TYPE/config.json for each text-generation architecture that the installed transformers and
 the installed vLLM have in common, runs all of them with one `coldwarm run`, and prints how many runs had each verdict
-and, for each verdict but `passed`, which models had it for which reason. FOLDER/suite holds the records: with a suite
-there already, the table is printed again from a fresh judgement, and nothing is started.
+and, for each verdict but `passed`, which models had it for which reason. Errors that vLLM blames on the config, because
+it lacks a field that published ones have or does not have vLLM's form, are counted apart. FOLDER/suite holds the
+records: with a suite there already, the table is printed again from a fresh judgement, and nothing is started.
 
 A default config is what a config class of transformers has before a checkpoint sets anything: wide variety, no hub.
 """
@@ -26,6 +27,7 @@ from typing import Any
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status
+from coldwarm.core.crash_cause import CrashKind
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.stored import judge_stored
 
@@ -38,6 +40,7 @@ _ORDER = (
     Status.FAILED,
     Status.ERROR,
 )
+_CONFIG = "error by config"
 
 
 def main() -> None:
@@ -111,16 +114,21 @@ def _architectures_of_vllm() -> frozenset[str]:
 
 def print_table(results: list[RunResult]) -> None:
     """Print the number of runs with each verdict, then which had it for which reason."""
-    count = Counter(result.verdict.status for result in results)
-    for status in _ORDER:
-        print(f"{status:18} {count[status]:3}")
-    for status in _ORDER[1:]:
+    count = Counter(_verdict_of(result) for result in results)
+    for verdict in (*_ORDER, _CONFIG):
+        print(f"{verdict:18} {count[verdict]:3}")
+    for verdict in (*_ORDER[1:], _CONFIG):
         reasons = defaultdict(list)
         for result in results:
-            if result.verdict.status is status:
+            if _verdict_of(result) == verdict:
                 reasons[_class_of(result)].append(result.case.name)
         for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
-            print(f"\n{status}: {len(names)}: {', '.join(names)}\n  {reason}")
+            print(f"\n{verdict}: {len(names)}: {', '.join(names)}\n  {reason}")
+
+
+def _verdict_of(result: RunResult) -> str:
+    cause = result.verdict.crash_cause
+    return _CONFIG if cause is not None and cause.kind is CrashKind.CONFIG else result.verdict.status
 
 
 def _class_of(result: RunResult) -> str:

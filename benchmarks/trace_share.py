@@ -2,7 +2,7 @@
 
 python benchmarks/trace_share.py [MODEL]
 
-Unlike trace_cost.py it needs one start, and is not disturbed by what else the machine does; but it does not see what
+Unlike observing_cost.py it needs one start, and other load on the machine does not disturb it. But it does not see what
 torch does otherwise, elsewhere, when it is traced.
 """
 

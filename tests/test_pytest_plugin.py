@@ -21,7 +21,7 @@ from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite import capacity
 from coldwarm.suite.result import RunResult
 from tests.support.records import model_entry, tiny_config
-from tests.support.runs import case_of, crashed, failed, fixed, known, passed, unsupported
+from tests.support.runs import case_of, crashed, failed, fixed, known, passed, refused, unsupported
 
 IDS = [
     "deepseek-v3.2",
@@ -117,7 +117,8 @@ def test_an_impossible_request_is_a_usage_error(pytester: pytest.Pytester, optio
 def suite(monkeypatch: pytest.MonkeyPatch) -> None:
     """A catalog with one model for each verdict, whose results are fixed."""
     results = {
-        result.case.model_id: result for result in (passed(), failed(), fixed(), known(), crashed(), unsupported())
+        result.case.model_id: result
+        for result in (passed(), failed(), fixed(), known(), crashed(), unsupported(), refused())
     }
 
     class FakeRunner:
@@ -134,12 +135,13 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("suite")
 def test_each_verdict_has_its_pytest_outcome(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--coldwarm", "-rA")
-    result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=1)
+    result.assert_outcomes(passed=1, failed=3, xfailed=1, skipped=2)
     result.stdout.fnmatch_lines(
         [
             "fails: failed",
             "*vllm.num_compiled_artifacts_saved expected 3, got 4",
             "reproduce: coldwarm run fails --device cpu",
+            "SKIPPED*: unsupported on cpu: Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:150)",
             "XFAIL coldwarm::known - one unique subgraph too many (https://example.org/issues/1)",
         ]
     )
@@ -178,7 +180,7 @@ def test_an_output_folder_that_pytest_did_not_write_is_never_replaced(pytester: 
             (folder / "mine.txt").touch()
     before = sorted(folder.rglob("*"))
     again = run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes")
-    again.assert_outcomes(failed=1, deselected=5)
+    again.assert_outcomes(failed=1, deselected=6)
     again.stdout.fnmatch_lines(["*/out/passes was not written by pytest; choose another --coldwarm-output*"])
     again.stdout.no_fnmatch_line("*def runtest*")
     assert sorted(folder.rglob("*")) == before
@@ -198,7 +200,7 @@ def test_an_output_folder_that_cannot_be_replaced_is_named(pytester: pytest.Pyte
         Store.create(pytester.path / "elsewhere", ["passes"], written_by="pytest")
         folder.symlink_to(pytester.path / "elsewhere")
     again = run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes")
-    again.assert_outcomes(failed=1, deselected=5)
+    again.assert_outcomes(failed=1, deselected=6)
     again.stdout.fnmatch_lines(["*out/passes*"])
     again.stdout.no_fnmatch_line("*def runtest*")
     assert folder.exists()
@@ -208,7 +210,7 @@ def test_an_output_folder_that_cannot_be_replaced_is_named(pytester: pytest.Pyte
 @pytest.mark.usefixtures("suite")
 def test_an_empty_output_folder_is_used(pytester: pytest.Pytester) -> None:
     (pytester.path / "out" / "passes").mkdir(parents=True)
-    run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes").assert_outcomes(passed=1, deselected=5)
+    run(pytester, "--coldwarm", "--coldwarm-output", "out", "-k", "passes").assert_outcomes(passed=1, deselected=6)
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def published(draw: st.DrawFn) -> dict[str, Any]:
         "hybrid_override_pattern": "".join(draw(st.lists(st.sampled_from("M*-E"), min_size=depth, max_size=depth))),
         "first_k_dense_replace": draw(st.integers(0, depth)),
         "num_kv_shared_layers": draw(st.integers(0, depth)),
-        "no_rope_layer_interval": draw(st.integers(0, 12)),
+        "no_rope_layer_interval": draw(st.integers(0, min(12, depth))),
         "full_attn_idxs": sorted(draw(st.sets(st.integers(0, depth - 1)))),
         "sliding_windows": draw(st.lists(st.sampled_from([None, 128]), min_size=depth, max_size=depth)),
     }.items():

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status, Verdict, context_of, judge, unsupported
+from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, ModelEntry
 from coldwarm.core.record import Failure, LayerKind, Outcome, StartKind, StartRecord
+from coldwarm.engines.base import load_vocabulary
 from tests.support.explanations import moe_finding
 from tests.support.records import (
     LOADED,
@@ -22,6 +25,7 @@ from tests.support.records import (
     generated_tokens,
     known_issue,
     model_entry,
+    sparse_attention_on_cpu,
     unfinished_record,
     warm_facts,
     warm_record,
@@ -236,6 +240,39 @@ def test_an_error_without_a_phase() -> None:
 def test_an_error_without_a_failure_is_reported_by_its_outcome() -> None:
     found = judge(model_entry(), unfinished_record(outcome=Outcome.TIMED_OUT, failure=None), None)
     assert found.reasons == ["the cold start timed out: timed out"]
+
+
+def test_what_the_device_cannot_run_is_unsupported_with_the_reason_of_the_engine() -> None:
+    cold = unfinished_record(failure=sparse_attention_on_cpu())
+    found = judge(model_entry(), cold, None)
+    assert found.status is Status.UNSUPPORTED
+    assert found.reasons == ["Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:150)"]
+    assert found.crash_cause is not None and found.crash_cause.kind is CrashKind.DEVICE
+    # Not if the model ran on this device when its expectations were measured.
+    regressed = judge(model_entry(expect=[expectation()]), cold, None)
+    assert regressed.status is Status.ERROR
+    assert regressed.reasons[1] == "the catalog has expectations for cpu, so this model ran there before"
+    elsewhere = judge(model_entry(expect=[expectation(when={"device": "cuda"})]), cold, None)
+    assert elsewhere.status is Status.UNSUPPORTED
+
+
+def test_a_warm_start_that_cannot_run_is_an_error() -> None:
+    warm = unfinished_record(StartKind.WARM, failure=sparse_attention_on_cpu())
+    assert judge(model_entry(), cold_record(), warm).status is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(CrashKind.CONFIG, Status.ERROR), (CrashKind.RELEASE, Status.UNSUPPORTED)]
+)
+def test_a_config_is_the_users_and_a_release_is_not(
+    kind: CrashKind, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cause = CrashCause(kind=kind, reason="no such thing", raised_in="vllm/x.py:1")
+    names = replace(load_vocabulary("vllm"), crash_cause=lambda record: cause)
+    monkeypatch.setattr("coldwarm.checks.verdict.load_vocabulary", lambda engine: names)
+    found = judge(model_entry(expect=[expectation()]), unfinished_record(), None)
+    assert (found.status, found.crash_cause) == (status, cause)
+    assert found.reasons[0] == "no such thing (vllm/x.py:1)"
 
 
 def test_a_known_issue_does_not_excuse_a_crash() -> None:

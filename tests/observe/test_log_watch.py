@@ -34,6 +34,15 @@ def test_only_warnings_and_errors_are_stored(probe: WarningProbe) -> None:
     assert [(m.level, m.text) for m in probe.messages] == [("WARNING", "cannot load it"), ("ERROR", "error")]
 
 
+def test_the_exception_that_is_logged_with_a_message_is_stored(probe: WarningProbe) -> None:
+    try:
+        raise ModuleNotFoundError("No module named 'x'")
+    except ModuleNotFoundError:
+        logging.getLogger(NAME).exception("cannot inspect it")
+    logging.getLogger(NAME).warning("no exception", exc_info=True)
+    assert [message.exception for message in probe.messages] == ["ModuleNotFoundError: No module named 'x'", None]
+
+
 def test_child_loggers_are_watched_and_others_are_not(probe: WarningProbe) -> None:
     logging.getLogger(f"{NAME}.cache").warning("child")
     logging.getLogger(f"{NAME}s").warning("sibling")

@@ -118,6 +118,17 @@ def unfinished_record(
     return make(**{**values, **fields})
 
 
+def sparse_attention_on_cpu() -> Failure:
+    """Return the failure of a start that needs an attention which vLLM does not have on a CPU."""
+    what = "NotImplementedError: Sparse Attention is not supported on CPU."
+    return Failure(
+        what=what,
+        phase="weights",
+        exception="NotImplementedError",
+        traceback=f'  File "/site-packages/vllm/platforms/cpu.py", line 150, in f\n    raise NotImplemented\n{what}\n',
+    )
+
+
 def model_entry(**fields: Any) -> ModelEntry:
     """Return a dense model's entry, with no expectations; `fields` may be plain data, as in TOML."""
     from coldwarm.core.model_entry import ModelEntry

@@ -14,6 +14,7 @@ from tests.support.records import (
     expectation,
     known_issue,
     model_entry,
+    sparse_attention_on_cpu,
     tiny_config,
     unfinished_record,
     warm_record,
@@ -70,6 +71,11 @@ def unsupported(model_id: str = "unsupported") -> RunResult:
     """Return the result of a model that this device cannot run."""
     entry = model_entry(id=model_id, unsupported=[{"reason": "no such attention", "devices": ["cpu"]}])
     return result_of(entry, None, None)
+
+
+def refused(model_id: str = "refused") -> RunResult:
+    """Return a run that vLLM ended because this device cannot run the model."""
+    return result_of(model_entry(id=model_id), unfinished_record(failure=sparse_attention_on_cpu()), None)
 
 
 def crashed(model_id: str = "crashes", **fields: Any) -> RunResult:

@@ -18,10 +18,12 @@ from coldwarm.checks.run_context import ineffective_settings
 from coldwarm.checks.unobserved import unobserved
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import RunContext
+from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import Outcome, StartKind, StartRecord
+from coldwarm.engines.base import load_vocabulary
 
 
 class Status(StrEnum):
@@ -43,6 +45,9 @@ class Verdict(BaseModel):
     """Why the status is not `passed`; one message for each cause."""
     notes: list[str] = Field(default_factory=list)
     """Messages that do not change the status."""
+    crash_cause: CrashCause | None = None
+    """Why the cold start crashed, if the engine's error states it. None: it did not crash, or the cause is not one that
+    coldwarm knows."""
     checks: list[Check] = Field(default_factory=list)
     issues: list[IssueSeen] = Field(default_factory=list)
 
@@ -62,9 +67,10 @@ def judge(
         findings: The findings that explain the run, which identify known issues of the engine; None: it was not
             explained.
     """
-    for record in (cold, warm):
-        if record is not None and record.outcome is not Outcome.FINISHED:
-            return Verdict(status=Status.ERROR, reasons=[_why_unfinished(record)])
+    if cold is not None and cold.outcome is not Outcome.FINISHED:
+        return _unfinished_cold_start(cold, entry)
+    if warm is not None and warm.outcome is not Outcome.FINISHED:
+        return Verdict(status=Status.ERROR, reasons=[_why_unfinished(warm)])
     if cold is None:
         return Verdict(status=Status.ERROR, reasons=["the cold start was not run"])
     if warm is None and cold.depth.level.has_artifacts:
@@ -116,6 +122,19 @@ def judge(
 def unsupported(reason: str) -> Verdict:
     """Return the verdict on a model that the device cannot run."""
     return Verdict(status=Status.UNSUPPORTED, reasons=[reason])
+
+
+def _unfinished_cold_start(cold: StartRecord, entry: ModelEntry) -> Verdict:
+    cause = load_vocabulary(cold.engine).crash_cause(cold)
+    why = _why_unfinished(cold)
+    if cause is None:
+        return Verdict(status=Status.ERROR, reasons=[why])
+    if cause.kind is CrashKind.CONFIG:
+        return Verdict(status=Status.ERROR, reasons=[str(cause), why], crash_cause=cause)
+    if cause.kind is CrashKind.DEVICE and entry.measured(cold.device, None):
+        measured = f"the catalog has expectations for {cold.device}, so this model ran there before"
+        return Verdict(status=Status.ERROR, reasons=[str(cause), measured, why], crash_cause=cause)
+    return Verdict(status=Status.UNSUPPORTED, reasons=[str(cause)], crash_cause=cause)
 
 
 def _nothing_to_check(reason: str, cold: StartRecord) -> str:

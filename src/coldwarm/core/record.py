@@ -43,6 +43,8 @@ class Message(BaseModel):
     logger: str
     level: str
     text: str
+    exception: str | None = None
+    """The type and the message of the exception that was logged with it."""
 
 
 class Failure(BaseModel):

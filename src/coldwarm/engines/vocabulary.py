@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.crash_cause import CrashCause
 from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
@@ -109,6 +110,9 @@ class Vocabulary:
     """Returns the messages that report that something cached could not be loaded."""
     load_failures: Callable[[Iterable[Message]], list[LoadFailure]]
     """Returns the load failures that these messages report, in the same order."""
+    crash_cause: Callable[[StartRecord], CrashCause | None]
+    """Returns the cause of a crashed start, if the engine's error states it; None for any other crash, and if it did
+    not crash."""
     lookups: Callable[[EngineFacts, EngineFacts, Sequence[LoadFailure]], Lookups]
     """Returns the misses of a warm start, given the facts of the cold and the warm start and the load failures."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]

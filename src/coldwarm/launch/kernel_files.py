@@ -17,6 +17,11 @@ _CUDA = ALWAYS["CUDA_CACHE_PATH"]
 # The driver stores a module at the end of the call; samples of the call, and the clock of the files, are this exact.
 _LATER = 0.2
 
+_PTX_ENTRY = re.compile(rb"\.entry\s+([\w$]+)")
+_PTX_TARGET = re.compile(rb"\.target\s+(\w+)")
+_LARGEST_MODULE = 64 * 2**20
+_MOST_NAMES = 3
+
 # DeepGEMM's csrc/jit/compiler.hpp, `Compiler::build`: a folder for each kernel, named by it and by the digest of its
 # source, its flags and the version of the compiler. Its newer library, deep_jit,
 # writes TAG.DIGEST.
@@ -53,10 +58,9 @@ def _within_calls(events: list[KernelEvent], calls: Sequence[LongCall]) -> list[
         call = next((c for c in calls if end is not None and c.begin <= end <= c.begin + c.seconds + _LATER), None)
         if call is not None and end is not None:
             begin = min(max(call.begin, done), end)
-            name = call.operator or call.function
             event = event.model_copy(
                 update={
-                    "kernel": f"{name} ({event.kernel})",
+                    "owner": call.operator or call.function,
                     "where": call.where,
                     "begin": begin,
                     "seconds": end - begin,
@@ -97,17 +101,43 @@ def _of_deep_gemm(binary: Path, name: str, key: str) -> KernelEvent:
 
 
 def _of_driver(file: Path, size: int) -> KernelEvent:
-    """Return the event of a module whose PTX the CUDA driver compiled: the file has no name, and only its last time."""
+    """Return the event of a module that the CUDA driver compiled. Its file has the PTX as text, then the machine code.
+
+    The format is not documented; this was read in files of driver 580 (CUDA 13). The only time is that of the file.
+    """
+    text = b""
+    with suppress(OSError), file.open("rb") as opened:
+        text = opened.read(_LARGEST_MODULE)
+    entries = [found.decode() for found in _PTX_ENTRY.findall(text)]
+    names = list(dict.fromkeys(map(qualified_name, entries)))
+    components = {"bytes": str(size), "module": file.name}
+    if entries:
+        components["kernels in the module"] = str(len(entries))
+    if target := _PTX_TARGET.search(text):
+        components["PTX for"] = target[1].decode()
     return KernelEvent(
         compiler=Compiler.PTX_JIT,
-        kernel=f"module {file.name}",
+        kernel=", ".join(names[:_MOST_NAMES]) or f"module {file.name}",
         key=file.name,
         outcome=KernelOutcome.COMPILED,
         source=KernelSource.FILES,
         begin=_modified(file),
-        components={"bytes": str(size)},
+        components=components,
         cache_folder=str(file.parent),
     )
+
+
+def qualified_name(symbol: str) -> str:
+    """Return the C++ name of a mangled function, without its arguments: ``_ZN6marlin6repackILi4EEEvPKj`` is
+    ``marlin::repack``. Other symbols are returned as they are (https://itanium-cxx-abi.github.io/cxx-abi/abi.html)."""
+    if not symbol.startswith("_Z"):
+        return symbol
+    parts, rest = [], symbol[2:].removeprefix("N")
+    while digits := re.match(r"\d+", rest):
+        end = len(digits[0]) + int(digits[0])
+        parts.append(rest[len(digits[0]) : end])
+        rest = rest[end:]
+    return "::".join(parts) or symbol
 
 
 def _modified(file: Path) -> float | None:

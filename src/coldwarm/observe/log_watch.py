@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,9 @@ class WarningProbe:
         # `logging.makeLogRecord` first creates an empty record, without a name or a level.
         if not record.levelno or record.levelno < logging.WARNING or not self._is_watched(record.name):
             return
-        message = Message(logger=record.name, level=record.levelname, text=_text_of(record))
+        message = Message(
+            logger=record.name, level=record.levelname, text=_text_of(record), exception=_exception_of(record)
+        )
         if message not in self.messages:
             self.messages.append(message)
 
@@ -74,3 +77,9 @@ def _text_of(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception:
         return str(record.msg)
+
+
+def _exception_of(record: logging.LogRecord) -> str | None:
+    """Return the type and the message of the exception that is logged with `record`."""
+    error = record.exc_info[1] if record.exc_info else None
+    return "".join(traceback.format_exception_only(error)).strip() if error is not None else None

@@ -24,6 +24,7 @@ INTERVAL = 0.05
 SHORTEST = 0.5
 """Calls that take less, in seconds, are not reported."""
 
+_PLUMBING = os.path.join("torch", "_ops.py")  # noqa: PTH118
 _OPERATOR = re.compile(r"\btorch\.ops\.(\w+\.\w+)")
 
 
@@ -92,11 +93,15 @@ class _Stay:
 
     @classmethod
     def of(cls, frame: FrameType, now: float) -> _Stay:
-        code = frame.f_code
-        return cls(id(frame), frame.f_lasti, code.co_filename, frame.f_lineno or 0, code.co_qualname, now)
+        # PyTorch calls an operator from a line of its own; what matters is the line that calls that.
+        caller = frame
+        while caller.f_code.co_filename.endswith(_PLUMBING) and caller.f_back is not None:
+            caller = caller.f_back
+        code = caller.f_code
+        return cls(id(frame), frame.f_lasti, code.co_filename, caller.f_lineno or 0, code.co_qualname, now)
 
     def is_at(self, frame: FrameType) -> bool:
-        return id(frame) == self.frame and frame.f_lasti == self.instruction and frame.f_code.co_filename == self.file
+        return id(frame) == self.frame and frame.f_lasti == self.instruction
 
     def call(self) -> LongCall | None:
         """Return the call; None: it is short."""

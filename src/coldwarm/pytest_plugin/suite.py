@@ -65,6 +65,8 @@ class ModelTest(pytest.Item):
         match result.verdict.status:
             case Status.PASSED:
                 return
+            case Status.UNSUPPORTED:
+                pytest.skip(f"unsupported on {self.case.device}: {'; '.join(result.verdict.reasons)}")
             case Status.KNOWN_ISSUE:
                 pytest.xfail("; ".join(result.verdict.reasons))
             case _:

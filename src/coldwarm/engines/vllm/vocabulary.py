@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coldwarm.core.record import StartKind
-from coldwarm.engines.vllm import cached_files, kernel_advice, key_advice, load_messages, settings, statistics
+from coldwarm.engines.vllm import (
+    cached_files,
+    crash_causes,
+    kernel_advice,
+    key_advice,
+    load_messages,
+    settings,
+    statistics,
+)
 from coldwarm.engines.vllm.cache_variables import CACHES
 from coldwarm.engines.vllm.lookups import EngineLookups
 from coldwarm.engines.vllm.trace_records import TRACE
@@ -60,6 +68,7 @@ VOCABULARY = Vocabulary(
     cache_switch=statistics.cache_switch,
     load_messages=load_messages.load_messages,
     load_failures=load_messages.load_failures,
+    crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
     describe_key_change=key_advice.describe,
     kernel_advice=kernel_advice.kernel_advice,

