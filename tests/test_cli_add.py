@@ -107,6 +107,18 @@ def test_runs_that_differ_make_no_entry(commands: Commands, tmp_path: Path) -> N
     assert f"cold.{MISSES} is 1 or 2" in shown
 
 
+def test_what_the_device_cannot_run_is_declared_only_if_asked(commands: Commands, tmp_path: Path) -> None:
+    path = config(tmp_path, "is unsupported")
+    code, shown = add(commands, path)
+    assert (code, files(tmp_path / "mine")) == (1, [])
+    assert "- cpu cannot run it: Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:1)" in shown
+    assert "--unsupported writes an entry that declares this for cpu" in shown
+    code, shown = add(commands, path, "--unsupported")
+    assert (code, files(tmp_path / "mine")) == (0, ["configs/tiny.json", "tiny.toml"])
+    [declared] = read_model(tmp_path / "mine" / "tiny.toml").entry.unsupported
+    assert (declared.devices, "Sparse Attention" in declared.reason) == (("cpu",), True)
+
+
 def test_a_crash_makes_no_entry(commands: Commands, tmp_path: Path) -> None:
     code, shown = add(commands, config(tmp_path, "raises"))
     assert (code, files(tmp_path / "mine")) == (3, [])

@@ -20,6 +20,7 @@ from coldwarm.checks.run_context import context_of
 from coldwarm.checks.verdict import Status
 from coldwarm.core.case import Case
 from coldwarm.core.conditions import Conditions
+from coldwarm.core.crash_cause import CrashKind
 from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.isolation import IsolationKind
@@ -165,7 +166,10 @@ class Adder:
         return None
 
     def _unsupported(self, result: RunResult) -> Addition:
-        device, why = result.case.device, "; ".join(result.verdict.reasons)
+        device, why, cause = result.case.device, "; ".join(result.verdict.reasons), result.verdict.crash_cause
+        if cause is not None and cause.kind is CrashKind.RELEASE:
+            how = "  add it with a release that has it; an [[unsupported]] block is about devices"
+            return self._ended(ExitCode.FAILED, reasons=[f"the installed release cannot run it: {why}", how])
         if not self._request.as_unsupported:
             how = f"  --unsupported writes an entry that declares this for {device}"
             return self._ended(ExitCode.FAILED, reasons=[f"{device} cannot run it: {why}", how])

@@ -87,6 +87,9 @@ class FakeWorker:
             case "raises":
                 with progress.within("weights"):
                     raise ValueError("no such weights\nsecond line")
+            case "is unsupported":
+                raise_ = "raise NotImplementedError('Sparse Attention is not supported on CPU.')"
+                exec(compile(raise_, "/packages/vllm/platforms/cpu.py", "exec"))
             case "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":
