@@ -137,9 +137,9 @@ class FakeWorker:
         artifact.write_text("compiled")
         counters = {SAVED: 4} if behaves == "compiles too much" else None
         if behaves == "misses more each time":
-            with Path(os.environ["FAKE_FILE"]).open("a") as file:
-                file.write("x")
-                counters = {MISSES: file.tell()}
+            with Path(os.environ["FAKE_FILE"]).open("a") as earlier:
+                earlier.write("x")
+                counters = {MISSES: earlier.tell()}
         return cold_facts(counters=counters, aot_artifact=layout)
 
     def _run_second_rank(self, request: StartRequest) -> None:
