@@ -217,7 +217,7 @@ def _new_model(request: Request) -> CatalogModel:
     bare = entry_of_bare_config(path, config)
     folder = request.catalog or PACKAGED
     model_id = request.model_id or bare.id
-    relative = f"../configs/{model_id}.json" if folder == PACKAGED else f"configs/{model_id}.json"
+    relative = ("../configs/" if folder == PACKAGED else "configs/") + model_id + ".json"
     try:
         entry = ModelEntry.model_validate(
             {
