@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(READY)  ## The main job: every model of the catalog that this CPU can run, cold, then warm
+run: $(READY)  ## The main job: eight representative models, cold, then warm
 	$(BIN)/coldwarm run
 
 # What needs no vLLM runs on all cores, first; real starts run one after another.

@@ -91,8 +91,14 @@ def test_exit_codes_in_help_are_those_of_commands(help_of: Help, command: str) -
     _, listed = help_of(command).split("Exit codes:\n")
     codes = [int(code) for code in re.findall(r"^  (\d+) +[A-Z]", listed, re.MULTILINE)]
     without_verdict = [code for code in ExitCode if code not in (ExitCode.FAILED, ExitCode.CRASHED)]
-    of_acceptance = [code for code in ExitCode if code is not ExitCode.CRASHED]
-    expected = {"run": list(ExitCode), "judge": list(ExitCode), "accept": of_acceptance, "add": list(ExitCode)}
+    with_failure = [code for code in ExitCode if code is not ExitCode.CRASHED]
+    expected = {
+        "run": list(ExitCode),
+        "judge": list(ExitCode),
+        "add": list(ExitCode),
+        "accept": with_failure,
+        "bisect": with_failure,
+    }
     assert codes == expected.get(command, without_verdict)
 
 

@@ -24,6 +24,7 @@ ORDER = (
     "diagnose",
     "store",
     "suite",
+    "bisection",
     "report",
     "ci",
     "cli",

@@ -35,11 +35,13 @@ def run(
     catalog: str | Path | Sequence[str | Path] = (),
     report: Mapping[str, str | Path] | None = None,
     observer: ProgressObserver | None = None,
+    whole_catalog: bool = False,
 ) -> SuiteResult:
     """Start models cold, then warm, and judge them, as ``coldwarm run`` does.
 
     Args:
-        models: Ids of the catalog, or paths of a config.json or of a model's TOML file; none: the whole catalog.
+        models: Ids of the catalog, or paths of a config.json or of a model's TOML file; none: the representative
+            models.
         engine: The engine's name.
         device: ``cpu`` or ``cuda``; None: the one that the engine was built for.
         compilation: ``piecewise``, or ``shipped`` for the engine's default.
@@ -55,6 +57,7 @@ def run(
         catalog: Folders of your own model TOML files.
         report: Files to write, by format: ``{"junit": "out.xml"}``.
         observer: Receives progress events; None: nothing is shown.
+        whole_catalog: Run every model of the catalog, instead of naming some.
 
     Returns:
         The runs with their verdicts. A run that fails or crashes raises nothing; `SuiteResult.raise_for_status` does.
@@ -90,6 +93,7 @@ def run(
         warm_environment={name: str(value) for name, value in (warm_environment or {}).items()},
         jobs=jobs,
         timeout=timeout,
+        whole_catalog=whole_catalog,
     )
     for each in reports:
         each.check()

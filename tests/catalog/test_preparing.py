@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from coldwarm.catalog.catalog import CatalogModel
-from coldwarm.catalog.preparing import config_for, overrides_for
+from coldwarm.catalog.preparing import config_for, drafter_for, overrides_for
 from coldwarm.core.errors import CatalogError
 from tests.support.records import catalog_model, model_entry
 
@@ -116,6 +117,33 @@ def test_merging_does_not_change_the_entry() -> None:
     model = with_shrinks({"overrides": {"t": {"a": 1}}}, {"overrides": {"t": {"b": 2}}})
     overrides_for(model, "cpu")["t"]["a"] = 99
     assert [shrink.overrides for shrink in model.entry.shrink] == [{"t": {"a": 1}}, {"t": {"b": 2}}]
+
+
+def with_drafter(config: dict[str, Any], **drafter: Any) -> CatalogModel:
+    entry = model_entry(drafter={"config": "drafter.json", "source": "here", **drafter})
+    return dataclasses.replace(catalog_model(entry), drafter=config)
+
+
+def test_a_drafter_is_shrunk_in_its_config_because_engines_override_only_the_main_model() -> None:
+    config = {"hidden_size": 4096, "rope": {"a": 1, "b": 2}, "bias": True}
+    shrinks = [
+        {"reason": "r", "overrides": {"hidden_size": 256, "rope": {"b": 3}}},
+        {"reason": "r", "devices": ["cuda"], "overrides": {"hidden_size": 512}},
+    ]
+    model = with_drafter(config, shrink=shrinks, deviation=[{"reason": "r", "devices": ["cpu"], "remove": ["bias"]}])
+    assert drafter_for(model, "cpu") == {"hidden_size": 256, "rope": {"a": 1, "b": 3}}
+    assert drafter_for(model, "cuda") == {"hidden_size": 512, "rope": {"a": 1, "b": 3}, "bias": True}
+    assert config == {"hidden_size": 4096, "rope": {"a": 1, "b": 2}, "bias": True}
+
+
+def test_a_deviation_of_a_drafter_that_does_not_fit_names_its_table() -> None:
+    with pytest.raises(CatalogError, match=r"has no key 'absent'") as raised:
+        drafter_for(with_drafter({}, deviation=[{"reason": "r", "remove": ["absent"]}]), "cpu")
+    assert raised.value.key == "drafter.deviation.0.remove"
+
+
+def test_a_model_without_a_drafter_has_none() -> None:
+    assert drafter_for(catalog_model(), "cpu") is None
 
 
 def test_a_shrink_can_edit_the_config_after_the_deviations() -> None:

@@ -9,7 +9,7 @@ import pytest
 from coldwarm.checks.verdict import Status, Verdict, judge
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
-from tests.support.explanations import moe_finding
+from tests.support.explanations import launch_finding, moe_finding
 from tests.support.records import (
     LOADED,
     SAVED,
@@ -25,6 +25,7 @@ from tests.support.records import (
 )
 
 MOE = "first-moe-layer-on-cpu"
+LAUNCHES = "triton-kernel-index-in-graph"
 MEASURED_WITH_IT: dict[str, Any] = {"expect": [expectation(shows=[MOE], cold={SAVED: 4}, warm={LOADED: 4})]}
 NO_FINDING: list[Finding] = []
 
@@ -120,7 +121,8 @@ def test_it_is_not_considered_on_another_platform(place: dict[str, str]) -> None
 def test_without_an_explanation_it_is_not_recognized_and_a_reason_reports_it() -> None:
     verdict = run_of(4, None)
     assert verdict.status is Status.FAILED
-    assert verdict.reasons[1:] == [f"{MOE}: cannot be recognized, because the run was not explained"]
+    unrecognized = "cannot be recognized, because the run was not explained"
+    assert verdict.reasons[1:] == [f"{MOE}: {unrecognized}", f"{LAUNCHES}: {unrecognized}"]
     assert run_of(3, None).status is Status.PASSED
 
 
@@ -163,3 +165,34 @@ def test_an_issue_of_the_model_comes_first() -> None:
     verdict = run_of(4, [moe_finding()], known_issue=[known_issue()])
     assert [issue.id for issue in verdict.issues] == ["one-too-many"]
     assert verdict.status is Status.KNOWN_ISSUE
+
+
+@pytest.mark.parametrize(("torch", "vllm"), [("2.11.0+cu130", "0.26.0"), ("2.14.0+cu130", "0.33.0")])
+def test_numbers_of_triton_launches_are_accepted_in_any_model(torch: str, vllm: str) -> None:
+    # As in Qwen3.5, whose layers of full attention launch a kernel: two of nine subgraphs, one artifact too many.
+    assert of_launches(4, [launch_finding(1)], torch=torch, vllm=vllm) == (Status.KNOWN_ISSUE, [LAUNCHES])
+    # As in DeepSeek-V3.2, in a part of each kind of layer.
+    findings = [launch_finding(2), launch_finding(3)]
+    assert of_launches(8, findings, torch=torch, vllm=vllm) == (Status.KNOWN_ISSUE, [LAUNCHES])
+
+
+@pytest.mark.parametrize(
+    ("saved", "findings"),
+    [
+        (5, [launch_finding(1)]),
+        (4, [launch_finding(2)]),
+        (4, [launch_finding(1, details=["a constant that differs is baked into the graph: 1.0 in a, 2.0 in b"])]),
+        (4, [launch_finding(1, what="2 subgraphs compiled to 2: a constant that differs is baked into the graph: 64")]),
+    ],
+    ids=["one more", "one fewer", "a second cause", "another constant"],
+)
+def test_what_the_numbers_of_launches_do_not_explain_fails(saved: int, findings: list[Finding]) -> None:
+    assert of_launches(saved, findings, torch="2.14.0", vllm="0.33.0")[0] is Status.FAILED
+
+
+def of_launches(saved: int, findings: list[Finding], **versions: str) -> tuple[Status, list[str]]:
+    """Judge a run on a GPU of a model with one kind of layers, which allows 3 artifacts; return the accepted issues."""
+    cold = cold_record(facts=cold_facts(counters={SAVED: saved}, versions={**VERSIONS, **versions}), device="cuda")
+    warm = warm_record(facts=warm_facts(counters={LOADED: saved}, versions={**VERSIONS, **versions}), device="cuda")
+    verdict = judge(model_entry(layer_kinds=None), cold, warm, findings)
+    return verdict.status, [check.accepted_by for check in verdict.checks if check.accepted_by]

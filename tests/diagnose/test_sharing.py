@@ -549,3 +549,80 @@ def test_groups_are_compared_with_the_graph_that_most_subgraphs_have(find: Find)
     assert "`torch.gate(mul)` is in submod_2 but not in submod_4" in finding.what
     [detail] = finding.details
     assert detail.startswith("submod_6, submod_8: same graph as submod_4, but a different compiler key")
+
+
+def launching(layer: int, number: int, *, scale: str = "1.0") -> str:
+    """Return the code of a layer that launches a Triton kernel, the `number`-th launch that Dynamo traced."""
+    launch = (
+        "triton_kernel_wrapper_mutation = torch.ops.higher_order.triton_kernel_wrapper_mutation("
+        f"kernel_idx = {number}, constant_args_idx = {number}, grid = [(s72, 1, 1)], "
+        "tma_descriptor_metadata = {}, kwargs = {'x': mul});  triton_kernel_wrapper_mutation = None"
+    )
+    return layer_code(layer, scale=scale, body=["", comment(31, "/site/vllm/rope.py", code="rope[grid]("), launch])
+
+
+def launches(*kernels: tuple[str, dict[str, int]]) -> str:
+    """Return what Inductor writes about launches: the code of each kernel, and its constants."""
+    table = "torch._higher_order_ops.triton_kernel_wrap.kernel_side_table"
+    written = [
+        f"@triton.jit\ndef rope_{n}(x, W: tl.constexpr):\n    {code}\n\n{table}.add_kernel(rope_{n})\n"
+        for n, (code, _) in enumerate(kernels)
+    ]
+    constants = {n: constants for n, (_, constants) in enumerate(kernels)}
+    return f"{table}.reset_table()\n\n{''.join(written)}{table}.constant_args={constants}\n"
+
+
+SAME = launches(*[("pass", {"W": 64})] * 4)
+
+
+def test_numbers_of_triton_launches_are_one_finding(find: Find) -> None:
+    [finding] = find(*(Compiled(launching(n, n), f"k{n}", runnable=SAME) for n in range(4)))
+    assert "4 subgraphs (dense layer) compiled to 4 artifacts instead of 1: a constant that differs" in finding.what
+    assert finding.what.endswith("kernel_idx=2 in submod_6, kernel_idx=3 in submod_8")
+    [detail] = finding.details
+    assert "constant_args_idx=0 in submod_2" in detail
+    assert (finding.where, finding.extra_artifacts) == ("/site/vllm/rope.py:31", 3)
+    assert "in PyTorch's table of Triton kernels" in (finding.next or "")
+
+
+def test_numbers_of_triton_launches_are_apart_from_other_differences(find: Find) -> None:
+    layers = [launching(n, n, scale="0.5" if n < 2 else "0.25") for n in range(4)]
+    seconds = (1.0, 3.0, 1.0, 2.0)
+    compiled = [Compiled(layers[n], f"k{n}", runnable=SAME, seconds=seconds[n]) for n in range(4)]
+    *numbers, scale = find(*compiled)
+    assert [("kernel_idx=" in each.what, each.extra_artifacts) for each in numbers] == [(True, 1), (True, 1)]
+    assert scale.what.endswith("baked into the graph: 0.5 in submod_4, 0.25 in submod_8")
+    assert (scale.extra_artifacts, scale.details) == (1, [])
+    # Everything but the most expensive of the four, once.
+    assert sum(each.seconds or 0.0 for each in (*numbers, scale)) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "difference"),
+    [
+        (
+            launches(("pass", {"W": 64}), ("pass", {"W": 128})),
+            "constant_args=W=64 in submod_2, constant_args=W=128 in submod_4",
+        ),
+        (launches(("pass", {"W": 64}), ("tl.store(x, 1)", {"W": 64})), "kernel='rope "),
+    ],
+    ids=["constants", "kernel"],
+)
+def test_launches_of_other_kernels_or_with_other_constants_are_not_blamed_on_their_numbers(
+    find: Find, table: str, difference: str
+) -> None:
+    [finding] = find(*(Compiled(launching(n, n), f"k{n}", runnable=table) for n in range(2)))
+    assert difference in finding.what
+    assert "_idx=" not in finding.what
+    assert "in PyTorch's table of Triton kernels" not in (finding.next or "")
+
+
+def test_without_a_table_launches_on_the_same_line_are_taken_to_be_the_same(find: Find) -> None:
+    [finding] = find(*separate(*(launching(n, n) for n in range(2))))
+    assert "kernel_idx=0 in submod_2, kernel_idx=1 in submod_4" in finding.what
+
+
+def test_constants_that_are_not_code_are_unknown(find: Find) -> None:
+    table = SAME.replace("{'W': 64}", "{'W': <object at 0x7f>}")
+    [finding] = find(*(Compiled(launching(n, n), f"k{n}", runnable=table) for n in range(2)))
+    assert "kernel_idx=0 in submod_2, kernel_idx=1 in submod_4" in finding.what

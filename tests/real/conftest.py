@@ -47,7 +47,7 @@ class Shared:
     both_artifacts: Future[Finished]
     """One command with `--jobs 2`."""
     counted: Future[Finished]
-    """The whole catalog at the depth `count`, as is `traced` at the depth `trace`."""
+    """The models of both halves at depth count, as is `traced` at depth trace."""
     traced: Future[Finished]
     """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
@@ -63,6 +63,8 @@ class Shared:
     drafted: Future[Finished]
     """A model of the catalog with a drafter, as is `burned_draft` with a drafter of the tests' own."""
     burned_draft: Future[Finished]
+    launches: Future[Finished]
+    """The tests' own model whose layers launch a Triton kernel."""
     variants: Future[Path]
     """The folder with a run for each of `tests.real.warm_variants`."""
 
@@ -97,7 +99,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
-            counted=pool.submit(run, folder / "counted", "--depth=count", "--json"),
+            counted=pool.submit(run, folder / "counted", *FIRST_HALF, *SECOND_HALF, "--depth=count", "--json"),
             bare=pool.submit(
                 run,
                 folder / "bare",
@@ -143,12 +145,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                     "TMPDIR": "/tmp",
                 },
             ),
+            launches=pool.submit(
+                run,
+                folder / "launches",
+                str(CONFIGS / "triton-launch.json"),
+                "--depth=count",
+                "--json",
+                environment=_with_plugin(),
+            ),
             drafted=pool.submit(_run_with_drafter, folder / "drafted", "eagle"),
             burned_draft=pool.submit(_run_with_drafter, folder / "burned-draft", "burned-eagle"),
             shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
             traced=pool.submit(
                 run,
                 folder / "traced",
+                *FIRST_HALF,
+                *SECOND_HALF,
                 "--depth=trace",
                 "--json",
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "no-bytecode")},

@@ -153,6 +153,17 @@ def test_what_came_from_caches_that_vllm_does_not_count_is_said(variants: dict[s
     assert "the compiler's own caches" in only(run["explanation"]["findings"], "loaded unseen")["what"]
 
 
+def test_numbers_of_triton_launches_are_a_known_issue_of_the_engine(shared: Shared) -> None:
+    launches = shared.launches.result()
+    run = launches.runs()["triton-launch"]
+    [finding] = run["explanation"]["findings"]
+    assert "kernel_idx=1 in submod_2, kernel_idx=2 in submod_4" in finding["what"]
+    assert finding["code"] == "double_kernel[(x.shape[0],)](x, out, WIDTH=x.shape[1], num_warps=2)"
+    assert (run["cold"]["processes"][0]["counters"][SAVED], finding["extra_artifacts"]) == (6, 3)
+    assert [issue["id"] for issue in run["verdict"]["issues"]] == ["triton-kernel-index-in-graph"]
+    assert (run["verdict"]["status"], launches.exit_code) == ("known issue", 0)
+
+
 def test_a_number_burned_into_each_layer_is_found_with_its_line(shared: Shared) -> None:
     scales: Finished = shared.scales.result()
     run = scales.runs()["burned-scale"]

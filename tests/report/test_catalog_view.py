@@ -53,7 +53,7 @@ def test_the_table_shows_on_which_devices_a_model_can_run() -> None:
         deviation=[{"reason": "r", "devices": ["cpu"], "set": {"a": 1}}],
     )
     _, row, *_ = table([catalog_model(entry)])
-    assert row.split() == ["tiny", "LlamaForCausalLM", "derived", "deviates", "unsupported"]
+    assert row.split() == ["tiny", "LlamaForCausalLM", "derived", "deviates", "unsupported", "yes"]
     assert table([catalog_model()])[1].count("as published") == 2
 
 

@@ -42,9 +42,27 @@ def write_model(tmp_path: Path) -> WriteModel:
 
 
 def test_the_whole_catalog_is_planned_in_the_order_of_its_ids(catalog: Catalog) -> None:
-    ids = [case.model_id for case in plan(catalog, [], device="cpu")]
+    ids = [case.model_id for case in plan(catalog, [], device="cpu", whole_catalog=True)]
     assert ids == [model.entry.id for model in catalog.models()]
-    assert len(ids) == 8
+    assert len(ids) >= 8
+
+
+def test_if_no_model_is_named_the_representative_ones_are_planned(catalog: Catalog) -> None:
+    cases = plan(catalog, [], device="cpu")
+    assert [case.model_id for case in cases] == [model.entry.id for model in catalog.representative()]
+    assert len(cases) == 8
+
+
+def test_models_cannot_be_named_beside_the_whole_catalog(catalog: Catalog) -> None:
+    with pytest.raises(UsageError, match="not both"):
+        plan(catalog, ["glm-4.5"], device="cpu", whole_catalog=True)
+
+
+def test_options_of_an_entry_are_checked_with_those_of_the_user(catalog: Catalog, write_model: WriteModel) -> None:
+    path = str(write_model(more="options = { tensor_parallel_size = 2 }\n"))
+    with pytest.raises(UsageError, match="--depth trace supports one rank"):
+        plan(catalog, [path], device="cpu", depth=Depth.TRACE)
+    assert plan(catalog, [path], device="cpu", depth=Depth.TRACE, options={"tensor_parallel_size": 1})
 
 
 def test_named_models_are_planned_in_their_order(catalog: Catalog) -> None:

@@ -101,6 +101,25 @@ def moe_finding(extra_artifacts: int = 1, **fields: Any) -> Finding:
     return Finding.model_validate({**values, **fields})
 
 
+def launch_finding(extra_artifacts: int, **fields: Any) -> Finding:
+    """Return a finding about layers that launch a Triton kernel in their graph, as on a GPU with vLLM 0.26 or 0.33."""
+    numbers = [f"{{}}_idx={2 + number}" for number in range(extra_artifacts + 1)]
+    places = [f"{number} in submod_{4 * place}" for place, number in enumerate(numbers, 1)]
+    kernels, constants = (", ".join(places).replace("{}", each) for each in ("kernel", "constant_args"))
+    baked = "a constant that differs is baked into the graph"
+    values: dict[str, Any] = {
+        "kind": FindingKind.NOT_SHARED,
+        "start": StartKind.COLD,
+        "what": f"{len(places)} subgraphs (dense layer) compiled to {len(places)} artifacts instead of 1: {baked}: "
+        + kernels,
+        "where": "vllm/model_executor/layers/sparse_attn_indexer.py:228",
+        "code": "_fused_indexer_q_rope_quant_kernel[(q.shape[0], q.shape[1])](",
+        "details": [f"{baked}: {constants}"],
+        "extra_artifacts": extra_artifacts,
+    }
+    return Finding.model_validate({**values, **fields})
+
+
 def location(line: int = 1, compile_id: tuple[object, object] = (1, 0), file: str = "rank_0.log") -> Location:
     """Return the location of a record."""
     return Location(file, line, 0.0, 1, compile_id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.bare_config import entry_of_bare_config
-from coldwarm.catalog.files import read_config, read_entry
+from coldwarm.catalog.files import read_config, read_entry, read_text
 from coldwarm.core.errors import CatalogError, UsageError, nearest
 from coldwarm.core.model_entry import ModelEntry
 
@@ -26,6 +26,10 @@ class CatalogModel:
     path: Path
     """The TOML file, or the bare config.json."""
     config_path: Path
+    drafter: dict[str, Any] | None = None
+    """The published config of the drafter; None: the entry names none."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The contents of the entry's other files, by file name."""
 
     @property
     def is_packaged(self) -> bool:
@@ -58,6 +62,10 @@ class Catalog:
         """Return all models, in the order of their ids."""
         return sorted(self._models.values(), key=lambda model: model.entry.id)
 
+    def representative(self) -> list[CatalogModel]:
+        """Return the models that run if none is named: the representative ones, and all in the user's folders."""
+        return [model for model in self.models() if model.entry.representative or not model.is_packaged]
+
     def get(self, model_id: str) -> CatalogModel | None:
         """Return the model with this id, or None."""
         return self._models.get(model_id)
@@ -86,13 +94,19 @@ class Catalog:
 
 
 def read_model(path: Path) -> CatalogModel:
-    """Read a model's TOML file and its config."""
+    """Read a model's TOML file and the files that it names."""
     entry = read_entry(path)
-    config_path = path.parent / entry.config
-    if not is_file(config_path):
-        raise CatalogError(path, f"no such file: {config_path}", key="config")
-    config_path = config_path.resolve()
-    return CatalogModel(entry, read_config(config_path), path, config_path)
+    config_path = _existing(path, entry.config, "config")
+    drafter = read_config(_existing(path, entry.drafter.config, "drafter.config")) if entry.drafter else None
+    files = {Path(name).name: read_text(_existing(path, name, f"files.{i}")) for i, name in enumerate(entry.files)}
+    return CatalogModel(entry, read_config(config_path), path, config_path, drafter, files)
+
+
+def _existing(path: Path, name: str, key: str) -> Path:
+    named = path.parent / name
+    if not is_file(named):
+        raise CatalogError(path, f"no such file: {named}", key=key)
+    return named.resolve()
 
 
 def is_file(path: Path) -> bool:

@@ -18,6 +18,7 @@ from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import CatalogError, nearest
 from coldwarm.core.model_entry import (
     Deviation,
+    Drafter,
     Expectation,
     KnownIssue,
     ModelEntry,
@@ -34,7 +35,7 @@ def read_entry(path: Path) -> ModelEntry:
     Raises:
         CatalogError: The file cannot be read, is not valid TOML, or does not describe a model.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number too long; nested too deep
@@ -85,7 +86,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CatalogError: The file cannot be read, is not a JSON object, or names no architecture.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
@@ -101,7 +102,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        CatalogError: The file cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -131,6 +137,7 @@ def _first_problem(path: Path, text: str, problems: list[ErrorDetails]) -> Catal
 _TABLES: dict[str, type[BaseModel]] = {
     "shrink": Shrink,
     "deviation": Deviation,
+    "drafter": Drafter,
     "unsupported": Unsupported,
     "expect": Expectation,
     "known_issue": KnownIssue,

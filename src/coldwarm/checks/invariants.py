@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from coldwarm.checks import kernels
 from coldwarm.checks.kernels import KernelPart
 from coldwarm.checks.outputs import difference
+from coldwarm.checks.ranks import combine, only_rank
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
 from coldwarm.core.checks import Check
@@ -43,7 +44,7 @@ class Starts:
         if warm is not None:
             self.warm_stats = _stats(warm, rank)
         if rank is not None:
-            cold, warm = _of_rank(cold, rank), None if warm is None else _of_rank(warm, rank)
+            cold, warm = only_rank(cold, rank), None if warm is None else only_rank(warm, rank)
             self.cold = cold
         self.cold_facts = _facts(cold)
         self.warm_changes = warm_changes(cold, warm)
@@ -113,15 +114,6 @@ def _stats(record: StartRecord, rank: int | None) -> CompileStats:
     return first.model_copy(update={"rank": rank, **nothing})
 
 
-def _of_rank(record: StartRecord, rank: int) -> StartRecord:
-    """Return a copy of a record that has only the process, messages and graphs of one rank."""
-    work = record.compiler_work
-    if work is not None:
-        work = work.model_copy(update={"graphs": [graph for graph in work.graphs if graph.rank == rank]})
-    seen = [process for process in record.processes if process.rank == rank]
-    return record.model_copy(update={"processes": seen, "compiler_work": work})
-
-
 def check_invariants(starts: Starts) -> list[Check]:
     """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all in order.
 
@@ -145,35 +137,8 @@ def check_invariants(starts: Starts) -> list[Check]:
             found.append(check(starts))
             continue
         having = ranks[StartKind.COLD] if invariant in _OF_COLD else everywhere
-        found.append(_of_ranks({rank: check(by_rank[rank]) for rank in having}))
+        found.append(combine({rank: check(by_rank[rank]) for rank in having}))
     return found
-
-
-def _of_ranks(checks: Mapping[int, Check]) -> Check:
-    """Combine the checks of all ranks into one, which passes only if all of them pass."""
-    failed = {rank: check for rank, check in checks.items() if not check.holds}
-    shown = failed or checks
-    same: dict[str, list[int]] = {}
-    for rank, check in shown.items():
-        same.setdefault(check.words, []).append(rank)
-    return Check(
-        id=next(iter(checks.values())).id,
-        holds=not failed,
-        words="; ".join(f"{_ranks(ranks)}: {words}" for words, ranks in same.items()),
-        evidence=list(dict.fromkeys(line for check in shown.values() for line in check.evidence)),
-        is_checked=all(check.is_checked for check in checks.values()) or bool(failed),
-        artifacts_over_limit=max(check.artifacts_over_limit for check in checks.values()),
-        kernels=_most_keys(failed.values()),
-        only_kernels=bool(failed) and all(check.only_kernels for check in failed.values()),
-    )
-
-
-def _most_keys(checks: Iterable[Check]) -> dict[str, int]:
-    """Return for each kernel the number of its keys in the rank with the most."""
-    most: dict[str, int] = {}
-    for check in checks:
-        most.update({label: max(keys, most.get(label, 0)) for label, keys in check.kernels.items()})
-    return most
 
 
 def _with_kernels(check: Check, part: KernelPart) -> Check:
@@ -187,11 +152,6 @@ def _with_kernels(check: Check, part: KernelPart) -> Check:
             "only_kernels": check.holds and not part.holds,
         }
     )
-
-
-def _ranks(numbers: Sequence[int]) -> str:
-    listed = ", ".join(str(number) for number in numbers)
-    return f"rank {listed}" if len(numbers) == 1 else f"ranks {listed}"
 
 
 def _compiles(starts: Starts) -> Check:

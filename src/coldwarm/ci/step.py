@@ -1,4 +1,4 @@
-"""One step of a pipeline: runs the catalog on one device."""
+"""One step of a pipeline: runs models of the catalog on one device."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Step:
     depth: Depth = Depth.FULL
     aot_artifacts: tuple[str, ...] = ()
     catalogs: tuple[str, ...] = ()
+    whole_catalog: bool = False
+    """Whether every model of the catalog runs, instead of the representative ones."""
 
     @property
     def key(self) -> str:
@@ -46,7 +48,7 @@ class Step:
 
     def command(self) -> str:
         """Return the command that runs the suite and writes the reports."""
-        words = ["coldwarm", "run", "--device", self.device]
+        words = ["coldwarm", "run", *(["--all"] if self.whole_catalog else []), "--device", self.device]
         words += ["--depth", self.depth] if self.depth is not Depth.FULL else []
         words += ["--jobs", str(self.jobs)] if self.jobs is not None else []
         words += _each("--aot-artifact", self.aot_artifacts) + _each("--catalog", self.catalogs)

@@ -63,6 +63,19 @@ def exit_codes(meanings: Mapping[ExitCode, str] | None = None) -> str:
     return "\n".join(["Exit codes:", *lines])
 
 
+def codes_of_bisection() -> str:
+    """Return the list of exit codes for a bisection."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "The first bad version was found.",
+            ExitCode.FAILED: "It is one of several, because some cannot be judged.",
+            ExitCode.USAGE: "Usage or catalog error, or the ends do not differ.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted.",
+        }
+    )
+
+
 def codes_without_verdict(success: str) -> str:
     """Return the list of exit codes for a command that gives no verdict."""
     return exit_codes(

@@ -9,9 +9,16 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli.commands import accept, add, ci, explain, judge, list_models, run, show
+from coldwarm.cli.commands import accept, add, bisect, ci, explain, judge, list_models, run, show
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
-from coldwarm.cli.help import Command, codes_of_acceptance, codes_of_adding, codes_without_verdict, exit_codes
+from coldwarm.cli.help import (
+    Command,
+    codes_of_acceptance,
+    codes_of_adding,
+    codes_of_bisection,
+    codes_without_verdict,
+    exit_codes,
+)
 
 app = typer.Typer(
     cls=Commands,
@@ -61,6 +68,7 @@ app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, wha
 app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)
 app.command("add", cls=Command, epilog=codes_of_adding())(add.add)
 app.command("accept", cls=Command, epilog=codes_of_acceptance())(accept.accept)
+app.command("bisect", cls=Command, epilog=codes_of_bisection())(bisect.bisect)
 app.command("ci", cls=Command, epilog=codes_without_verdict("The pipeline was printed."))(ci.ci)
 
 

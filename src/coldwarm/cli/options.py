@@ -57,13 +57,14 @@ def depth_option(group: str) -> Any:
     )
 
 
-def aot_artifact_option(group: str) -> Any:
+def aot_artifact_option(group: str, *, repeatable: bool = True) -> Any:
     """Declare --aot-artifact."""
+    twice = " Give it twice to run each model with both." if repeatable else ""
     return typer.Option(
         "--aot-artifact",
         metavar="LAYOUT",
         rich_help_panel=group,
-        help="Choose how vLLM stores compiled subgraphs. Give it twice to run each model with both.\n"
+        help=f"Choose how vLLM stores compiled subgraphs.{twice}\n"
         "- bundled: In one artifact with the AOT-compiled function (VLLM_USE_MEGA_AOT_ARTIFACT=1).\n"
         "- separate: Each as an artifact of its own (VLLM_USE_MEGA_AOT_ARTIFACT=0).",
         show_default="as vLLM is configured",
@@ -90,8 +91,11 @@ ModelsArgument = Annotated[
         metavar="[MODEL]...",
         rich_help_panel=WHAT,
         help="Start these models: ids from 'coldwarm list', or paths of a config.json or of a model's TOML file.",
-        show_default="the whole catalog",
+        show_default="the representative models of the catalog",
     ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", rich_help_panel=WHAT, help="Start every model of the catalog, instead of naming some.")
 ]
 RunCatalogOption = Annotated[list[Path] | None, catalog_option(WHAT)]
 EngineOption = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=HOW, help="Use this engine.")]

@@ -51,8 +51,12 @@ class Case(BaseModel):
     """The published config.json with the deviations for the device, and with the shrinks that edit it."""
     overrides: dict[str, Any]
     """Values with which the engine overrides the config, to shrink the model."""
+    drafter: dict[str, Any] | None = None
+    """The config of the drafter, with its deviations and shrunk; None: no separate drafter."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """The contents of other files in the folder of the config, by file name."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """The user's options of the engine, which override those that coldwarm sets."""
+    """The user's options of the engine, which override those that coldwarm and the entry set."""
     aot_artifact: str | None = None
     """``bundled`` or ``separate``; None: the default of the engine, or of the user's environment."""
     depth: Depth = Depth.FULL

@@ -86,6 +86,21 @@ class Unsupported(StrictModel):
     compilation: Compilation | None = None
 
 
+class Drafter(StrictModel):
+    """A separate model that proposes tokens for the main one (EAGLE). Layers that propose tokens and are part of the
+    main model's config (MTP) need no drafter."""
+
+    config: NonEmptyStr
+    """The drafter's published config.json, relative to the TOML file."""
+    source: NonEmptyStr
+    """Where the config was published."""
+    source_note: str = ""
+    """How the packaged config was compared with the published one."""
+    shrink: tuple[Shrink, ...] = ()
+    """Values that replace those of its config. Its width must match that of the shrunk main model."""
+    deviation: tuple[Deviation, ...] = ()
+
+
 class Seconds(StrictModel):
     """Measured wall times of the two starts of a run; used for planning, never for a verdict."""
 
@@ -165,6 +180,14 @@ class ModelEntry(StrictModel):
     """Where the config was published."""
     source_note: str = ""
     """How the packaged config was compared with the published one."""
+    files: tuple[NonEmptyStr, ...] = ()
+    """Other files that the engine reads beside the config.json, such as those of a processor; relative to the TOML
+    file."""
+    representative: bool = False
+    """Whether a run that names no models includes this one of the packaged catalog."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the engine with which the model is started; the user's options take precedence."""
+    drafter: Drafter | None = None
     layer_kinds: Annotated[tuple[NonEmptyStr, ...], Field(min_length=1)] | None = None
     """The layer kinds of the main model, by name (dense, MoE); None: derived from the layers of the started model.
     Further compiled models (a drafter, an encoder) have limits derived from their own layers."""

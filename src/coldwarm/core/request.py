@@ -21,8 +21,10 @@ class StartRequest(BaseModel):
     """The folder with the config.json to start."""
     overrides: dict[str, Any]
     """Values with which the engine overrides the config, to shrink the model."""
+    drafter: dict[str, Any] | None = None
+    """The config of a separate drafter, already shrunk; None: no separate drafter."""
     options: dict[str, Any]
-    """The user's options of the engine, which override those that coldwarm sets."""
+    """The entry's and the user's options of the engine, which override those that coldwarm sets."""
     seed: int = 0
     own_folders: list[Path] = Field(default_factory=list)
     """Folders to which the start may write."""

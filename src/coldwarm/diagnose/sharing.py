@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from coldwarm.graphs.differences import Difference, differences
 from coldwarm.graphs.graph import Source
 from coldwarm.graphs.names import names_of, part_of
 from coldwarm.graphs.subgraphs import CompiledModel, SubgraphClass
+from coldwarm.trace.triton_launches import has_launches
 
 _MOST_DETAILS = 12
+_LAUNCH_NUMBER = re.compile(r"(kernel|constant_args)_idx=")
 
 
 class ClassReport(BaseModel):
@@ -49,7 +52,29 @@ def sharing_findings(model: CompiledModel) -> list[Finding]:
     for one in model.classes:
         groups.setdefault(part_of(one), []).append(one)
     names = dict(zip(map(id, model.classes), names_of(model), strict=True))
-    return [_finding(group, names[id(group[0])]) for group in groups.values() if len(group) > 1]
+    found = []
+    for group in groups.values():
+        name = names[id(group[0])]
+        alike = _alike_but_for_numbers(group)
+        found += [_finding(each, name) for each in alike if len(each) > 1]
+        if len(alike) > 1:
+            # Of each, the most expensive, so that no second is counted in two findings.
+            rest = [max(each, key=lambda one: one.seconds) for each in alike]
+            found.append(_finding(rest, name, by_launches=True))
+    return found
+
+
+def _alike_but_for_numbers(group: list[SubgraphClass]) -> list[list[SubgraphClass]]:
+    """Group those whose graphs differ only in the numbers of Triton launches; all, if none launches a kernel.
+
+    What the numbers stand for must be the same. Where the trace does not have that, the line of code decides.
+    """
+    if not any(has_launches(one.code) for one in group):
+        return [group]
+    alike: dict[str, list[SubgraphClass]] = {}
+    for one in group:
+        alike.setdefault(one.launched.digest(), []).append(one)
+    return list(alike.values())
 
 
 @dataclass
@@ -60,14 +85,15 @@ class _Merged:
     values: dict[str, str | None]
 
 
-def _finding(group: list[SubgraphClass], name: str) -> Finding:
+def _finding(group: list[SubgraphClass], name: str, *, by_launches: bool = False) -> Finding:
+    """Explain why the groups are not one; `by_launches`: compare what the numbers of Triton launches stand for."""
     common = _common(group)
     others = [one for one in group if one is not common]
     merged: dict[tuple[str, ...], _Merged] = {}
     unlike: list[str] = []
     recompiled: list[str] = []
     for one in sorted(others, key=lambda one: one.members[0].start.index):
-        found = _compare(one, common)
+        found = _compare(one, common, by_launches=by_launches)
         if one.key and one.key == common.key:
             recompiled.append(_first(one))
         elif not found and one.key and common.key:
@@ -165,8 +191,8 @@ def _extra_artifacts(entry: _Merged | None) -> int:
     return len({*entry.values.values()} - {entry.difference.other}) if entry else 0
 
 
-def _compare(one: SubgraphClass, common: SubgraphClass) -> list[Difference]:
-    found = differences(one.graph, common.graph)
+def _compare(one: SubgraphClass, common: SubgraphClass, *, by_launches: bool) -> list[Difference]:
+    found = differences(one.launched, common.launched) if by_launches else differences(one.graph, common.graph)
     if not found and one.lowered_code and common.lowered_code:
         # The same graph, but inputs with a different layout: after AOTAutograd, types include strides and devices.
         found = [each for each in differences(one.lowered, common.lowered) if each.kind in ("input", "type")]
@@ -213,7 +239,7 @@ def _each(entry: _Merged, relation: str = "in") -> str:
 
 def _advice(merged: list[_Merged], source: Source | None) -> str | None:
     kinds = {entry.difference.kind for entry in merged}
-    if any("triton_kernel_wrapper" in part for entry in merged for part in entry.difference.site):
+    if any(_LAUNCH_NUMBER.match(entry.difference.other or "") for entry in merged):
         return (
             "the graph contains the kernel's number in PyTorch's table of Triton kernels, a different one for each "
             "launch (torch/_higher_order_ops/triton_kernel_wrap.py): launch the kernel within a custom op "

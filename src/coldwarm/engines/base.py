@@ -26,6 +26,10 @@ class Installation(Protocol):
 
     name: str
     version: str
+    distribution: str
+    """The distribution that contains it, as pip calls it."""
+    package: Path
+    """The folder of its Python package."""
 
     def default_device(self) -> str:
         """Return the device that this build of the engine uses on this machine."""

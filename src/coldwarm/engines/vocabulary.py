@@ -63,6 +63,8 @@ class Vocabulary:
 
     title: str
     """The engine's name in its usual spelling."""
+    package: str
+    """The name of the engine's Python package."""
     prefix: str
     """The prefix of the engine's environment variables, without the underscore."""
     subgraphs: str

@@ -72,6 +72,11 @@ def outline(code: str) -> str:
     return _NAME.sub(lambda found: names.get(found[0], found[0]), "\n".join(lines))
 
 
+def sources_of(code: str) -> list[Source]:
+    """Return the lines of code that the operations of a graph were traced from, without reading the graph."""
+    return list(dict.fromkeys(source for source in _sources_by_line(_LINE_END.split(code)) if source is not None))
+
+
 class _Reader:
     def __init__(self, code: str) -> None:
         self.graph = Graph()

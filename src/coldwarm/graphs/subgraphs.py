@@ -13,11 +13,12 @@ from coldwarm.trace.kinds import (
     Location,
     ModelCompileStart,
     PiecewiseCompileStart,
+    RunnableGraph,
     SpanEdge,
-    StorageOffsets,
     TypedRecord,
 )
 from coldwarm.trace.reader import TraceFile
+from coldwarm.trace.triton_launches import TritonLaunches, resolved
 from coldwarm.trace.unique import answers, is_unique
 from coldwarm.trace.vocabulary import PYTORCH_ONLY
 
@@ -52,11 +53,18 @@ class SubgraphClass:
     """Why the compiler could not compute a key."""
     offsets: dict[int, int] = field(default_factory=dict)
     """Storage offsets of the first member's inputs, in elements, by number; the others have offset 0."""
+    launches: TritonLaunches = field(default_factory=TritonLaunches)
+    """The Triton kernels that the process knew when the first member was compiled; empty: not in the trace."""
 
     @cached_property
     def graph(self) -> Graph:
         """The graph of the first member, parsed when needed: most groups need not be compared."""
         return read_graph(self.code)
+
+    @cached_property
+    def launched(self) -> Graph:
+        """The graph, in which launches of Triton kernels have the kernel and its constants instead of numbers."""
+        return read_graph(resolved(self.code, self.launches))
 
     @cached_property
     def lowered(self) -> Graph:
@@ -111,6 +119,7 @@ class SubgraphCollector:
         self._dumps: dict[str, tuple[Location, str]] = {}
         self._lowered = ""
         self._offsets: dict[int, int] = {}
+        self._launches = TritonLaunches()
         self._lookup: CacheEvent | None = None
         self._compiled: set[tuple[str, tuple[int, int]]] = set()
         """The compiled subgraphs of the current model, each with its compile range."""
@@ -141,8 +150,8 @@ class SubgraphCollector:
                 self._dumps[self._current.start.submodule] = record.location, record.code
             case GraphDump(name="aot_inference_graph"):
                 self._lowered = record.code
-            case StorageOffsets():
-                self._offsets = record.offsets
+            case RunnableGraph():
+                self._offsets, self._launches = record.offsets, record.launches
             case CacheEvent() if answers(record, self._current.start) and not self._is_decided():
                 self._lookup = record
 
@@ -159,7 +168,7 @@ class SubgraphCollector:
         self._begins_model = False
         self._compiled.add(which)
         self._current = Subgraph(start, dump_name=self._names.dump_prefix + start.submodule)
-        self._lowered, self._lookup, self._offsets = "", None, {}
+        self._lowered, self._lookup, self._offsets, self._launches = "", None, {}, TritonLaunches()
 
     def _close(self, end: Location) -> None:
         subgraph = self._current
@@ -178,6 +187,7 @@ class SubgraphCollector:
             lookup.key if lookup else None,
             lookup.reason if lookup else None,
             self._offsets,
+            self._launches,
         )
         classes = self.models[-1].classes
         known = None if lookup is not None and is_unique(lookup) else _group_of(one, classes)

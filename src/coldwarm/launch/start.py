@@ -85,7 +85,8 @@ class Starter:
         self._started: Counter[StartKind] = Counter()
         self._model = scratch / "model"
         self._model.mkdir()
-        (self._model / "config.json").write_text(json.dumps(case.config, indent=2))
+        for name, text in {"config.json": json.dumps(case.config, indent=2), **case.files}.items():
+            (self._model / name).write_text(text, encoding="utf-8")
         output.mkdir(parents=True, exist_ok=True)
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
@@ -169,7 +170,9 @@ class Starter:
         chosen = {name: value for name, value in chosen.items() if name not in changed.environment}
         user = {name: value for name, value in {**os.environ, **changed.environment}.items() if name not in chosen}
         options = merged(case.options, changed.options)
-        options_of_start, options_replaced = isolated_options(options, self._caches.root.resolve())
+        options_of_start, options_replaced = isolated_options(
+            merged(case.entry.options, options), self._caches.root.resolve()
+        )
         engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
         # Variables that only a start in parallel with others gets.
         of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
@@ -238,6 +241,7 @@ class Starter:
                 depth=case.depth,
                 model_folder=self._model,
                 overrides=case.overrides,
+                drafter=case.drafter,
                 options=settings.options_of_start,
                 result=files.result,
                 reports=files.reports.absolute(),
@@ -279,11 +283,11 @@ class _Settings:
     share: Mapping[str, str]
     """Those of `engine_defaults` that only a start in parallel with others gets."""
     options: dict[str, Any]
-    """The engine options of the case and of the changes."""
+    """The user's engine options: those of the case and of the changes."""
     options_of_start: dict[str, Any]
-    """The same options, with the user's cache folders replaced by those of the start."""
+    """The entry's options and these, with the user's cache folders replaced by those of the start."""
     options_replaced: Iterable[str]
-    """The dotted names of the options that differ between the two."""
+    """The dotted names of the options whose folders were replaced."""
     users_caches: list[Path]
     """Folders in which the user's own starts store caches."""
 

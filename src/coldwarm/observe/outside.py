@@ -102,7 +102,7 @@ def _can_be_written(event: str, name: str) -> bool:
         # `os.makedirs` also tries to create folders that exist.
         return not os.path.isdir(name) and os.access(os.path.dirname(name), os.W_OK)
     # Python's bytecode is covered by coldwarm.observe.bytecode.
-    if f"{os.sep}__pycache__{os.sep}" in name and ".pyc" in name:
+    if ".pyc" in name and (f"{os.sep}__pycache__{os.sep}" in name or name.startswith(sys.pycache_prefix or "\0")):
         return False
     if not os.path.exists(name):
         return event != "os.remove" and os.access(os.path.dirname(name), os.W_OK)

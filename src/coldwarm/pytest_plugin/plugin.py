@@ -24,7 +24,10 @@ _MARK = "coldwarm"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add coldwarm's options."""
     group = parser.getgroup("coldwarm", "cold and warm starts of real models")
-    group.addoption("--coldwarm", action="store_true", help="Add a test for each model of coldwarm's catalog.")
+    group.addoption("--coldwarm", action="store_true", help="Add a test for each representative model.")
+    group.addoption(
+        "--coldwarm-all", action="store_true", help="With --coldwarm, add a test for each model of the catalog."
+    )
     group.addoption(
         "--coldwarm-device", metavar="DEVICE", help="cpu or cuda (default: the device that vLLM was built for)."
     )

@@ -27,7 +27,7 @@ from coldwarm.suite.runner import Runner
 
 
 class SuiteCollector(pytest.Collector):
-    """Collects a test for each model of the catalog."""
+    """Collects a test for each representative model of the catalog, or for each of its models."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """Yield the tests, in the order of the models' ids."""
@@ -40,6 +40,7 @@ class SuiteCollector(pytest.Collector):
                 device=config.getoption("--coldwarm-device"),
                 aot_artifacts=config.getoption("--coldwarm-aot-artifact"),
                 depth=Depth(config.getoption("--coldwarm-depth")),
+                whole_catalog=config.getoption("--coldwarm-all"),
             )
         except ColdwarmError as error:
             raise pytest.UsageError(f"coldwarm: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,13 +12,13 @@ from rich.text import Text
 from coldwarm.catalog.catalog import CatalogModel
 from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
 from coldwarm.core.conditions import DEVICES
-from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.model_entry import Deviation, ModelEntry, Shrink
 
 
 def models_as_table(models: list[CatalogModel]) -> Table:
     """Return a table with a row for each of `models`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "architecture", "layer kinds", *DEVICES):
+    for heading in ("model", "architecture", "layer kinds", *DEVICES, "run by default"):
         table.add_column(heading)
     for model in models:
         entry = model.entry
@@ -26,6 +27,7 @@ def models_as_table(models: list[CatalogModel]) -> Table:
             Text(model.config["architectures"][0]),
             Text(", ".join(entry.layer_kinds) if entry.layer_kinds else "derived"),
             *(_support(entry, device) for device in DEVICES),
+            "yes" if entry.representative or not model.is_packaged else "no",
         )
     issues = ", ".join(f"{issue.id} ({issue.when})" for issue in engine_issues())
     table.caption = Text(f"known issues of the engine, accepted for every model in which they occur: {issues}")
@@ -51,17 +53,15 @@ def print_model(console: Console, model: CatalogModel) -> None:
     line(f"  source  {entry.source}")
     if entry.source_note:
         line(f"          {entry.source_note}")
+    if entry.options:
+        line(f"  options  {json.dumps(entry.options)}")
+    if entry.drafter is not None:
+        line(f"  drafter  {entry.drafter.config}, published at {entry.drafter.source}")
+        if entry.drafter.source_note:
+            line(f"           {entry.drafter.source_note}")
+        _print_changes(line, "  drafter ", entry.drafter.shrink, entry.drafter.deviation)
     line(f"  layer kinds  {', '.join(entry.layer_kinds) if entry.layer_kinds else 'derived from the started model'}")
-    for shrink in entry.shrink:
-        where = ", in the config" if shrink.edits_config else ""
-        line(f"  shrunk {_on(shrink.devices)}{where}: {json.dumps(shrink.overrides)}")
-        line(f"    reason: {shrink.reason}")
-    for deviation in entry.deviation:
-        edits = [f"only its {deviation.use}"] if deviation.use else []
-        edits += [f"without {key}" for key in deviation.remove]
-        edits += [f"{key} = {json.dumps(value)}" for key, value in deviation.set.items()]
-        line(f"  deviates {_on(deviation.devices)}: {', '.join(edits)}")
-        line(f"    reason: {deviation.reason}")
+    _print_changes(line, "  ", entry.shrink, entry.deviation)
     for unsupported in entry.unsupported:
         line(f"  unsupported {_on(unsupported.devices)}: {unsupported.reason}")
     for expectation in entry.expect:
@@ -77,6 +77,21 @@ def print_model(console: Console, model: CatalogModel) -> None:
     for each in engine_issues():
         line(f"  known issue of the engine if {each.when}, for every model in which it occurs: {each.title}")
         line(f"    {each.id}, breaks {each.breaks}, {each.link}; declared in {ENGINE_ISSUES}")
+
+
+def _print_changes(
+    line: Callable[[str], None], indent: str, shrinks: Sequence[Shrink], deviations: Sequence[Deviation]
+) -> None:
+    for shrink in shrinks:
+        where = ", in the config" if shrink.edits_config else ""
+        line(f"{indent}shrunk {_on(shrink.devices)}{where}: {json.dumps(shrink.overrides)}")
+        line(f"    reason: {shrink.reason}")
+    for deviation in deviations:
+        edits = [f"only its {deviation.use}"] if deviation.use else []
+        edits += [f"without {key}" for key in deviation.remove]
+        edits += [f"{key} = {json.dumps(value)}" for key, value in deviation.set.items()]
+        line(f"{indent}deviates {_on(deviation.devices)}: {', '.join(edits)}")
+        line(f"    reason: {deviation.reason}")
 
 
 def _on(devices: tuple[str, ...]) -> str:

@@ -28,12 +28,13 @@ def plan(
     depth: Depth = Depth.FULL,
     options: dict[str, Any] | None = None,
     warm_changes: Changes | None = None,
+    whole_catalog: bool = False,
 ) -> list[Case]:
-    """Return the cases to run: those named by `words`, or the whole catalog.
+    """Return the cases to run: those named by `words`, or the representative models of the catalog.
 
     Args:
         catalog: The catalog.
-        words: Model ids, or paths to a config.json or to a model's TOML file; empty: the whole catalog.
+        words: Model ids, or paths to a config.json or to a model's TOML file; empty: the representative models.
         engine: The engine's name.
         device: ``cpu`` or ``cuda``; None: what the installed engine was built for.
         compilation: ``piecewise``, or ``shipped`` for the engine's default.
@@ -41,6 +42,7 @@ def plan(
         depth: How far the starts go.
         options: Options of the engine, which override those that coldwarm sets.
         warm_changes: Settings that differ in the warm start.
+        whole_catalog: Run every model of the catalog, instead of naming some.
 
     Raises:
         UsageError: The engine, the device or a model is not available.
@@ -52,10 +54,14 @@ def plan(
         raise UsageError(f"no device {device!r}; devices: {', '.join(DEVICES)}")
     installation.check_device(device)
     _check_depth(depth, compilation, warm_changes or Changes())
-    for each in (options or {}, warm_changes.options if warm_changes else {}):
-        installation.check_options(merged(options or {}, each), depth)
+    if words and whole_catalog:
+        raise UsageError("name models or run the whole catalog, not both")
     models = [(catalog.resolve(word), catalog.get(word) is not None) for word in words]
-    models = models or [(model, True) for model in catalog.models()]
+    models = models or [(model, True) for model in (catalog.models() if whole_catalog else catalog.representative())]
+    for of_model in ({}, *(model.entry.options for model, _ in models)):
+        of_both = merged(of_model, options or {})
+        for each in ({}, warm_changes.options if warm_changes else {}):
+            installation.check_options(merged(of_both, each), depth)
     cases = [
         prepared.model_copy(
             update={

@@ -68,8 +68,9 @@ class Session:
         warm_environment: Mapping[str, str] | None = None,
         jobs: int | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        whole_catalog: bool = False,
     ) -> Session:
-        """Plan the runs of `models`, or of the whole catalog if there are none.
+        """Plan the runs of `models`, or of the representative models of the catalog if there are none.
 
         Args:
             models: Ids of the catalog, or paths of a config.json or of a model's TOML file.
@@ -85,6 +86,7 @@ class Session:
             warm_environment: Environment variables for the warm start only.
             jobs: The number of parallel runs; None: chosen by cores and memory.
             timeout: Seconds that a start may take.
+            whole_catalog: Run every model of the catalog, instead of naming some.
 
         Raises:
             UsageError: An argument is invalid, or the engine, the device or a model is not available.
@@ -107,6 +109,7 @@ class Session:
             depth=_member(Depth, depth, "depth"),
             options=dict(options or {}),
             warm_changes=Changes(environment=dict(warm_environment or {}), options=dict(warm_options or {})),
+            whole_catalog=whole_catalog,
         )
         kind = _member(IsolationKind, isolation, "isolation")
         return cls(cases, jobs=jobs or chosen_jobs(cases), timeout=timeout, isolation=kind)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coldwarm.trace.records import TraceRecord, read_json
+from coldwarm.trace.triton_launches import TritonLaunches, read_launches
 
 _SECONDS_A_DAY = 86400.0
 
@@ -111,12 +112,13 @@ class KernelsLoaded:
 
 
 @dataclass(frozen=True, slots=True)
-class StorageOffsets:
-    """Where the inputs of a graph begin in their storage (torch/_dynamo/debug_utils.py, `InputWriter`)."""
+class RunnableGraph:
+    """What Inductor writes down of a graph, so that it can be run again (torch/_dynamo/repro/after_aot.py)."""
 
     location: Location
     offsets: dict[int, int]
-    """In elements, by the number of the input; offsets of 0 are omitted."""
+    """Where its inputs begin in their storage, in elements, by the number of the input; offsets of 0 are omitted."""
+    launches: TritonLaunches
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ TypedRecord = (
     | GraphDump
     | CacheEvent
     | KernelsLoaded
-    | StorageOffsets
+    | RunnableGraph
     | FrameCompiled
 )
 Parser = Callable[[TraceRecord, Location], TypedRecord | None]
@@ -197,10 +199,10 @@ def _kernels_loaded(record: TraceRecord, location: Location) -> KernelsLoaded:
     return KernelsLoaded(location, payload.count(b"async_compile.cpp"), payload.count(b"async_compile.triton("))
 
 
-def _storage_offsets(record: TraceRecord, location: Location) -> StorageOffsets:
-    return StorageOffsets(
-        location, {int(number): int(offset) for offset, number in _INPUT_OFFSET.findall(record.text())}
-    )
+def _runnable_graph(record: TraceRecord, location: Location) -> RunnableGraph:
+    code = record.text()
+    offsets = {int(number): int(offset) for offset, number in _INPUT_OFFSET.findall(code)}
+    return RunnableGraph(location, offsets, read_launches(code))
 
 
 def _frame_compiled(record: TraceRecord, location: Location) -> FrameCompiled | None:
@@ -231,7 +233,7 @@ _PARSERS: dict[str, Parser] = {
     "aot_inference_graph": _graph_of_kind,
     "inductor_output_code": _kernels_loaded,
     "compilation_metrics": _frame_compiled,
-    "artifact:fx_graph_runnable": _storage_offsets,
+    "artifact:fx_graph_runnable": _runnable_graph,
     **{
         f"artifact:{layer}_cache_{outcome}": _cache_event
         for layer in ("aotautograd", "fx_graph", "fx_graph_bundled")

@@ -98,6 +98,21 @@ def test_if_the_engine_cannot_be_imported_starts_are_spawned(
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
 
 
+@pytest.mark.usefixtures("no_bytecode")
+@pytest.mark.parametrize(("worth", "compiles_again"), [(0.0, False), (1000.0, True)])
+def test_spawned_starts_share_bytecode_if_the_machine_keeps_none_and_that_takes_long(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, worth: float, compiles_again: bool
+) -> None:
+    monkeypatch.setattr(fork_servers, "_COMPILE_SECONDS", worth)
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
+    starts = starter()
+    cold, warm = starts.cold(), starts.warm()
+    assert made_by(cold) == made_by(warm) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert cold.missing_bytecode is not None and cold.missing_bytecode.modules > 0
+    assert (warm.missing_bytecode is not None and warm.missing_bytecode.modules > 0) == compiles_again
+    assert (cold.outside.written, warm.outside.written) == ([], [])
+
+
 def test_a_remaining_native_thread_is_named_and_prevents_forks(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ def register() -> None:
     ModelRegistry.register_model("BurnedScaleForCausalLM", "layer_scale:BurnedScaleForCausalLM")
     ModelRegistry.register_model("BufferedScaleForCausalLM", "layer_scale:BufferedScaleForCausalLM")
     ModelRegistry.register_model("EagleBurnedScaleForCausalLM", "layer_scale:EagleBurnedScaleForCausalLM")
+    ModelRegistry.register_model("TritonLaunchForCausalLM", "triton_launch:TritonLaunchForCausalLM")
     # torch's check of the CPU's instructions is part of each kernel's key and is not thread-safe: `VecAMX.__bool__`
     # changes its flags for a moment. A warm start loads artifacts in several threads. If they run the check at the same
     # time, the keys differ and the kernels are recompiled. Run here, in one thread, the check is deterministic.

@@ -8,11 +8,15 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.engines.base import Installation
+from tests.support.fake_engine.release import installed
 
 
 def find() -> Installation:
     """Return the fake engine, which is always installed."""
-    return FakeInstallation()
+    found = FakeInstallation()
+    if (release := installed()) is not None and release.__file__ is not None:
+        found.version, found.package = release.VERSION, Path(release.__file__).parent
+    return found
 
 
 class FakeInstallation:
@@ -20,6 +24,8 @@ class FakeInstallation:
 
     name = "fake"
     version = "1.0"
+    distribution = "fake-engine"
+    package = Path(__file__).parent
 
     def default_device(self) -> str:
         return "cpu"
@@ -41,4 +47,4 @@ class FakeInstallation:
         return {"VLLM_FAKE_AOT_ARTIFACT": aot_artifact}
 
     def versions(self) -> dict[str, str]:
-        return {"vllm": "1.0", "torch": "1.0"}
+        return {"vllm": "1.0", "fake": self.version, "torch": "1.0"}

@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-from coldwarm.engines.vllm.vocabulary import VOCABULARY as VOCABULARY
+from dataclasses import replace
+
+from coldwarm.engines.vllm.vocabulary import VOCABULARY as VLLM
+from tests.support.fake_engine.release import PACKAGE
+
+VOCABULARY = replace(VLLM, package=PACKAGE)

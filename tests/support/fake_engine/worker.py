@@ -23,6 +23,7 @@ from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
 from coldwarm.observe.probes import Observer, process_probes
 from coldwarm.observe.progress import Progress
+from tests.support.fake_engine.release import installed
 from tests.support.records import MISSES, SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
 
@@ -135,11 +136,15 @@ class FakeWorker:
         if artifact.exists():
             return warm_facts(aot_artifact=layout)
         artifact.write_text("compiled")
-        counters = {SAVED: 4} if behaves == "compiles too much" else None
+        counters = {SAVED: 4} if behaves == "compiles too much" else {}
         if behaves == "misses more each time":
             with Path(os.environ["FAKE_FILE"]).open("a") as earlier:
                 earlier.write("x")
                 counters = {MISSES: earlier.tell()}
+        if behaves == "as released":
+            release = installed()
+            assert release is not None
+            counters = {SAVED: release.start(Path(os.environ["TORCH_TRACE"]))}
         return cold_facts(counters=counters, aot_artifact=layout)
 
     def _run_second_rank(self, request: StartRequest) -> None:

@@ -42,6 +42,12 @@ def ci(
     depth: Annotated[Depth, depth_option(_STEPS)] = Depth.FULL,
     aot_artifact: Annotated[list[AotArtifactChoice] | None, aot_artifact_option(_STEPS)] = None,
     catalog: Annotated[list[Path] | None, catalog_option(_STEPS)] = None,
+    all_: Annotated[
+        bool,
+        typer.Option(
+            "--all", rich_help_panel=_STEPS, help="Run every model of the catalog, not only the representative ones."
+        ),
+    ] = False,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -109,7 +115,7 @@ def ci(
         ),
     ] = None,
 ) -> None:
-    """Print a CI pipeline that runs the catalog.
+    """Print a CI pipeline that runs the representative models of the catalog, or all.
 
     The CPU step runs for every pull request, the GPU step if a file changed that compilation depends on. Each shows the
     table on the page of the build, and uploads records, logs and a JUnit report. Without set-up commands, coldwarm has
@@ -129,7 +135,8 @@ def ci(
     from coldwarm.core.engine import DEFAULT_ENGINE
     from coldwarm.engines.base import load_vocabulary
 
-    models = Catalog.read(catalog or []).models()
+    known = Catalog.read(catalog or [])
+    models = known.models() if all_ else known.representative()
     artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
     steps = []
     for each in dict.fromkeys(device or list(DeviceChoice)):
@@ -148,6 +155,7 @@ def ci(
                 depth=depth,
                 aot_artifacts=tuple(artifacts),
                 catalogs=tuple(str(folder) for folder in catalog or []),
+                whole_catalog=all_,
             )
         )
     print_ = buildkite.pipeline if system is CiSystem.BUILDKITE else github.workflow

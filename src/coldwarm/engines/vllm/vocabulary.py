@@ -31,6 +31,7 @@ def _keep_plugins(environment: Mapping[str, str]) -> dict[str, str]:
 
 VOCABULARY = Vocabulary(
     title="vLLM",
+    package="vllm",
     prefix="VLLM",
     subgraphs=statistics.SUBGRAPHS,
     saved=statistics.SAVED,

@@ -159,6 +159,8 @@ class _Generation:
 def _options(request: StartRequest) -> dict[str, Any]:
     from vllm.config import CompilationMode
 
+    from coldwarm.engines.vllm.drafter import with_drafter
+
     options: dict[str, Any] = {
         "model": str(request.model_folder),
         "hf_overrides": request.overrides,
@@ -179,7 +181,7 @@ def _options(request: StartRequest) -> dict[str, Any]:
     }
     if request.device == "cuda":
         options["block_size"] = 64
-    return merged(options, request.options)
+    return with_drafter(merged(options, request.options), request)
 
 
 def _prompt(vocabulary: int) -> list[int]:

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -36,10 +36,15 @@ _REAPING_SECONDS = 2.0
 # Each needs as much memory as an imported engine (`suite/capacity.py`). `coldwarm run` needs at most four: for each
 # kind of AOT artifact, one for cold starts and one for warm starts with changed variables.
 _MOST_IDLE = 4
+# If a new process takes longer than this to compile the engine's modules, starts that cannot be forked share bytecode.
+_COMPILE_SECONDS = 2.0
 
 
 class ForkServers:
     """Forks each start from a process that has already imported the engine in the start's environment.
+
+    If that is impossible, it spawns them. If the machine keeps no bytecode, they then share a folder for it below
+    `scratch`, so that not each of them compiles the engine's modules.
 
     When a server is started, idle ones are stopped, except for the few that were used last.
 
@@ -89,6 +94,8 @@ class ForkServers:
         forked = server.fork(order, output, on_end=partial(self._release, server))
         if forked is None:
             self._release(server)
+            if server.compile_seconds > _COMPILE_SECONDS:
+                order = replace(order, environment=_with_bytecode(order.environment, self._scratch / "bytecode"))
             return self._new_processes.begin(order, output)
         return forked, IsolationKind.FORK
 
@@ -142,6 +149,12 @@ def _key(order: WorkerOrder) -> tuple[str, Depth, frozenset[tuple[str, str]]]:
     return order.engine, order.depth, frozenset(variables.items())
 
 
+def _with_bytecode(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the variables with which Python stores its bytecode in `folder`, although it otherwise stores none."""
+    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder.absolute())}
+
+
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in OF_ONE_START}
 
@@ -161,6 +174,8 @@ class _Server:
     begun: bool = False
     problem: str | None = None
     """Why it cannot fork; None if no problem is known."""
+    compile_seconds: float = 0.0
+    """If it cannot: how long Python took to compile modules from source, whose bytecode it could not store."""
     _process: subprocess.Popen[bytes] | None = None
     _identity: psutil.Process | None = None
     """Distinguishes the process from a later one with the same pid."""
@@ -199,6 +214,7 @@ class _Server:
             return
         reply = json.loads(answer) if answer else {"problem": f"the fork server ended; see {self.log}"}
         self.problem = reply["problem"]
+        self.compile_seconds = float(reply.get("compiling", 0.0))
         self._ready = self.problem is None
         self._shared_names = frozenset(reply.get("shared", ()))
         self._look = Look([self._caches])

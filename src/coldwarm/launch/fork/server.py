@@ -6,10 +6,11 @@ safely (CUDA refuses it, and filelock while another thread takes a lock). The st
 because it has one environment for all processes and hides failed imports.
 
 On the socket CONTROL, the server first sends a JSON object: either that it is ready, with the names of the folders that
-starts share, or its problem. It then receives orders, each a JSON object with three file descriptors: the write end of
-the worker's progress, the file for its output, and a socket for its status. On the status socket, the server writes a
-line with the worker's process id, and after the worker's end a line with its exit status. The server does not reap the
-worker before the launcher closes its end of that socket, so that the kernel does not reuse the pid.
+starts share, or its problem, with the seconds that every new process needs to compile the engine's modules. It then
+receives orders, each a JSON object with three file descriptors: the write end of the worker's progress, the file for
+its output, and a socket for its status. On the status socket, the server writes a line with the worker's process id,
+and after the worker's end a line with its exit status. The server does not reap the worker before the launcher closes
+its end of that socket, so that the kernel does not reuse the pid.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def main() -> int:
     except Exception as error:
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"
-        control.send(json.dumps({"problem": problem[:_LONGEST_PROBLEM]}).encode())
+        answer = {"problem": problem[:_LONGEST_PROBLEM], "compiling": bytecode.missing().seconds_again}
+        control.send(json.dumps(answer).encode())
         return 1
     gc.collect()
     gc.freeze()

@@ -10,52 +10,26 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from coldwarm.core.kernels import Compiler, KernelOutcome, KernelSource
-from coldwarm.observe.kernels import ninja
+from coldwarm.observe.kernels.ninja_probe import NinjaProbe
 from coldwarm.observe.kernels.probe import CompilerProbe, Observation
 from coldwarm.observe.kernels.recorder import Recorder, component, digest
 
 
-class FlashInferProbe(CompilerProbe):
-    """Watches each build of a module: ninja also runs if there is nothing to compile."""
+class FlashInferProbe(NinjaProbe):
+    """Watches each build of a module."""
 
     name = "FlashInfer modules"
     compilers: ClassVar[tuple[Compiler, ...]] = (Compiler.FLASHINFER,)
     module = "flashinfer.jit.core"
     distribution = "flashinfer-python"
 
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(recorder)
-        self._folder = ""
-
     def hook(self, module: ModuleType) -> None:
-        """Wrap the method that builds a module."""
-        self._folder = str(Path(str(module.__file__)).parent) + os.sep
-        # Before 0.7 there was one class, `JitSpec`.
-        spec = getattr(module, "JitSpecNvcc", None) or getattr(module, "JitSpec", None)
-        self.wrap(Compiler.FLASHINFER, spec, "build", self._build)
+        """Wrap the function that runs ninja."""
+        self.library = str(Path(str(module.__file__)).parent) + os.sep
+        self.wrap(Compiler.FLASHINFER, module, "run_ninja", self._run_ninja)
 
-    def _build(self, spec: Any, *_: Any, **__: Any) -> Observation:
-        request = self.recorder.request(self._folder)
-        file = Path(spec.ninja_path)
-        folder = Path(getattr(spec, "build_dir", file.parent))
-        # In some versions ninja runs in the folder above, whose log is that of all modules.
-        builds = ninja.Builds(folder, folder.parent)
-        began, begin = time.perf_counter(), time.time()
-        yield
-        outputs = builds.outputs()
-        build_file = file.read_text(errors="replace")
-        self.recorder.add(
-            request,
-            compiler=Compiler.FLASHINFER,
-            kernel=str(spec.name),
-            key=digest(build_file),
-            outcome=KernelOutcome.COMPILED if outputs else KernelOutcome.LOADED,
-            source=KernelSource.WRAPPED,
-            begin=begin,
-            seconds=time.perf_counter() - began,
-            components={name: component(value) for name, value in ninja.variables(build_file).items()},
-            cache_folder=str(folder),
-        )
+    def _run_ninja(self, workdir: Path, ninja_file: Path, *_: Any, **__: Any) -> Observation:
+        return self.observe_build(Path(workdir), Path(ninja_file))
 
 
 class FlashInferAutotuneProbe(CompilerProbe):

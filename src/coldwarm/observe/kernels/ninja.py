@@ -42,7 +42,7 @@ class Builds:
         return found
 
 
-def reasons(folder: Path) -> list[str]:
+def reasons(folder: Path, build_file: Path) -> list[str]:
     """Return why ninja would build something in `folder` now, in ninja's words; it builds nothing.
 
     Raises:
@@ -50,7 +50,7 @@ def reasons(folder: Path) -> list[str]:
         subprocess.TimeoutExpired: It takes ten seconds.
     """
     answer = subprocess.run(
-        ["ninja", "-d", "explain", "-n"],
+        ["ninja", "-d", "explain", "-n", "-f", str(build_file)],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -1,0 +1,1 @@
+"""Finds the first of several versions of an engine that breaks a check."""
