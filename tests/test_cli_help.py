@@ -81,7 +81,7 @@ def test_examples_keep_their_lines(help_of: Help, command: str, columns: int) ->
 @pytest.mark.parametrize("command", SCREENS)
 def test_examples_have_only_commands_and_options_that_exist(command: str) -> None:
     for example in re.findall(r"^ .*coldwarm (.*?)(?:  #|$)", SCREENS[command].help or "", re.MULTILINE):
-        name, *words = example.split()
+        name, *words = example.split(" -- ")[0].split()
         options = {option for parameter in SCREENS[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options
 

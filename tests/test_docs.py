@@ -49,7 +49,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     for line in _commands(page):
-        _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
+        _, name, *words = shlex.split(line.split(" -- ")[0].replace("[", "").replace("]", ""))
         assert name in group.commands, line
         options = {option for parameter in group.commands[name].params for option in parameter.opts}
         assert {word.split("=")[0] for word in words if word.startswith("-")} <= options | BEING_ADDED | {"--help"}, (

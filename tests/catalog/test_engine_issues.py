@@ -19,6 +19,7 @@ def test_each_has_an_id_and_a_page_that_names_its_file() -> None:
     assert [issue.id for issue in issues] == [
         "first-moe-layer-on-cpu",
         "cute-dsl-kernels-are-not-cached",
+        "cute-dsl-kernels-compiled-twice",
         "kernels-compiled-at-the-first-request",
         "triton-kernel-index-in-graph",
     ]

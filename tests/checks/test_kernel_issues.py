@@ -201,3 +201,23 @@ def test_a_kernel_of_a_compiler_that_was_never_seen_to_do_so_fails() -> None:
     other = kernel_event(phase="generate")
     assert other.compiler == "CuTe DSL"
     assert verdict_of_late([other], []).status is Status.FAILED
+
+
+TWICE = "cute-dsl-kernels-compiled-twice"
+
+
+def twice(components: tuple[dict[str, str], dict[str, str]], keys: int = 1) -> Verdict:
+    events = [kernel_event(number, components=each) for number in range(keys) for each in components]
+    cold, warm = starts(*events)
+    return judge(model_entry(), cold, warm, findings_of(cold, warm))
+
+
+def test_a_kernel_that_is_compiled_twice_for_what_does_not_change_it_is_accepted() -> None:
+    verdict = twice(({"arguments": "rows=1024"}, {"arguments": "rows=8"}), keys=2)
+    assert verdict.status is Status.KNOWN_ISSUE
+    assert [check.accepted_by for check in verdict.checks if not check.holds] == [TWICE, CUTE_DSL]
+
+
+def test_a_kernel_that_is_compiled_twice_although_nothing_differs_is_a_failure() -> None:
+    verdict = twice(({"arguments": "rows=8"}, {"arguments": "rows=8"}))
+    assert verdict.status is Status.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,21 @@ def test_another_number_of_values_or_few_layers_are_not_reported(layers: int, co
     assert with_layers(layers, *by_layer(count)) == []
 
 
+def test_values_of_several_parts_of_a_component_are_not_layers() -> None:
+    tiles = [
+        cached_kernel(number, components={"constants": json.dumps({"BLOCK_M": 16 << number % 4, "BLOCK_N": number})})
+        for number in range(8)
+    ]
+    assert with_layers(8, *tiles) == []
+    layers = [cached_kernel(n, components={"constants": json.dumps({"LAYER": n, "BLOCK_N": 1})}) for n in range(8)]
+    assert [finding.kind for finding in with_layers(8, *layers)] == [FindingKind.KEYS_BY_LAYER]
+
+
+def test_keys_that_are_no_multiple_of_the_layers_are_not_reported() -> None:
+    more = [cached_kernel(8 + n, components={"source": f"s{n}", "constants": "LAYER=0"}) for n in range(2)]
+    assert with_layers(8, *by_layer(8), *more) == []
+
+
 def test_keys_without_recorded_components_are_not_reported() -> None:
     assert with_layers(8, *(kernel_event(number) for number in range(8))) == []
 
@@ -232,3 +248,22 @@ def test_keys_without_recorded_components_are_not_reported() -> None:
 def test_values_of_several_kernels_are_not_added_up() -> None:
     halves = [event.model_copy(update={"kernel": f"k{number % 2}"}) for number, event in enumerate(by_layer(8))]
     assert with_layers(8, *halves) == []
+
+
+# The same key more than once
+
+
+def test_a_key_that_is_compiled_twice_is_reported_with_what_differs() -> None:
+    rows = [{"source": "s", "arguments": f"rows={rows}"} for rows in (1024, 8)]
+    events = [kernel_event(0, components=components) for components in rows]
+    [finding] = findings_of(cold(*events, kernel_event(1)), None)
+    assert finding.what == (
+        "CuTe DSL compiled `LLFp32WGemm` more than once with 1 key: arguments differ, but not what is compiled"
+    )
+    assert (finding.kind, finding.kernel, finding.keys) == (FindingKind.KERNEL_REPEATED, "CuTe DSL LLFp32WGemm", 1)
+    assert finding.evidence[-1].record == "kernels.events: arguments: rows=1024 | rows=8"
+
+
+def test_a_key_that_is_compiled_twice_for_no_reason_is_reported() -> None:
+    [finding] = findings_of(cold(kernel_event(0), kernel_event(0)), None)
+    assert finding.what.endswith("more than once with 1 key: nothing differs")

@@ -4,8 +4,8 @@ import pytest
 
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.record import StartKind
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.nested_compiles import outside_findings
+from coldwarm.measure.frame_caches import Frame
 from coldwarm.trace.kinds import CacheEvent
 from tests.support.explanations import cache_event, frame, location
 

@@ -62,7 +62,7 @@ class ServerDriver:
     def ready(self, state: StartState) -> bool:
         return "ready" in state.log.read_text()
 
-    def stop(self, process: WorkerProcess) -> None:
+    def stop(self, process: WorkerProcess, enter: Callable[[str], None]) -> None:
         os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + self._grace
         while process.poll() is None and time.monotonic() < deadline:
@@ -118,7 +118,7 @@ def test_a_worker_is_ready_when_it_has_ended(tmp_path: Path) -> None:
 
 def test_stop_does_not_signal_a_worker(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
-        WorkerDriver().stop(SpawnedProcess(other))
+        WorkerDriver().stop(SpawnedProcess(other), lambda phase: None)
         assert not is_gone(other.pid)
         other.kill()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import site
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coldwarm.launch.caches import CACHE_VARIABLES, Caches
-from coldwarm.launch.environment import environment_of_start, overridden, recorded
+from coldwarm.launch.environment import environment_of_command, environment_of_start, overridden, recorded
 
 CACHES = Caches(Path("/caches"))
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True)
@@ -130,3 +131,25 @@ def test_overridden_lists_the_variables_that_the_start_does_not_see() -> None:
 
 def test_nothing_is_overridden_in_an_empty_environment() -> None:
     assert overridden({}) == []
+
+
+class TestCommand:
+    def of_command(self, user: dict[str, str]) -> dict[str, str]:
+        return environment_of_command(
+            CACHES, Path("/trace"), Path("/observation"), compilation="shipped", token="t", user=user
+        )
+
+    def test_has_caches_of_its_own_and_the_users_downloads(self) -> None:
+        environment = self.of_command({"HOME": "/h", "VLLM_CACHE_ROOT": "/mine", "HF_HUB_CACHE": "/hub"})
+        assert environment["VLLM_CACHE_ROOT"] != "/mine"
+        assert environment["HOME"] != "/h"
+        assert (environment["HF_HOME"], environment["HF_HUB_CACHE"]) == ("/h/.cache/huggingface", "/hub")
+        assert self.of_command({"HOME": "/h", "HF_HOME": "/hf"})["HF_HOME"] == "/hf"
+
+    def test_is_observed_in_every_python_process(self) -> None:
+        environment = self.of_command({"PYTHONPATH": "/mine"})
+        first, second = environment["PYTHONPATH"].split(os.pathsep)
+        assert (Path(first) / "sitecustomize.py").is_file()
+        assert second == "/mine"
+        assert (environment["COLDWARM_OBSERVATION"], environment["COLDWARM_START"]) == ("/observation", "t")
+        assert "COLDWARM_REQUEST" not in environment

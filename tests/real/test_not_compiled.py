@@ -16,8 +16,9 @@ def reason(monkeypatch: pytest.MonkeyPatch, *parts: dict[str, Any]) -> str | Non
     from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
     from vllm.config import CompilationMode
 
+    from coldwarm.engines.vllm import layers
     from coldwarm.engines.vllm.layers import why_not_compiled
-    from coldwarm.engines.vllm.seeded_weights import LoadedModel, SeededWeightsLoader
+    from coldwarm.engines.vllm.loaded_models import LoadedModel
 
     class Decorated(TorchCompileWithNoGuardsWrapper, nn.Module):  # type: ignore[misc]
         def __init__(self, *, mode: str, is_compiled: bool = False, enforce_eager: bool = False) -> None:
@@ -29,7 +30,7 @@ def reason(monkeypatch: pytest.MonkeyPatch, *parts: dict[str, Any]) -> str | Non
             )
 
     model = nn.Sequential(*(Decorated(**part) for part in parts))
-    monkeypatch.setattr(SeededWeightsLoader, "loaded", [LoadedModel(model, "backbone", None)])
+    monkeypatch.setattr(layers, "LOADED", [LoadedModel(model, "backbone", None)])
     return why_not_compiled()
 
 

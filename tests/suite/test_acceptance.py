@@ -10,6 +10,7 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.catalog.writing import expectation_block
 from coldwarm.checks.verdict import Status, Verdict
 from coldwarm.core.checks import Check
+from coldwarm.core.command import Command
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding
 from coldwarm.core.model_entry import ModelEntry
@@ -284,6 +285,12 @@ def test_a_model_without_an_entry_is_refused(accepting: Accepting) -> None:
     bare = accepting.store(model_entry(), starts(), argument="my/config.json")
     [decided] = accepting.decide(model_entry(id="other"), bare)
     assert (decided.decision, decided.path) == (Decision.REFUSED, None)
+
+
+def test_a_command_is_refused(accepting: Accepting) -> None:
+    command = accepting.store(model_entry(), starts(), command=Command(words=["python", "x.py"], folder="/tmp"))
+    [decided] = accepting.decide(model_entry(), command)
+    assert (decided.decision, "a command of yours" in decided.reasons[0]) == (Decision.REFUSED, True)
 
 
 def test_a_model_that_cannot_run_is_unsupported_and_one_that_ran_is_not(accepting: Accepting) -> None:

@@ -10,8 +10,8 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import Message, StartKind, StartRecord
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.misses import KnownOfRun
+from coldwarm.measure.frame_caches import Frame
 from coldwarm.trace.kinds import CacheEvent, Location
 from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
 

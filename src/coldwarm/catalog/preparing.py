@@ -107,3 +107,12 @@ def _edited(
             del config[key]
         config.update(copy.deepcopy(deviation.set))
     return config
+
+
+def startable_config(model: CatalogModel, device: str) -> dict[str, Any]:
+    """Return the config that is started on `device`, with all overrides applied: it can be started as it is.
+
+    Raises:
+        CatalogError: A deviation does not fit the published config.
+    """
+    return merged(config_for(model, device), overrides_for(model, device))

@@ -14,7 +14,7 @@ from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.model_entry import Expectation
 from coldwarm.engines.base import load_vocabulary
 
-_OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.COMPILED_AFTER_READY)
+_OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.KERNEL_REPEATED, FindingKind.COMPILED_AFTER_READY)
 """The findings that account for kernels; the others account for artifacts."""
 
 

@@ -11,8 +11,10 @@ from coldwarm.checks.ranks import combine, only_rank
 from coldwarm.checks.run_context import warm_changes
 from coldwarm.checks.sharing_limit import ModelArtifacts, allowed_artifacts, artifacts_by_model
 from coldwarm.core.checks import Check
+from coldwarm.core.engine import TORCH
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.phases import GENERATE
 from coldwarm.core.record import EngineFacts, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats, KernelWork
 from coldwarm.engines.base import load_vocabulary
@@ -117,14 +119,9 @@ def _stats(record: StartRecord, rank: int | None) -> CompileStats:
 def check_invariants(starts: Starts) -> list[Check]:
     """Check the invariants that apply at the depth of the starts, for each rank; at depth full, all in order.
 
-    `InvariantId.READY_NO_COMPILER` applies only if kernel compilers were observed.
+    `InvariantId.READY_NO_COMPILER` applies only if kernel compilers were observed. Some do not apply to some commands.
     """
-    observed = starts.has_kernels()
-    invariants = [
-        invariant
-        for invariant in starts.cold.depth.level.checked
-        if observed or invariant is not InvariantId.READY_NO_COMPILER
-    ]
+    invariants = applicable_invariants(starts)
     ranks = starts.ranks()
     if ranks[StartKind.COLD] == [0] and ranks.get(StartKind.WARM, [0]) == [0]:
         return [_INVARIANTS[invariant](starts) for invariant in invariants]
@@ -139,6 +136,19 @@ def check_invariants(starts: Starts) -> list[Check]:
         having = ranks[StartKind.COLD] if invariant in _OF_COLD else everywhere
         found.append(combine({rank: check(by_rank[rank]) for rank in having}))
     return found
+
+
+def applicable_invariants(starts: Starts) -> list[InvariantId]:
+    """Return the invariants that apply to the starts, at their depth, with their engine and with what was observed."""
+    without = set(load_vocabulary(starts.cold.engine).without)
+    # A command that ends by itself is never ready for requests.
+    never_ready = bool(starts.cold.command) and not any(step.name == GENERATE for step in starts.cold.steps)
+    if never_ready and starts.cold.engine == TORCH:
+        # Nothing says what a script computes.
+        without.add(InvariantId.SAME_OUTPUT)
+    if never_ready or not starts.has_kernels():
+        without.add(InvariantId.READY_NO_COMPILER)
+    return [invariant for invariant in starts.cold.depth.level.checked if invariant not in without]
 
 
 def _with_kernels(check: Check, part: KernelPart) -> Check:
@@ -395,6 +405,13 @@ def _no_torch_compile(starts: Starts) -> Check:
 
 
 def _same_output(starts: Starts) -> Check:
+    if starts.cold.command and not (starts.cold_facts.generated and starts.warm_facts.generated):
+        return Check(
+            id=InvariantId.SAME_OUTPUT,
+            holds=True,
+            words="cold and warm outputs: not checked, because what the command generated is not known",
+            is_checked=False,
+        )
     problem = difference(starts.cold_facts, starts.warm_facts)
     tokens = len(starts.cold_facts.generated)
     return Check(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from coldwarm.checks.engine_issues import accept_engine_issues
 from coldwarm.checks.expectations import applicable, check_expectations, unchecked_expectations
-from coldwarm.checks.invariants import NOT_COMPILED, Starts, check_invariants
+from coldwarm.checks.invariants import NOT_COMPILED, Starts, applicable_invariants, check_invariants
 from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_caches
 from coldwarm.checks.kernels import unseen_compilers
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
@@ -176,8 +176,9 @@ def _not_of_one_run(cold: StartRecord, warm: StartRecord | None) -> str | None:
 
 def _notes(starts: Starts, context: RunContext, expectations: list[Check]) -> list[str]:
     notes = unchecked_expectations(starts, starts.entry, context)
-    if not expectations and not notes:
-        versions = ", ".join(f"{name} {context.versions.get(name, '?')}" for name in ("torch", starts.cold.engine))
+    if not expectations and not notes and not starts.cold.command:
+        names = dict.fromkeys(("torch", starts.cold.engine))
+        versions = ", ".join(f"{name} {context.versions.get(name, '?')}" for name in names)
         notes.append(
             f"no expectation for {context.device}, {context.compilation}, {versions}: only the invariants were checked"
         )
@@ -186,7 +187,7 @@ def _notes(starts: Starts, context: RunContext, expectations: list[Check]) -> li
         notes.append(f"{NOT_COMPILED}: {starts.why_not_compiled}")
     if len(of_cold := starts.ranks()[StartKind.COLD]) > 1:
         notes.append(f"all {len(of_cold)} ranks were checked; the table shows the counts of rank {of_cold[0]}")
-    if starts.entry.layer_kinds is None:
+    if starts.entry.layer_kinds is None and InvariantId.ONLY_UNIQUE in applicable_invariants(starts):
         kinds, source = starts.layer_kinds()
         notes.append(f"{kinds} layer kind{'' if kinds == 1 else 's'}, {source}")
     return notes

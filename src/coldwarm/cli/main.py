@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from coldwarm.cli.after_dashes import WithCommand
 from coldwarm.cli.commands import accept, add, bisect, ci, explain, judge, list_models, run, show
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
 from coldwarm.cli.help import (
@@ -35,6 +36,7 @@ app = typer.Typer(
     Examples:
       coldwarm run llama-3.1-8b         # start a model of the catalog, and judge it
       coldwarm run path/to/config.json  # the same for your own model
+      coldwarm run -- python script.py  # the same for your own command
       coldwarm explain coldwarm-runs/X  # find out why it recompiles
     """,
     epilog="See 'coldwarm COMMAND --help' for the options of a command.",
@@ -61,7 +63,7 @@ def _of_all_commands(
 ) -> None: ...
 
 
-app.command("run", cls=Command, epilog=exit_codes())(run.run)
+app.command("run", cls=WithCommand, epilog=exit_codes())(run.run)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
 app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)

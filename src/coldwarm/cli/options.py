@@ -41,6 +41,7 @@ WHAT = "What to start"
 HOW = "How to start it"
 HOW_FAR = "How far"
 WARM = "Warm start changes"
+COMMAND = "Command"
 RESOURCES = "Resources"
 RESULTS = "Results"
 
@@ -81,6 +82,18 @@ def catalog_option(group: str | None = None) -> Any:
     )
 
 
+def _compilation_option(*, show_default: bool | str = True) -> Any:
+    return typer.Option(
+        "--compilation",
+        metavar="MODE",
+        rich_help_panel=HOW,
+        help="Choose how vLLM compiles.\n"
+        "- piecewise: Split the graph at attention operations, as vLLM does on a GPU.\n"
+        "- shipped: Leave vLLM's default; on a CPU, that compiles the whole graph at once.",
+        show_default=show_default,
+    )
+
+
 def _assignments(flag: str, group: str, help_: str) -> Any:
     return typer.Option(flag, metavar="NAME=VALUE", rich_help_panel=group, help=f"{help_} Repeatable.")
 
@@ -108,15 +121,9 @@ DeviceOption = Annotated[
         show_default="the one that the engine was built for",
     ),
 ]
-CompilationOption = Annotated[
-    CompilationChoice,
-    typer.Option(
-        metavar="MODE",
-        rich_help_panel=HOW,
-        help="Choose how vLLM compiles.\n"
-        "- piecewise: Split the graph at attention operations, as vLLM does on a GPU.\n"
-        "- shipped: Leave vLLM's default; on a CPU, that compiles the whole graph at once.",
-    ),
+CompilationOption = Annotated[CompilationChoice, _compilation_option()]
+RunCompilationOption = Annotated[
+    CompilationChoice | None, _compilation_option(show_default="piecewise; shipped for a command")
 ]
 AotArtifactOption = Annotated[list[AotArtifactChoice] | None, aot_artifact_option(HOW)]
 IsolationOption = Annotated[
@@ -153,6 +160,35 @@ WarmEnvOption = Annotated[
         "--warm-env",
         WARM,
         "Set an environment variable for the warm start only, to see whether it invalidates the cache.",
+    ),
+]
+ReadyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ready",
+        metavar="URL",
+        rich_help_panel=COMMAND,
+        help="The command is ready once this URL answers with status 200.",
+        show_default="/health of a vLLM server, else when it exits",
+    ),
+]
+ReadyLogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ready-log",
+        metavar="REGEX",
+        rich_help_panel=COMMAND,
+        help="The command is ready once a line of its output matches this regular expression.",
+    ),
+]
+ThenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--then",
+        metavar="COMMAND",
+        rich_help_panel=COMMAND,
+        help="Run this command once it is ready; it must succeed.",
+        show_default="a request to its OpenAI API, if it has one",
     ),
 ]
 JobsOption = Annotated[

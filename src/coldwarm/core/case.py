@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, field_serializer
 
+from coldwarm.core.command import Command
 from coldwarm.core.depth import Depth
 from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.isolation import IsolationKind
@@ -61,6 +62,8 @@ class Case(BaseModel):
     """``bundled`` or ``separate``; None: the default of the engine, or of the user's environment."""
     depth: Depth = Depth.FULL
     warm_changes: Changes = Field(default_factory=Changes)
+    command: Command | None = None
+    """The user's command that is started; None: coldwarm's worker starts the model."""
 
     @field_serializer("options")
     def _options_without_secrets(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +91,8 @@ class Case(BaseModel):
             changes: Settings of a start that differ from those of the case.
         """
         settings: list[Mapping[str, Any]] = [os.environ, self.options]
+        if self.command is not None:
+            settings.append({"": [*self.command.words, *self.command.then]})
         for each in (self.warm_changes, *changes):
             settings += [each.environment, each.options]
         return Secrets(*settings)
@@ -100,7 +105,12 @@ class Case(BaseModel):
         secrets = self.secrets()
         variables = unmasked(secrets.environment(environment))
         words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        words += ["coldwarm", "run", shlex.quote(self.argument)]
+        words += ["coldwarm", "run"]
+        if self.command is not None:
+            words += ["--compilation", self.compilation] if self.compilation != "shipped" else []
+            words += _as_arguments("--warm-env", secrets.environment(self.warm_changes.environment))
+            return " ".join([*words, *self.command.as_arguments()])
+        words.append(shlex.quote(self.argument))
         if self.catalog is not None:
             words += ["--catalog", shlex.quote(self.catalog)]
         if self.engine != DEFAULT_ENGINE:

@@ -30,6 +30,22 @@ class CompiledGraph(BaseModel):
     groups: list[SubgraphGroup]
 
 
+class CompiledFunction(BaseModel):
+    """A function that the program gave to torch.compile, outside of the engine's own compilation."""
+
+    rank: int
+    name: str
+    """Its name, and where it is, as ``name (file:line)``."""
+    missed: list[str] = Field(default_factory=list)
+    """The keys that the AOTAutograd cache did not have."""
+    loaded: list[str] = Field(default_factory=list)
+    """The keys that it had."""
+    bypassed: int = 0
+    """How often the cache was bypassed, so that the function was compiled."""
+    seconds: float | None = None
+    """The time of its compilations, without loading; None: not recorded."""
+
+
 class CompilerWork(BaseModel):
     """Compiler statistics from the trace of one start.
 
@@ -57,3 +73,5 @@ class CompilerWork(BaseModel):
     """For how many compile ranges (of token counts) each subgraph was compiled; vLLM's ``compile_sizes`` adds some."""
     graphs: list[CompiledGraph] = Field(default_factory=list)
     """All compiled graphs, with the subgraphs that share artifacts; empty: not recorded."""
+    functions: list[CompiledFunction] = Field(default_factory=list)
+    """By rank, in the order in which they were compiled."""

@@ -32,6 +32,8 @@ class FindingKind(StrEnum):
     """A kernel compiler compiled a kernel in the warm start."""
     COMPILED_AFTER_READY = "compiled after ready"
     """A kernel was compiled after the engine was ready for requests."""
+    KERNEL_REPEATED = "kernel repeated"
+    """A kernel compiler compiled the same key more than once in the cold start."""
     KEYS_BY_LAYER = "keys by layer"
     """A kernel was compiled with as many keys as the model has layers."""
     IMPORTED_FROM_SOURCE = "imported from source"

@@ -21,6 +21,9 @@ from coldwarm.core.seen_in_process import LongCall, MissingBytecode, OutsideUse,
 
 SCHEMA_VERSION = 2
 
+WHOLE_PROCESS = "process"
+"""The key in `ProcessReport.failed_probes` if a process could not be observed at all."""
+
 
 class StartKind(StrEnum):
     """The kind of a start."""
@@ -90,6 +93,20 @@ class GeneratedToken(BaseModel):
     """Natural logarithms by token id, of the likeliest tokens and the generated one; None: not a number."""
 
 
+class Program(BaseModel):
+    """The program that a process of a user's command runs."""
+
+    command: str
+    """Its command line, in one line, without secrets."""
+    engine: str
+    """The engine that it uses; ``torch`` if it uses none."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions by distribution name, and of ``python``."""
+    hardware: dict[str, str] = Field(default_factory=dict)
+    aot_artifact: str | None = None
+    """See `EngineFacts.aot_artifact`."""
+
+
 class ProcessReport(BaseModel):
     """Observations from within one process of a start."""
 
@@ -132,6 +149,8 @@ class ProcessReport(BaseModel):
     """Why the engine compiles no part of the process's models with torch.compile; None: it does, or not recorded."""
     kernels: KernelEvents | None = None
     """What kernel compilers did in the process; None: not recorded."""
+    program: Program | None = None
+    """What the process runs; None: not recorded, as in starts that are not those of a command."""
     long_calls: list[LongCall] = Field(default_factory=list)
     """Calls of the main thread that took long, in a start on a GPU; at most the first `MOST_LONG_CALLS`."""
     failed_probes: dict[str, str] = Field(default_factory=dict)
@@ -248,6 +267,8 @@ class StartRecord(BaseModel):
     engine: str
     device: str
     compilation: str
+    command: list[str] = Field(default_factory=list)
+    """The user's command, without secrets; empty: coldwarm's worker started the model."""
     environment: dict[str, str]
     """The start's variables that affect compilation: the user's, and those that assign cores to parallel starts."""
     overridden: list[str]

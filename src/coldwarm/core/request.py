@@ -38,3 +38,16 @@ class StartRequest(BaseModel):
     """The id of the launcher's process, which the worker must not outlive."""
     events_fd: int
     """The file descriptor for the worker's progress, one JSON object on each line."""
+
+
+class ObservationRequest(BaseModel):
+    """How the processes of a user's command are observed; the launcher writes it, and each process reads it."""
+
+    reports: Path
+    """The folder in which each process writes its report."""
+    events: Path | None = None
+    """The named pipe to which processes announce steps; None: they announce none."""
+    own_folders: list[Path] = Field(default_factory=list)
+    """The start's own folders."""
+    users_caches: list[Path] = Field(default_factory=list)
+    """Folders of caches, whose files are reported if a process reads or writes them."""

@@ -16,6 +16,12 @@ VERDICT = "verdict.json"
 EXPLANATION = "explanation.json"
 SUITE = "suite.json"
 FORK_SERVER_LOGS = "fork-server-*.log"
+WRITE_NOW = "write-now"
+"""In the folder `reports_name`: when it changes, each process of a command writes its report."""
+SEEN_SUFFIX = ".seen"
+"""The suffix of the file by which a process reports that it is observed once it uses torch, in `reports_name`."""
+UNOBSERVED_SUFFIX = ".unobserved"
+"""The suffix of the file in which a process reports why it is not observed, in `reports_name`."""
 
 
 def start_name(kind: str, number: int = 1) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartRecord
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.measure.busy_time import Stage
+from coldwarm.measure.frame_caches import Frame
 
 
 def seconds_compiling(record: StartRecord) -> float | None:

@@ -15,7 +15,6 @@ from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layer
 from coldwarm.diagnose.compilers import CompilerRow, KernelRow, compiler_rows, slowest_kernels
 from coldwarm.diagnose.costs import charged, without_cost
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
-from coldwarm.diagnose.frame_caches import FrameCaches
 from coldwarm.diagnose.kernels import kernel_findings
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
@@ -24,6 +23,7 @@ from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findin
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
 from coldwarm.measure.busy_time import BusyTime, Stage
+from coldwarm.measure.frame_caches import FrameCaches
 from coldwarm.measure.intervals import Interval
 from coldwarm.trace.reader import Consumer, TraceStats, read_trace
 

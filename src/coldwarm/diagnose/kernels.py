@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coldwarm.core.finding import Evidence, Finding, FindingKind
@@ -45,7 +46,7 @@ def kernel_findings(
     if warm is not None:
         findings += _recompiled(warm, cold_works, warm_works, charged[StartKind.WARM])
     findings += _after_ready(works, charged[StartKind.COLD])
-    return [*findings, *_by_layer(cold, cold_works)]
+    return [*findings, *_repeated(cold_works), *_by_layer(cold, cold_works)]
 
 
 def _works(record: StartRecord) -> dict[int, KernelWork]:
@@ -148,8 +149,8 @@ def _by_layer(cold: StartRecord, works: dict[int, KernelWork]) -> list[Finding]:
     for label, events in by_kernel.items():
         keys = len({event.key for event in events})
         names = dict.fromkeys(name for event in events for name in event.components)
-        growing = [name for name in names if len({event.components.get(name) for event in events}) == layers]
-        if keys < layers or not growing:
+        growing = [name for name in names if _has_values(layers, [event.components.get(name) for event in events])]
+        if keys == 0 or keys % layers or not growing:
             continue
         findings.append(
             Finding(
@@ -165,6 +166,73 @@ def _by_layer(cold: StartRecord, works: dict[int, KernelWork]) -> list[Finding]:
             )
         )
     return findings
+
+
+def _has_values(count: int, values: Sequence[str | None]) -> bool:
+    """Return whether a component has `count` values, by a single one of its parts.
+
+    Several parts vary when an autotuner tries tile sizes, or with the combinations of what is divisible by 16.
+    """
+    if len(set(values)) != count:
+        return False
+    parts = [_parts(value) for value in values]
+    varying = [name for name in parts[0] if len({part.get(name) for part in parts}) > 1]
+    return any(len(part) != len(parts[0]) for part in parts) or len(varying) == 1
+
+
+def _parts(component: str | None) -> dict[str, str]:
+    """Return the parts of a component by name; a component that is not a table has one part."""
+    try:
+        table = json.loads(component or "")
+    except ValueError:  # other text, or text that was cut off
+        table = component
+    return {name: repr(value) for name, value in table.items()} if isinstance(table, dict) else {"": repr(table)}
+
+
+def _repeated(works: dict[int, KernelWork]) -> list[Finding]:
+    """Return a finding for each kernel of which the cold start compiled the same key more than once."""
+    by_kernel: dict[str, dict[str, list[KernelEvent]]] = {}
+    for work in works.values():
+        compiled = compiled_events(work.events)
+        for each in work.repeated:
+            own = [e for e in compiled if (e.compiler, e.kernel, e.key) == (each.compiler, each.kernel, each.key)]
+            by_kernel.setdefault(f"{each.compiler} {each.kernel}", {}).setdefault(each.key, own)
+    findings = []
+    for label, by_key in by_kernel.items():
+        events = [event for own in by_key.values() for event in own]
+        first = events[0]
+        differing = list(dict.fromkeys(name for own in by_key.values() for name in _differing(own)))
+        reason = f"{', '.join(differing)} differ, but not what is compiled" if differing else "nothing differs"
+        findings.append(
+            Finding(
+                kind=FindingKind.KERNEL_REPEATED,
+                start=StartKind.COLD,
+                what=f"{first.compiler} compiled `{first.kernel}` more than once with {_keys(len(by_key))}: {reason}",
+                where=first.where,
+                evidence=[*_evidence(StartKind.COLD, events), *_values_that_differ(next(iter(by_key.values())))],
+                kernel=label,
+                keys=len(by_key),
+                next="leave out of the library's key what does not change the kernel"
+                if differing
+                else "keep what was compiled for the whole process",
+            )
+        )
+    return findings
+
+
+def _differing(events: Sequence[KernelEvent]) -> list[str]:
+    """Return the names of the components in which events differ."""
+    names = dict.fromkeys(name for event in events for name in event.components)
+    return [name for name in names if len({event.components.get(name) for event in events}) > 1]
+
+
+def _values_that_differ(events: Sequence[KernelEvent]) -> list[Evidence]:
+    """Return the values of each component in which events differ."""
+    values = {name: dict.fromkeys(event.components.get(name, "") for event in events) for name in _differing(events)}
+    return [
+        Evidence(file=record_name(StartKind.COLD), record=f"kernels.events: {name}: {' | '.join(own)}")
+        for name, own in values.items()
+    ]
 
 
 def _evidence(kind: StartKind, events: Iterable[KernelEvent]) -> list[Evidence]:

@@ -13,12 +13,12 @@ from coldwarm.core.stats import CompileStats
 from coldwarm.diagnose.costs import charge_together, seconds_of_engine
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
 from coldwarm.diagnose.damaged_files import damage_finding
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.key_changes import key_findings
 from coldwarm.diagnose.load_failures import load_failure_finding
 from coldwarm.diagnose.nested_compiles import frames_by_cause, moved_details, outside_findings
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.engines.vocabulary import Lookups, Vocabulary
+from coldwarm.measure.frame_caches import Frame
 
 _MOST_FILES = 5
 

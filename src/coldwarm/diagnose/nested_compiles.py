@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import trace_name
-from coldwarm.diagnose.frame_caches import Frame
 from coldwarm.diagnose.key_components import changed_components
+from coldwarm.measure.frame_caches import Frame
 from coldwarm.trace.kinds import CacheEvent
 
 _MOST_COMPONENTS = 5

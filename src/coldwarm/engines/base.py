@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from coldwarm.core.engine import DEFAULT_ENGINE
+from coldwarm.core.engine import DEFAULT_ENGINE, TORCH
 from coldwarm.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from coldwarm.core.depth import Depth
     from coldwarm.core.record import EngineFacts
     from coldwarm.core.request import StartRequest
-    from coldwarm.engines.vocabulary import Vocabulary
+    from coldwarm.engines.vocabulary import CommandHints, Vocabulary
     from coldwarm.observe.probes import Observer
     from coldwarm.observe.progress import Progress
 
 _MODULES = {"vllm": "coldwarm.engines.vllm"}
+_TORCH = "coldwarm.engines.torch"
 
 
 class Installation(Protocol):
@@ -93,9 +94,30 @@ class Worker(Protocol):
         """
 
 
+class ObservedEngine(Protocol):
+    """The half that runs in the processes of a user's command, which may or may not use the engine."""
+
+    loggers: tuple[str, ...]
+    """As `Worker.compiler_loggers`."""
+
+    def observe(self, observer: Observer, progress: Progress) -> None:
+        """Install probes that begin to observe when the program imports the engine.
+
+        Args:
+            observer: The observer of this process, whose general probes are installed.
+            progress: Gets the phases that the start enters.
+        """
+
+
 def names() -> list[str]:
     """Return the names of the supported engines, sorted."""
     return sorted(_MODULES)
+
+
+def observed_engines() -> list[ObservedEngine]:
+    """Return the halves for processes of a user's command; PyTorch's is first, and every other refines its report."""
+    modules = [_TORCH, *(_MODULES[name] for name in names())]
+    return [cast(ObservedEngine, importlib.import_module(f"{module}.observed")) for module in modules]
 
 
 def load_installation(engine: str) -> Installation:
@@ -118,13 +140,19 @@ def load_worker(engine: str) -> Worker:
 
 def load_vocabulary(engine: str) -> Vocabulary:
     """Return the vocabulary of `engine`; for an unknown engine, that of the default one."""
-    module = _MODULES.get(engine, _MODULES[DEFAULT_ENGINE])
+    module = _TORCH if engine == TORCH else _MODULES.get(engine, _MODULES[DEFAULT_ENGINE])
     return cast("Vocabulary", importlib.import_module(f"{module}.vocabulary").VOCABULARY)
 
 
 def vocabularies() -> list[Vocabulary]:
     """Return the vocabularies of all supported engines."""
     return [load_vocabulary(engine) for engine in names()]
+
+
+def command_hints(words: Sequence[str]) -> CommandHints | None:
+    """Return what the `words` of a command say about the engine's server that it starts; None if it starts none."""
+    modules = (importlib.import_module(f"{module}.command_line") for module in _MODULES.values())
+    return next((hints for module in modules if (hints := module.hints(words))), None)
 
 
 def read_counters() -> dict[str, int]:

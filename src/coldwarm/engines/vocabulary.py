@@ -13,6 +13,7 @@ from typing import Protocol
 
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.crash_cause import CrashCause
+from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.kernels import KernelEvent
 from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts, Message, StartKind, StartRecord
@@ -36,6 +37,16 @@ class CacheFolders:
     """The folder below ``~/.cache`` that the engine uses by default."""
     rendezvous: tuple[str, ...]
     """Prefixes of the names of files with which the processes of one start find each other; these are not caches."""
+
+
+@dataclass(frozen=True)
+class CommandHints:
+    """What a command line says about the server that it starts."""
+
+    name: str
+    """A name for it, such as that of its model."""
+    ready_url: str
+    """The URL that answers once it is ready."""
 
 
 class Lookups(Protocol):
@@ -99,6 +110,8 @@ class Vocabulary:
     compilation_paths: tuple[str, ...]
     """Globs of the files in the engine's repository that affect what is compiled, how, and under which key."""
 
+    without: frozenset[InvariantId]
+    """The invariants that do not apply to programs of this engine."""
     compile_stats: Callable[[StartRecord], dict[int, CompileStats]]
     """Returns the statistics of each rank of a start, by rank, in order; empty if the start did not finish."""
     counters_of_trace: Callable[[StartRecord], dict[str, int]]

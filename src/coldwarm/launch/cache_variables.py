@@ -126,6 +126,14 @@ REMOTE = frozenset(
 """Variables that switch on or locate a cache on another machine. They are removed from every start, so that a cold and
 a warm start have the same cache keys, which are those of a start without remote caches."""
 
+DOWNLOADS = frozenset(
+    {
+        *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"),
+        *("HF_XET_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE"),
+    }
+)
+"""Variables of folders with models that were downloaded. They are inputs of a user's command, which keeps them."""
+
 ISOLATED = ALWAYS.keys() | _IF_SET.keys() | _FILES_IF_SET.keys() | REMOTE
 """Variables whose user's value no start sees."""
 

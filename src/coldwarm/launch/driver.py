@@ -34,8 +34,13 @@ class Driver(Protocol):
     def ready(self, state: StartState) -> bool:
         """Return whether the start is ready. Called up to 50 times a second; must not block."""
 
-    def stop(self, process: WorkerProcess) -> None:
-        """End a process that is ready and still running; return when it has ended, or after a grace period."""
+    def stop(self, process: WorkerProcess, enter: Callable[[str], None]) -> None:
+        """Use and then end a process that is ready and still running; return when it has ended, or after a grace time.
+
+        Args:
+            process: The process.
+            enter: Enters a phase of the start.
+        """
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files that changed since the first start, in caches that starts of this driver share."""
@@ -63,7 +68,7 @@ class WorkerDriver:
         """Return whether the worker has ended."""
         return state.exit_status is not None
 
-    def stop(self, process: WorkerProcess) -> None:
+    def stop(self, process: WorkerProcess, enter: Callable[[str], None]) -> None:
         """Do nothing: once the worker is ready, it has ended."""
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:

@@ -72,7 +72,7 @@ def launch(
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: Event | None = None,
     is_ready: Callable[[StartState], bool] = has_ended,
-    end: Callable[[WorkerProcess], None] = lambda process: None,
+    end: Callable[[WorkerProcess, Callable[[str], None]], None] = lambda process, enter: None,
 ) -> Ended:
     """Run a worker until it is ready or has ended, whichever comes first.
 
@@ -86,7 +86,8 @@ def launch(
         on_phase: Called with the name of each phase that the worker enters.
         stop: Another thread sets this to have the worker's process tree killed.
         is_ready: Returns whether the start is ready. Called up to 50 times a second.
-        end: Called with a process that is ready and still running, to shut it down. Afterwards, the rest is killed.
+        end: Called with a process that is ready and still running, to shut it down, and with a function that enters a
+            phase. Afterwards, the rest is killed.
 
     Raises:
         StoppedError: `stop` was set.
@@ -131,7 +132,7 @@ def launch(
                 raise StoppedError
             if ready and status is None:
                 stopped = True
-                end(worker)
+                end(worker, steps.enter)
             while selector.get_map() and selector.select(timeout=0) and (data := os.read(read_end, 65536)):
                 steps.take(data)
     finally:
@@ -236,13 +237,14 @@ class _Steps:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if (phase := _phase_of(line)) is not None:
-                self._enter(phase)
+                self.enter(phase)
 
     def phases(self) -> tuple[str, ...]:
         """Return the phases reported so far."""
         return (*(step.name for step in self._steps[1:]), *([self._current] if self._steps else []))
 
-    def _enter(self, phase: str) -> None:
+    def enter(self, phase: str) -> None:
+        """Begin the step `phase`."""
         now = time.monotonic()
         self._steps.append(self._step(now))
         self._current, self._since = phase, now

@@ -80,6 +80,8 @@ class WorkerOrder:
     """The write end of the pipe for its progress."""
     folder: Path
     """Its working directory."""
+    reports: Path | None = None
+    """The folder in which the processes of a user's command report; None: coldwarm's worker knows it."""
 
 
 class Isolation(Protocol):

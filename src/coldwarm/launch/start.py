@@ -7,7 +7,7 @@ import os
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from coldwarm.core.cache_files import Manifest, changes, content
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.case import Case, Changes
+from coldwarm.core.command import shown
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
@@ -41,6 +42,7 @@ from coldwarm.launch.process_tree import Ended, launch
 from coldwarm.launch.spawn import WorkerOrder
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.compile_work import CompilerWorkCounter
+from coldwarm.measure.compiled_functions import CompiledFunctions
 from coldwarm.measure.compiled_graphs import CompiledGraphs
 from coldwarm.measure.phases import split
 from coldwarm.trace.reader import read_trace
@@ -84,9 +86,10 @@ class Starter:
         self._left_by_cold: Manifest = {}
         self._started: Counter[StartKind] = Counter()
         self._model = scratch / "model"
-        self._model.mkdir()
-        for name, text in {"config.json": json.dumps(case.config, indent=2), **case.files}.items():
-            (self._model / name).write_text(text, encoding="utf-8")
+        if case.command is None:
+            self._model.mkdir()
+            for name, text in {"config.json": json.dumps(case.config, indent=2), **case.files}.items():
+                (self._model / name).write_text(text, encoding="utf-8")
         output.mkdir(parents=True, exist_ok=True)
 
     def cold(self, on_phase: Callable[[str], None] = lambda phase: None) -> StartRecord:
@@ -119,13 +122,13 @@ class Starter:
         self._case.secrets(changed).remove_from_start(
             log=files.log, trace=files.trace, request=files.request, result=files.result, reports=files.reports
         )
-        worker, processes = _read_result(files.result), _read_reports(files.reports)
-        failure = _failure(worker, processes, ended, self._time_limit, files.log)
+        seen = self._seen(files, ended)
+        failure, processes = seen.failure, seen.processes
         after = self._caches.manifest()
         if kind is StartKind.COLD:
             self._left_by_cold = after
         files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
-        measured = _Measured.of(files.trace, self._case.engine)
+        measured = _Measured.of(files.trace, seen.engine)
         forked = ended.isolation is IsolationKind.FORK
         written = [path for path, state in sorted(after.items()) if before.get(path) != state]
         return StartRecord(
@@ -137,11 +140,12 @@ class Starter:
             isolation=ended.isolation,
             phases=split(ended.steps, measured.busy.stretches()),
             steps=ended.steps,
-            engine=self._case.engine,
-            device=self._case.device,
+            engine=seen.engine,
+            device=seen.device,
+            command=[] if self._case.command is None else shown(self._case.command.words),
             compilation=self._case.compilation,
             environment=env.recorded({**settings.share, **settings.user}),
-            overridden=[*env.overridden(settings.user), *sorted(settings.options_replaced)],
+            overridden=[*env.overridden(settings.user, settings.kept), *sorted(settings.options_replaced)],
             unknown_cache_variables=cache_variables.unknown(settings.user),
             options=settings.options,
             caches_before=content(before),
@@ -153,7 +157,7 @@ class Starter:
             kernels_by_files=kernels_by_files(
                 self._caches.root, before, after, [call for process in processes for call in process.long_calls]
             ),
-            facts=None if failure else worker.facts,
+            facts=None if failure else seen.facts,
             compiler_work=None if failure else measured.work,
             changed_outside=use_of_caches.changed,
             not_compared=use_of_caches.incomplete,
@@ -161,7 +165,13 @@ class Starter:
             failure=failure,
         )
 
-    def _settings(self, changed: Changes) -> _Settings:
+    def _seen(self, files: StartFiles, ended: Ended) -> Seen:
+        """Read what the worker returned and what was observed in its processes."""
+        worker, processes = _read_result(files.result), read_reports(files.reports)
+        failure = _failure(worker, processes, ended, self._time_limit, files.log)
+        return Seen(self._case.engine, self._case.device, processes, worker.facts, failure)
+
+    def _settings(self, changed: Changes) -> Settings:
         """Combine the settings of the user's environment, the case, and the changes of this start."""
         case = self._case
         installation = load_installation(case.engine)
@@ -176,7 +186,7 @@ class Starter:
         engine_defaults = installation.environment(case.depth, self._cores, options_of_start)
         # Variables that only a start in parallel with others gets.
         of_share = engine_defaults.keys() - installation.environment(case.depth, None, options_of_start).keys()
-        return _Settings(
+        return Settings(
             user=user,
             chosen=chosen,
             engine_defaults=engine_defaults,
@@ -187,11 +197,11 @@ class Starter:
             users_caches=[*cache_variables.places(user), *filter(cache_variables.is_own, folders_named(options))],
         )
 
-    def _files(self, kind: StartKind) -> _Files:
+    def _files(self, kind: StartKind) -> StartFiles:
         """Name the files of the next start of this `kind`, and create its folders."""
         self._started[kind] += 1
         name = start_name(kind, self._started[kind])
-        files = _Files(
+        files = StartFiles(
             log=self._output.log(name),
             trace=self._output.trace(name),
             keys=self._output.keys(name),
@@ -204,10 +214,10 @@ class Starter:
         return files
 
     def _run(
-        self, settings: _Settings, files: _Files, on_phase: Callable[[str], None]
+        self, settings: Settings, files: StartFiles, on_phase: Callable[[str], None]
     ) -> tuple[Ended, WorkerOrder, _UseOfCaches]:
         """Run the process until the start is ready, and compare the user's caches before and after."""
-        read_end, write_end = os.pipe()
+        read_end, write_end = self._pipe(files)
         with ExitStack() as unused_pipe:
             for end in (read_end, write_end):
                 unused_pipe.callback(os.close, end)
@@ -229,7 +239,11 @@ class Starter:
         after = Look(settings.users_caches, apart=[self._scratch])
         return ended, order, _UseOfCaches(changed=before.changed(after), incomplete=after.incomplete)
 
-    def _order(self, settings: _Settings, files: _Files, events: int) -> WorkerOrder:
+    def _pipe(self, files: StartFiles) -> tuple[int, int]:
+        """Return the read and the write end of the pipe for the progress of the start."""
+        return os.pipe()
+
+    def _order(self, settings: Settings, files: StartFiles, events: int) -> WorkerOrder:
         """Write the request of the start, and return the arguments for creating its process."""
         case = self._case
         files.request.touch(mode=0o600)  # its options may hold secrets
@@ -271,7 +285,18 @@ class Starter:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Seen:
+    """What is known of a start from within its processes."""
+
+    engine: str
+    device: str
+    processes: list[ProcessReport]
+    facts: EngineFacts | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class Settings:
     """The settings of one start, by origin."""
 
     user: Mapping[str, str]
@@ -290,10 +315,12 @@ class _Settings:
     """The dotted names of the options whose folders were replaced."""
     users_caches: list[Path]
     """Folders in which the user's own starts store caches."""
+    kept: Container[str] = ()
+    """Variables with the user's own value, although they usually name a cache."""
 
 
 @dataclass(frozen=True)
-class _Files:
+class StartFiles:
     """The files of one start."""
 
     log: Path
@@ -324,9 +351,9 @@ class _Measured:
     @classmethod
     def of(cls, trace: Path, engine: str) -> _Measured:
         """Read the trace of a start with `engine` once, for all measurements."""
-        work, graphs, busy = CompilerWorkCounter(), CompiledGraphs(), BusyTime()
-        trace_stats = read_trace(trace, work, graphs, busy, vocabulary=load_vocabulary(engine).trace)
-        return cls(work.work(trace_stats, graphs.graphs()), busy)
+        work, graphs, functions, busy = CompilerWorkCounter(), CompiledGraphs(), CompiledFunctions(), BusyTime()
+        trace_stats = read_trace(trace, work, graphs, functions, busy, vocabulary=load_vocabulary(engine).trace)
+        return cls(work.work(trace_stats, graphs.graphs(), functions.functions()), busy)
 
 
 def _read_result(path: Path) -> WorkerResult:
@@ -335,7 +362,7 @@ def _read_result(path: Path) -> WorkerResult:
     return WorkerResult()
 
 
-def _read_reports(folder: Path) -> list[ProcessReport]:
+def read_reports(folder: Path) -> list[ProcessReport]:
     """Return the report of each observed process. A process that was killed early has none."""
     found = []
     for path in sorted(folder.glob("*.json")):
@@ -373,7 +400,7 @@ def _failure(
     elif ended.stopped:
         return None
     elif ended.exit_status < 0:
-        name = _signal_name(-ended.exit_status)
+        name = signal_name(-ended.exit_status)
         failure = Failure(what=f"the process was killed by {name}", phase=phase, signal=name)
     elif ended.exit_status > 0 or not ended.ready or worker.facts is None:
         failure = Failure(what=f"the process exited with status {ended.exit_status} and no result", phase=phase)
@@ -381,7 +408,7 @@ def _failure(
         failure = Failure(what=problem, phase=phase)
     else:
         return None
-    return failure.model_copy(update={"log_tail": _tail(log)})
+    return failure.model_copy(update={"log_tail": log_tail(log)})
 
 
 def _unreported(facts: EngineFacts, processes: list[ProcessReport]) -> str | None:
@@ -393,13 +420,15 @@ def _unreported(facts: EngineFacts, processes: list[ProcessReport]) -> str | Non
     return f"only {reported} of {expected} processes that run the model reported what was observed in them"
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return the name of a signal."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
 
 
-def _tail(log: Path) -> list[str]:
+def log_tail(log: Path) -> list[str]:
+    """Return the last lines of a log, as recorded with a failure."""
     text = log.read_text(encoding="utf-8", errors="replace")
     return [line.rstrip() for line in text.splitlines()[-_LOG_TAIL_LINES:]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from coldwarm.core.compiler_work import CompiledGraph, CompilerWork
+from coldwarm.core.compiler_work import CompiledFunction, CompiledGraph, CompilerWork
 from coldwarm.trace.kinds import CacheEvent, PiecewiseCompileStart, SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile, TraceStats
 from coldwarm.trace.unique import answers, is_unique
@@ -47,8 +47,13 @@ class CompilerWorkCounter:
                     self._unique[self._rank] += 1
                     self._subgraph = None
 
-    def work(self, trace_stats: TraceStats, graphs: Sequence[CompiledGraph] = ()) -> CompilerWork:
-        """Return the counts of a trace, with the statistics of reading it and the `graphs` found in it."""
+    def work(
+        self,
+        trace_stats: TraceStats,
+        graphs: Sequence[CompiledGraph] = (),
+        functions: Sequence[CompiledFunction] = (),
+    ) -> CompilerWork:
+        """Return the counts of a trace, with the statistics of reading it and what was found in it."""
         return CompilerWork(
             files=trace_stats.files,
             records=trace_stats.records,
@@ -61,6 +66,7 @@ class CompilerWorkCounter:
             subgraphs_unique=_most(self._unique),
             compile_ranges=max(1, len(self._ranges)),
             graphs=list(graphs),
+            functions=list(functions),
         )
 
 

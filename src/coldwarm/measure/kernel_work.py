@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from coldwarm.core.kernels import Compiler, KernelEvent, KernelOutcome
 from coldwarm.core.phases import GENERATE, Step
-from coldwarm.core.record import ProcessReport
+from coldwarm.core.record import ProcessReport, StartRecord
 from coldwarm.core.stats import CompilerCounts, KernelCounts, KernelWork, RepeatedKey
 from coldwarm.measure.intervals import Interval, seconds
 
@@ -37,6 +37,13 @@ def kernel_work(
         without_phase=sum(1 for event in compiled if event.phase is None),
         dropped=sum(kernels.dropped for kernels in recorded),
     )
+
+
+def kernel_work_of_rank(record: StartRecord, rank: int) -> KernelWork | None:
+    """Return what kernel compilers did in a rank; kernels of processes without a rank count towards the first."""
+    first = min((process.rank for process in record.processes if process.rank is not None), default=0)
+    own = [each for each in record.processes if each.rank == rank or (each.rank is None and rank == first)]
+    return kernel_work(own, record.steps, record.kernels_by_files if rank == first else ())
 
 
 def compiled_events(events: Iterable[KernelEvent]) -> list[KernelEvent]:

@@ -11,13 +11,16 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coldwarm.core.record import ProcessReport
-from coldwarm.core.seen_in_process import MissingBytecode
+if TYPE_CHECKING:
+    from coldwarm.core.record import ProcessReport
+    from coldwarm.core.seen_in_process import MissingBytecode
 
 # File systems store times with a lower precision than that of the clock.
 _CLOCK_SLACK_SECONDS = 2.0
+# A program that is observed would not import these.
+_OWN = str(Path(__file__).parents[1]) + os.sep
 
 
 class BytecodeProbe:
@@ -53,8 +56,11 @@ class BytecodeProbe:
 
     def missing(self) -> MissingBytecode:
         """Return the modules compiled so far."""
+        # Here, because this probe is installed in processes that may never report.
+        from coldwarm.core.seen_in_process import MissingBytecode
+
         # A copy: another thread may be importing.
-        seconds = dict(self._seconds)
+        seconds = {source: taken for source, taken in dict(self._seconds).items() if not source.startswith(_OWN)}
         uncached = [source for source in seconds if not self._is_cached(source)]
         return MissingBytecode(
             modules=len(seconds),

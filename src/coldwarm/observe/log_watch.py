@@ -50,6 +50,10 @@ class WarningProbe:
         if self._problem is not None:
             raise self._problem
 
+    def seen(self) -> int:
+        """Return the number of messages."""
+        return len(self.messages)
+
     def __call__(self, record: logging.LogRecord) -> None:
         """Store `record` if its logger and level match. Never raises, as that would fail the code that logs it."""
         try:

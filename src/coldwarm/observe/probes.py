@@ -10,10 +10,10 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from coldwarm.core.record import ProcessReport
-from coldwarm.core.request import StartRequest
+from coldwarm.core.request import ObservationRequest, StartRequest
 from coldwarm.core.run_folder import report_name
 from coldwarm.observe.bytecode import BytecodeProbe
 from coldwarm.observe.kernels.all import kernel_probes
@@ -38,6 +38,14 @@ class Probe(Protocol):
 
     def report(self, report: ProcessReport) -> None:
         """Write the observations so far to this probe's fields of `report`. May be called repeatedly."""
+
+
+@runtime_checkable
+class CountingProbe(Protocol):
+    """A probe that knows, without delay, how much it has seen."""
+
+    def seen(self) -> int:
+        """Return a number that rises when the probe sees something."""
 
 
 class Observer:
@@ -76,6 +84,10 @@ class Observer:
         report.failed_probes = failed
         return report
 
+    def seen(self) -> int:
+        """Return a number that rises when a probe sees something. May raise if the process is just changing it."""
+        return sum(probe.seen() for probe in self._probes if isinstance(probe, CountingProbe))
+
     def write(self) -> None:
         """Write a report of the observations so far; it replaces an earlier one of this process.
 
@@ -94,7 +106,7 @@ def _text(error: Exception) -> str:
 
 
 def process_probes(
-    request: StartRequest,
+    request: StartRequest | ObservationRequest,
     loggers: tuple[str, ...],
     bytecode: BytecodeProbe | None = None,
     progress: Progress | None = None,
@@ -107,14 +119,14 @@ def process_probes(
         bytecode: A probe that is already installed; None: create one.
         progress: Knows the phase of the start; None: this process does not.
     """
-    on_gpu = [] if request.device == "cpu" else [LongCallProbe()]
+    on_gpu = [LongCallProbe()] if isinstance(request, StartRequest) and request.device != "cpu" else []
     return [
         *on_gpu,
         bytecode or BytecodeProbe(),
         WarningProbe(loggers),
         OutsideProbe(request.own_folders, request.users_caches),
         MemoryProbe(),
-        *kernel_probes(lambda: progress.phase if progress is not None else None),
+        *kernel_probes(lambda: progress.known_phase if progress is not None else None),
     ]
 
 
@@ -138,6 +150,10 @@ class CounterProbe:
     def report(self, report: ProcessReport) -> None:
         """Report the rise of each counter since the baseline."""
         report.counters = {name: count - self._before.get(name, 0) for name, count in self._snapshot().items()}
+
+    def seen(self) -> int:
+        """Return the sum of all counters."""
+        return sum(self._snapshot().values())
 
 
 class MemoryProbe:

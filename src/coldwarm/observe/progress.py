@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from coldwarm.core.variables import PROGRESS_VARIABLE
 
@@ -22,6 +23,7 @@ class Progress:
 
     def __init__(self, events_fd: int, phase: str | None = None) -> None:
         self._fd = events_fd
+        self._outermost = phase
         self.phase = phase
 
     def share(self) -> None:
@@ -39,6 +41,19 @@ class Progress:
         with suppress(OSError, ValueError):
             return cls(os.open(f"/proc/{int(pid)}/fd/{int(descriptor)}", os.O_WRONLY), phase)
         return None
+
+    @classmethod
+    def to_pipe(cls, pipe: Path | None, phase: str) -> Progress:
+        """Return a progress that announces phases to the launcher by a named `pipe`; None: only this process knows."""
+        with suppress(OSError):  # the launcher has ended
+            if pipe is not None:
+                return cls(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), phase)
+        return cls(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), phase)
+
+    @property
+    def known_phase(self) -> str | None:
+        """The current phase; None if only another process knows it, as in one that does not know when it is ready."""
+        return None if self.phase == self._outermost else self.phase
 
     def enter(self, phase: str, *, announce: bool = True) -> None:
         """Report that `phase` begins. Has no effect if it is the current one.

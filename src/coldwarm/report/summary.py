@@ -168,11 +168,11 @@ def _mark(check: Check) -> str:
 
 def _cells(result: RunResult) -> list[str]:
     cold, warm = result.cold, result.warm
-    names = load_vocabulary(result.case.engine)
+    names = load_vocabulary(cold.engine if cold else result.case.engine)
     return [
         result.case.name,
         _counter(cold, names.subgraphs),
-        str(cold.compiler_work.subgraphs_unique) if cold and cold.compiler_work else "",
+        _unique(cold, names),
         _saved_and_loaded(cold, names),
         _saved_and_loaded(warm, names),
         f"{cold.seconds:.1f}" if cold else "",
@@ -183,6 +183,13 @@ def _cells(result: RunResult) -> list[str]:
 
 def _counter(record: StartRecord | None, name: str) -> str:
     return str(record.facts.counters.get(name, "?")) if record and record.facts else ""
+
+
+def _unique(cold: StartRecord | None, names: Vocabulary) -> str:
+    if cold is None or cold.compiler_work is None:
+        return ""
+    first = next(iter(names.compile_stats(cold).values()), None)
+    return str(cold.compiler_work.subgraphs_unique if first is None or first.unique is None else first.unique)
 
 
 def _saved_and_loaded(record: StartRecord | None, names: Vocabulary) -> str:

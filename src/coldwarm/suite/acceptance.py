@@ -136,6 +136,8 @@ def _model_of(run: StoredRun, catalog: Catalog) -> CatalogModel | None:
 
 def _decide(run: StoredRun, model: CatalogModel | None) -> Acceptance:
     case, name = run.case, run.case.name
+    if case.command is not None:
+        return Acceptance(name, Decision.REFUSED, reasons=["a command of yours has no expectations: it is no model"])
     if model is None:
         return Acceptance(name, Decision.REFUSED, reasons=[_no_entry(run)])
     case = case.model_copy(update={"entry": model.entry})

@@ -15,6 +15,7 @@ from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation, explain
 from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.command_start import CommandStarter
 from coldwarm.launch.driver import WorkerDriver
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.process_tree import StoppedError
@@ -137,25 +138,26 @@ class Runner:
             if records:
                 self._finished[number] = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM))
             raise
+        case = self._as_started(case, records.get(StartKind.COLD))
         result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
         self._finished[number] = result
         self._store.write_verdict(case, result.verdict)
         return result
+
+    def _as_started(self, case: Case, cold: StartRecord | None) -> Case:
+        """Return the case; if a command was started, with the engine and the device that it turned out to use."""
+        if case.command is None or cold is None:
+            return case
+        case = case.model_copy(update={"engine": cold.engine, "device": cold.device})
+        self._store.write_case(case)
+        return case
 
     def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
         self._store.write_case(case)
         cold = warm = None
         if _runs(case):
             folder = self._store.folder_of(case)
-            starter = Starter(
-                case,
-                scratch,
-                folder,
-                time_limit=self._time_limit,
-                driver=WorkerDriver(self._isolation),
-                cores=self._share,
-                stop=self._stop,
-            )
+            starter = self._starter(case, scratch, folder)
             cold = self._start(case, starter, StartKind.COLD, records)
             if cold.outcome is Outcome.FINISHED and case.depth.level.has_artifacts:
                 warm = self._start(case, starter, StartKind.WARM, records)
@@ -165,6 +167,19 @@ class Runner:
         explanation = self._explain(case, cold, warm)
         self._store.write_explanation(case, explanation)
         return explanation
+
+    def _starter(self, case: Case, scratch: Path, folder: Path) -> Starter:
+        if case.command is not None:
+            return CommandStarter(case, scratch, folder, time_limit=self._time_limit, stop=self._stop)
+        return Starter(
+            case,
+            scratch,
+            folder,
+            time_limit=self._time_limit,
+            driver=WorkerDriver(self._isolation),
+            cores=self._share,
+            stop=self._stop,
+        )
 
     def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
         try:

@@ -114,6 +114,17 @@ class Session:
         kind = _member(IsolationKind, isolation, "isolation")
         return cls(cases, jobs=jobs or chosen_jobs(cases), timeout=timeout, isolation=kind)
 
+    @classmethod
+    def of_command(cls, case: Case, *, timeout: float = DEFAULT_TIMEOUT) -> Session:
+        """Return the session of a user's command, whose `case` is that of `command_case`.
+
+        Raises:
+            UsageError: The timeout is invalid.
+        """
+        if not timeout >= 1:
+            raise UsageError(f"a timeout of {timeout} s; at least 1 s is needed")
+        return cls([case], jobs=1, timeout=timeout, isolation=IsolationKind.SPAWN)
+
     def create_folder(self, output: Path | None) -> None:
         """Create the folder of the suite; ``coldwarm-runs/`` and the time unless given.
 

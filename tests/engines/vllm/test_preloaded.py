@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coldwarm.engines.vllm import preloaded
 from coldwarm.engines.vllm.preloaded import import_if_available, run_in_fork
 
 
@@ -47,3 +48,26 @@ def test_a_forked_process_ends_if_its_result_cannot_be_pickled() -> None:
         # A child that escapes would continue with the tests.
         if os.getpid() != parent:
             os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "architecture"),
+    [([(9, 0), (9, 0)], "sm_90a"), ([(8, 9)], "sm_89"), ([(9, 0), (10, 0)], None), ([], None)],
+)
+def test_cute_dsl_gets_the_architecture_during_the_imports(
+    capabilities: list[tuple[int, int]], architecture: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUTE_DSL_ARCH", raising=False)
+    monkeypatch.setattr(preloaded, "_capabilities", lambda: capabilities)
+    with pytest.raises(KeyError), preloaded._architecture_for_cute_dsl():
+        assert os.environ.get("CUTE_DSL_ARCH") == architecture
+        raise KeyError
+    assert "CUTE_DSL_ARCH" not in os.environ
+
+
+def test_the_users_architecture_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUTE_DSL_ARCH", "sm_80")
+    monkeypatch.setattr(preloaded, "_capabilities", lambda: [(9, 0)])
+    with preloaded._architecture_for_cute_dsl():
+        assert os.environ["CUTE_DSL_ARCH"] == "sm_80"
+    assert os.environ["CUTE_DSL_ARCH"] == "sm_80"

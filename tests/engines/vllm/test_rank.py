@@ -35,6 +35,7 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(rank, "_of_this_process", None)
+    monkeypatch.setattr(rank, "LOADED", loader.loaded)
     return loader
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 
 from coldwarm.engines.base import load_worker
-from coldwarm.engines.vllm.worker import _number, _prompt
+from coldwarm.engines.vllm.worker import _compresses_its_cache, _number, _prompt
 
 
 @pytest.mark.parametrize("vocabulary", [1, 7, 997, 32000, 201088])
@@ -25,3 +27,11 @@ def test_nan_is_stored_as_none() -> None:
 def test_loading_the_worker_does_not_import_the_engine() -> None:
     assert "vllm.compilation" in load_worker("vllm").compiler_loggers
     assert not {"torch", "vllm"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(("config", "compresses"), [({}, False), ({"compress_ratios": [0, 4, 128]}, True)])
+def test_a_model_that_compresses_its_cache_is_recognized(
+    config: dict[str, object], compresses: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert _compresses_its_cache(tmp_path) is compresses

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 import typer
 
+from coldwarm.cli.after_dashes import command_after_dashes, refuse_with_command
 from coldwarm.cli.options import (
     AllOption,
     AotArtifactOption,
     CompilationChoice,
-    CompilationOption,
     DepthOption,
     DeviceOption,
     EngineOption,
@@ -19,9 +21,13 @@ from coldwarm.cli.options import (
     ModelsArgument,
     OldJsonOption,
     OutputOption,
+    ReadyLogOption,
+    ReadyOption,
     ReportOption,
     RunCatalogOption,
+    RunCompilationOption,
     SetOption,
+    ThenOption,
     TimeoutOption,
     WarmEnvOption,
     WarmSetOption,
@@ -32,19 +38,29 @@ from coldwarm.core.errors import UsageError
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.isolation import IsolationKind
 
+_OF_COMMANDS = (
+    *("ready", "ready_log", "then", "compilation", "warm_env", "timeout", "output"),
+    *("report", "json", "junit", "markdown"),
+)
+"""The parameters that apply to a command after ``--``."""
+
 
 def run(
+    ctx: typer.Context,
     models: ModelsArgument = None,
     all_: AllOption = False,
     engine: EngineOption = "vllm",
     device: DeviceOption = None,
-    compilation: CompilationOption = CompilationChoice.PIECEWISE,
+    compilation: RunCompilationOption = None,
     aot_artifact: AotArtifactOption = None,
     depth: DepthOption = Depth.FULL,
     isolation: IsolationOption = IsolationKind.FORK,
     set_: SetOption = None,
     warm_set: WarmSetOption = None,
     warm_env: WarmEnvOption = None,
+    ready: ReadyOption = None,
+    ready_log: ReadyLogOption = None,
+    then: ThenOption = None,
     jobs: JobsOption = None,
     timeout: TimeoutOption = 600,
     output: OutputOption = None,
@@ -56,6 +72,10 @@ def run(
 ) -> None:
     """Start models cold, then warm, and judge what they compiled, saved and loaded.
 
+    After --, any command can be given instead of models: a vLLM server, or a program that uses torch.compile. It is
+    started as it is, with caches of its own. Its start ends when it exits, or is stopped once it is ready and has
+    answered a request.
+
     Examples:
       coldwarm run                                 # eight representative models
       coldwarm run --all                           # the whole catalog
@@ -65,29 +85,47 @@ def run(
       coldwarm run glm-4.5 --warm-env VLLM_X=1     # does it invalidate the cache?
       coldwarm run --depth count                   # only the counts, much faster
       coldwarm run --isolation spawn --jobs 1      # timings as in production
+      coldwarm run -- vllm serve my/model          # your own server
+      coldwarm run -- python train.py              # any program with torch.compile
     """
     from coldwarm.core.options import parse_options, parse_variables
     from coldwarm.report.console import PlainConsole
     from coldwarm.report.live import live_view
+    from coldwarm.suite.command_case import command_case
     from coldwarm.suite.session import Session
 
     reports = requested_reports(report, json=json, junit=junit, markdown=markdown)
-    session = Session.plan(
-        models or [],
-        catalog=catalog or [],
-        engine=engine,
-        device=device,
-        compilation=compilation,
-        aot_artifacts=aot_artifact or [],
-        depth=depth,
-        isolation=isolation,
-        options=parse_options(set_ or [], flag="--set"),
-        warm_options=parse_options(warm_set or [], flag="--warm-set"),
-        warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
-        jobs=jobs,
-        timeout=timeout,
-        whole_catalog=all_,
-    )
+    words = command_after_dashes(ctx)
+    if words is not None:
+        refuse_with_command(ctx, *_OF_COMMANDS)
+        case = command_case(
+            words,
+            ready_url=ready,
+            ready_log=ready_log,
+            then=shlex.split(then or ""),
+            compilation=compilation or CompilationChoice.SHIPPED,
+            warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
+        )
+        session = Session.of_command(case, timeout=timeout)
+    else:
+        if ready or ready_log or then:
+            raise UsageError("--ready, --ready-log and --then are for a command, which comes after --")
+        session = Session.plan(
+            models or [],
+            catalog=catalog or [],
+            engine=engine,
+            device=device,
+            compilation=compilation or CompilationChoice.PIECEWISE,
+            aot_artifacts=aot_artifact or [],
+            depth=depth,
+            isolation=isolation,
+            options=parse_options(set_ or [], flag="--set"),
+            warm_options=parse_options(warm_set or [], flag="--warm-set"),
+            warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
+            jobs=jobs,
+            timeout=timeout,
+            whole_catalog=all_,
+        )
     for each in reports:
         each.check()
     session.create_folder(output)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coldwarm.cli.options import CatalogOption
+from coldwarm.cli.options import CatalogOption, DeviceChoice
 from coldwarm.cli.results import stdout
+from coldwarm.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from coldwarm.catalog.catalog import CatalogModel
 
 
 def show(
@@ -18,6 +23,21 @@ def show(
             metavar="MODEL|RUN", help="Show the model of this id or path, or what is stored in this folder."
         ),
     ],
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="DIR",
+            help="Write the config.json of the shrunk model to this folder, so that any command can start it, with "
+            "random weights and without a tokenizer.",
+        ),
+    ] = None,
+    device: Annotated[
+        DeviceChoice | None,
+        typer.Option(
+            metavar="cpu|cuda", help="With --write: for this device.", show_default="what the engine was built for"
+        ),
+    ] = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Show a model of the catalog, or the checks of a stored run.
@@ -27,6 +47,7 @@ def show(
 
     Examples:
       coldwarm show glm-4.5                  # a model
+      coldwarm show glm-4.5 --write glm      # a folder for 'vllm serve glm'
       coldwarm show coldwarm-runs/X          # all runs of a suite
       coldwarm show coldwarm-runs/X/glm-4.5  # one run
     """
@@ -38,8 +59,39 @@ def show(
     from coldwarm.suite.stored import judge_stored
 
     folder = Path(what)
-    if is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
+    if write is not None:
+        _write(Catalog.read(catalog or []).resolve(what), write, device)
+    elif is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
         for result in judge_stored(folder, Catalog.read(catalog or [])):
             print_run(stdout(), RunSummary.of(result))
     else:
         print_model(stdout(), Catalog.read(catalog or []).resolve(what))
+
+
+def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
+    """Write the startable folder of `model`, and print how to start it.
+
+    Raises:
+        UsageError: The device cannot run the model, or the folder has another config.json or cannot be written.
+    """
+    from coldwarm.catalog.preparing import startable_config
+    from coldwarm.core.engine import DEFAULT_ENGINE
+    from coldwarm.engines.base import load_installation
+
+    device = device or load_installation(DEFAULT_ENGINE).default_device()
+    if (why := model.entry.unsupported_on(device, "piecewise")) is not None:
+        raise UsageError(f"{model.entry.id} is unsupported on {device}: {why.reason}")
+    text = json.dumps(startable_config(model, device), indent=2) + "\n"
+    file = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise UsageError(f"{file} exists, and is another model; choose another folder")
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+    stdout().print(f"{file}: start it with random weights and without a tokenizer, for example:", soft_wrap=True)
+    stdout().print(
+        f"  coldwarm run -- vllm serve {folder} --load-format dummy --skip-tokenizer-init --max-model-len 256",
+        soft_wrap=True,
+    )

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 
-from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
+from coldwarm.core.variables import OBSERVATION_VARIABLE, REQUEST_VARIABLE, TOKEN_VARIABLE
 
 
 def install() -> None:
     """Observe this process; the entry point in vLLM's group ``vllm.general_plugins``."""
-    if REQUEST_VARIABLE not in os.environ or TOKEN_VARIABLE not in os.environ:
+    if TOKEN_VARIABLE not in os.environ:
         return
-    from coldwarm.engines.vllm.rank import set_up_from_environment
+    if OBSERVATION_VARIABLE in os.environ:
+        # Usually it is observed since it began; not if Python ignores PYTHONPATH, as with ``-I``.
+        from coldwarm.engines.observed import begin
 
-    set_up_from_environment()
+        begin()
+    elif REQUEST_VARIABLE in os.environ:
+        from coldwarm.engines.vllm.rank import set_up_from_environment
+
+        set_up_from_environment()

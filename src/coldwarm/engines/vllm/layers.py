@@ -16,7 +16,7 @@ from vllm.config import CompilationMode
 from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
 
 from coldwarm.core.record import LayerKind, ModelLayers
-from coldwarm.engines.vllm.seeded_weights import LoadedModel, SeededWeightsLoader
+from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel
 
 Signature = tuple[str, tuple[tuple[str, tuple[int, ...], str], ...]]
 Setting = tuple[str, str]
@@ -52,7 +52,7 @@ def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
         For the main model, None if no part of a loaded model is compiled.
     """
     by_name: dict[str, list[_CompiledPart]] = {}
-    for loaded in SeededWeightsLoader.loaded:
+    for loaded in LOADED:
         for part in _compiled_parts(loaded):
             by_name.setdefault(part.name, []).append(part)
     models = {
@@ -67,12 +67,12 @@ def why_not_compiled() -> str | None:
     """Return why vLLM compiles no part of the loaded models with torch.compile; None if it does."""
     parts = [
         module
-        for loaded in SeededWeightsLoader.loaded
+        for loaded in LOADED
         for module in loaded.model.modules()
         if isinstance(module, TorchCompileWithNoGuardsWrapper)
     ]
     if not parts:
-        names = ", ".join(dict.fromkeys(type(loaded.model).__name__ for loaded in SeededWeightsLoader.loaded))
+        names = ", ".join(dict.fromkeys(type(loaded.model).__name__ for loaded in LOADED))
         return f"no class of {names} is decorated with support_torch_compile"
     if not all(part.do_not_compile for part in parts):
         return None
@@ -102,7 +102,7 @@ def _main_name(by_name: Mapping[str, Sequence[_CompiledPart]]) -> str | None:
     """Return the name of the main model: the tag of the first loaded model, or else the name of a compiled part."""
     if not by_name:
         return None
-    tag = SeededWeightsLoader.loaded[0].tag
+    tag = LOADED[0].tag
     # Gemma 3n may be compiled in two parts, and neither has the model's own tag.
     others = (name for name, parts in by_name.items() if not parts[0].is_encoder)
     return tag if tag in by_name else next(others, next(iter(by_name)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from coldwarm.core.depth import Depth
@@ -47,6 +48,7 @@ _AVOIDED_BY = {
     "flashinfer/compilation_context.py": "set FLASHINFER_CUDA_ARCH_LIST to the GPU's architecture, for example 9.0a",
 }
 """Settings that keep a file from initializing CUDA when it is imported."""
+_CUTE_DSL_ARCHITECTURE = "CUTE_DSL_ARCH"
 
 
 def preload(depth: Depth) -> None:
@@ -55,12 +57,41 @@ def preload(depth: Depth) -> None:
     Raises:
         RuntimeError: An import has initialized CUDA, so that nothing can be forked.
     """
-    with CudaInitialization(_capabilities) as cuda:
+    with CudaInitialization(_capabilities) as cuda, _architecture_for_cute_dsl():
         _import_all(depth)
     if cuda.cause is not None:
         error = RuntimeError(f"importing vLLM initialized CUDA: {cuda.cause}{_way_out(cuda.file)}")
         error.add_note(f"CUDA was initialized here:\n{cuda.stack}")
         raise error
+
+
+@contextmanager
+def _architecture_for_cute_dsl() -> Iterator[None]:
+    """Tell CuTe DSL the GPU's architecture in the ``with`` block, because it would initialize CUDA to find out.
+
+    FlashInfer 0.7 has it do so when it is imported (flashinfer/fused_moe/cute_dsl/blackwell_sm12x/_moe_utils).
+    """
+    architecture = None if _CUTE_DSL_ARCHITECTURE in os.environ else _architecture()
+    if architecture is not None:
+        os.environ[_CUTE_DSL_ARCHITECTURE] = architecture
+    try:
+        yield
+    finally:
+        if architecture is not None:
+            del os.environ[_CUTE_DSL_ARCHITECTURE]
+
+
+def _architecture() -> str | None:
+    """Return the architecture of all visible GPUs as CuTe DSL finds it (`detect_gpu_arch` in its env_manager.py);
+    None: they differ, or it is not known."""
+    try:
+        found = set(_capabilities())
+    except Exception:  # as without coldwarm: the import that needs it finds out
+        return None
+    if len(found) != 1:
+        return None
+    [(major, minor)] = found
+    return f"sm_{major}{minor}{'a' if major >= 9 else ''}"
 
 
 def _capabilities() -> list[tuple[int, int]]:

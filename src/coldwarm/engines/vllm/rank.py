@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
 from coldwarm.engines.vllm.depth_limits import limit_to
 from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+from coldwarm.engines.vllm.loaded_models import LOADED
 from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
 from coldwarm.observe.progress import Progress
@@ -81,23 +83,31 @@ def write_report(model: nn.Module) -> int:
 
 
 class ModelProbe:
-    """Reports the rank of the process, and the layers of the models that vLLM compiles in it."""
+    """Reports the rank of the process, and the layers of the models that vLLM compiles in it.
+
+    Args:
+        role: Returns the role of a process that loaded no model.
+    """
 
     name = "model"
+
+    def __init__(self, role: Callable[[], str] = lambda: "engine core") -> None:
+        self._role = role
 
     def install(self) -> None:
         """Do nothing: the loader of the weights stores each model."""
 
     def report(self, report: ProcessReport) -> None:
-        """Report the rank and the layers; or, if the process loaded no model, that it is the engine core."""
+        """Report the rank and the layers; or, if the process loaded no model, only its role."""
         import torch
 
-        from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
-        from coldwarm.engines.vllm.seeded_weights import SeededWeightsLoader
-
-        if not SeededWeightsLoader.loaded:
-            report.role = "engine core"
+        if not LOADED:
+            report.role = self._role()
+            report.rank = None
             return
+        from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
+
+        report.role = "worker"
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         report.rank = torch.distributed.get_rank() if distributed else 0
         report.torch_compile = why_not_compiled()

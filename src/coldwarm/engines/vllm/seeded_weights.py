@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,6 +19,7 @@ from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.dummy_loader import DummyModelLoader
 
 from coldwarm.core.depth import Depth
+from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel
 
 # vLLM has special cases for this format (vllm/config/vllm.py), so its loader is replaced under the same name.
 LOAD_FORMAT = "dummy"
@@ -28,16 +27,6 @@ LOAD_FORMAT = "dummy"
 # Random numbers are drawn once and repeated. The length is prime, so that no matrix has the same row twice.
 _TILE = 1_000_003
 _WIDE_ENOUGH = (torch.float32, torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that vLLM has loaded: the main model, or a drafter."""
-
-    model: nn.Module
-    tag: str
-    """vLLM's name for the compiled parts of the model (vllm/compilation/backends.py, `model_tag`)."""
-    config: ModelConfig
 
 
 @register_model_loader(LOAD_FORMAT)
@@ -48,12 +37,10 @@ class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
     """
 
     depth = Depth.FULL
-    loaded: ClassVar[list[LoadedModel]] = []
-    """The models that were loaded in this process, in order: a drafter comes after its target."""
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
-        SeededWeightsLoader.loaded.append(LoadedModel(model, backends.model_tag, model_config))
+        LOADED.append(LoadedModel(model, backends.model_tag, model_config))
         if self.depth is Depth.TRACE:
             return
         if self.depth is Depth.COUNT and all(each.dtype in _WIDE_ENOUGH for each in model.parameters()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coldwarm.core.record import ProcessReport, StartRecord
-from coldwarm.core.stats import CompileStats, KernelWork, LayerCounts
-from coldwarm.measure.kernel_work import kernel_work
+from coldwarm.core.stats import CompileStats, LayerCounts
+from coldwarm.measure.kernel_work import kernel_work_of_rank
 
 # vllm/compilation/counter.py, `CompilationCounter`
 SAVED = "vllm.num_compiled_artifacts_saved"
@@ -110,7 +110,7 @@ def _of_rank(record: StartRecord, rank: int, process: ProcessReport, *, is_only:
         compile_ranges=work.compile_ranges if work else 1,
         unreadable_lines=work.garbled_lines if work else 0,
         torch_compile=_why_not_compiled(process),
-        kernels=_kernel_work(record, rank),
+        kernels=kernel_work_of_rank(record, rank),
     )
 
 
@@ -118,10 +118,3 @@ def _why_not_compiled(process: ProcessReport) -> str | None:
     """Return why vLLM compiled no model with torch.compile, unless its counters show that it did."""
     used = any(process.counters.get(name) for name in (SUBGRAPHS, SAVED, LOADED))
     return None if used else process.torch_compile
-
-
-def _kernel_work(record: StartRecord, rank: int) -> KernelWork | None:
-    """Return what kernel compilers did in a rank; kernels of processes without a rank count towards the first."""
-    first = min((process.rank for process in record.processes if process.rank is not None), default=0)
-    own = [each for each in record.processes if each.rank == rank or (each.rank is None and rank == first)]
-    return kernel_work(own, record.steps, record.kernels_by_files if rank == first else ())

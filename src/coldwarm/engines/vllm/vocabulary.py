@@ -63,6 +63,7 @@ VOCABULARY = Vocabulary(
         "vllm/v1/attention/**",
         "requirements/**",
     ),
+    without=frozenset(),
     compile_stats=statistics.compile_stats,
     counters_of_trace=statistics.counters_of_trace,
     cache_layers=statistics.cache_layers,

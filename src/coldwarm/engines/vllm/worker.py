@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,11 @@ from coldwarm.core.phases import GENERATE, SETUP
 from coldwarm.core.record import EngineFacts, GeneratedToken
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.base import Worker
+from coldwarm.engines.vllm.loaded_models import LOADED
+from coldwarm.engines.vllm.program import aot_artifact, versions
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS
 from coldwarm.engines.vllm.steps import announce_steps
+from coldwarm.observe.hardware import hardware
 from coldwarm.observe.probes import Observer
 from coldwarm.observe.progress import Progress
 
@@ -84,7 +86,7 @@ class VllmWorker:
         progress.share()
 
         from coldwarm.engines.vllm.rank import set_up, write_report
-        from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT, SeededWeightsLoader
+        from coldwarm.engines.vllm.seeded_weights import LOAD_FORMAT
 
         set_up(request, observer)
         progress.enter(SETUP)
@@ -100,11 +102,11 @@ class VllmWorker:
                 raise
             ranks = 1
         return EngineFacts(
-            versions=_versions(),
+            versions=versions(),
             hardware=_hardware(),
-            aot_artifact=_aot_artifact(),
+            aot_artifact=aot_artifact(),
             ranks=ranks,
-            ineffective_options=_ineffective(request.options, self._started or SeededWeightsLoader.loaded[0].model),
+            ineffective_options=_ineffective(request.options, self._started or LOADED[0].model),
             prompt_token_ids=generation.prompt,
             generated=generation.generated,
             generated_again=generation.again,
@@ -179,9 +181,15 @@ def _options(request: StartRequest) -> dict[str, Any]:
             "pass_config": {"fuse_allreduce_rms": False},
         },
     }
-    if request.device == "cuda":
+    if request.device == "cuda" and not _compresses_its_cache(request.model_folder):
         options["block_size"] = 64
     return with_drafter(merged(options, request.options), request)
+
+
+def _compresses_its_cache(model: Path) -> bool:
+    """Return whether the model stores one entry for many tokens (DeepSeek-V4, 4 or 128), so that vLLM must choose the
+    block size: with 64 tokens, a block would have no entry."""
+    return bool(json.loads((model / "config.json").read_bytes()).get("compress_ratios"))
 
 
 def _prompt(vocabulary: int) -> list[int]:
@@ -203,42 +211,7 @@ def _number(value: float) -> float | None:
     return None if value != value else value
 
 
-def _versions() -> dict[str, str]:
-    import torch
-
-    from coldwarm.engines.vllm.installation import find
-
-    return {**find().versions(), "torch": str(torch.__version__), "python": platform.python_version()}
-
-
 def _hardware() -> dict[str, str]:
     import torch
 
-    found = {
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "cpu": _cpu_name(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def _aot_artifact() -> str | None:
-    from vllm import envs
-
-    try:
-        return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
-    except AttributeError:  # a version without this setting
-        return None
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return hardware(uses_gpu=torch.cuda.is_available())

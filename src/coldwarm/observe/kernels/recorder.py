@@ -71,6 +71,10 @@ class Recorder:
         with self._lock:
             report.kernels = KernelEvents(events=list(self._events), dropped=self._dropped)
 
+    def seen(self) -> int:
+        """Return the number of events."""
+        return len(self._events) + self._dropped
+
     def request(self, *library: str) -> Request:
         """Return who asks for a kernel.
 

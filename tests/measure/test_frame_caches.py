@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coldwarm.diagnose.frame_caches import Frame, FrameCaches
 from coldwarm.engines.vllm.trace_records import TRACE
+from coldwarm.measure.frame_caches import Frame, FrameCaches
 from coldwarm.trace.reader import read_trace
 from tests.support.explanations import Written, asked, cache_event, compiled, frame, piecewise_start, span, write_trace
 

@@ -32,17 +32,22 @@ class Frame:
 
 
 class FrameCaches:
-    """A trace consumer that collects the frames of the first rank."""
+    """A trace consumer that collects the frames of one rank: all ranks compile the same.
 
-    def __init__(self) -> None:
+    Args:
+        rank: The rank.
+    """
+
+    def __init__(self, rank: int = 0) -> None:
+        self._rank = rank
         self._frames: dict[tuple[str, tuple[object, object]], Frame] = {}
         self._engine_frames: set[tuple[str, tuple[object, object]]] = set()
         self._follow = False
         self._busy = BusyTime()
 
     def begin(self, file: TraceFile) -> None:
-        """Follow the first rank only: all ranks compile the same."""
-        self._follow = file.rank == 0
+        """Follow `file` if it is of the rank."""
+        self._follow = file.rank == self._rank
         self._busy.begin(file)
 
     def take(self, record: TypedRecord) -> None:

@@ -1,0 +1,47 @@
+"""A user's command that is started cold and warm, and when its start is ready."""
+
+from __future__ import annotations
+
+import shlex
+
+from pydantic import BaseModel, Field, field_serializer
+
+from coldwarm.core.secrets import Secrets, masked_argv
+
+
+class Command(BaseModel):
+    """A command, and the end of its start: a URL that answers, a line of its log, or else its exit."""
+
+    words: list[str] = Field(min_length=1)
+    """The program and its arguments."""
+    folder: str = "."
+    """Its working directory."""
+    ready_url: str | None = None
+    """It is ready once this URL answers with status 200."""
+    ready_log: str | None = None
+    """It is ready once a line of its output matches this regular expression."""
+    then: list[str] = Field(default_factory=list)
+    """A command that is run once it is ready, and must succeed; empty: a request to its OpenAI API, if it has one."""
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether the start ends when the command exits, so that there is nothing to stop."""
+        return self.ready_url is None and self.ready_log is None
+
+    @field_serializer("words", "then")
+    def _without_secrets(self, words: list[str]) -> list[str]:
+        return shown(words)
+
+    def as_arguments(self) -> list[str]:
+        """Return the arguments of ``coldwarm run`` for this command, quoted for a shell, without secrets."""
+        flags = (("--ready", self.ready_url), ("--ready-log", self.ready_log))
+        words = [word for flag, value in flags if value is not None for word in (flag, shlex.quote(value))]
+        if self.then:
+            words += ["--then", shlex.quote(shlex.join(shown(self.then)))]
+        return [*words, "--", *map(shlex.quote, shown(self.words))]
+
+
+def shown(words: list[str]) -> list[str]:
+    """Return the words of a command for storing and printing: without secrets."""
+    secrets = Secrets.of_command(words)
+    return [secrets.text(word) for word in masked_argv(words)]

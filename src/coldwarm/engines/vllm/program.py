@@ -1,0 +1,24 @@
+"""Facts about the vLLM that this process has imported."""
+
+from __future__ import annotations
+
+import platform
+
+
+def versions() -> dict[str, str]:
+    """Return versions by distribution name, and of ``python``."""
+    import torch
+
+    from coldwarm.engines.vllm.installation import find
+
+    return {**find().versions(), "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def aot_artifact() -> str | None:
+    """Return ``bundled`` or ``separate``; None: this version of vLLM does not have the setting."""
+    from vllm import envs
+
+    try:
+        return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
+    except AttributeError:  # a version without this setting
+        return None

@@ -1,0 +1,3 @@
+"""The CPU."""
+
+from torch.backends import cpu as cpu

@@ -1,0 +1,6 @@
+"""No GPU."""
+
+
+def is_initialized() -> bool:
+    """Return False."""
+    return False

@@ -1,0 +1,6 @@
+"""No ranks."""
+
+
+def is_available() -> bool:
+    """Return False."""
+    return False
