@@ -83,6 +83,8 @@ class ModelLayers(BaseModel):
     layer_kinds: list[LayerKind] = Field(default_factory=list)
     layer_configurations: dict[str, int] = Field(default_factory=dict)
     """See `ProcessReport.layer_configurations`; empty: no layers were found."""
+    modules: int = 1
+    """How many modules the engine compiles one by one under this name, such as the blocks of an encoder."""
 
 
 class GeneratedToken(BaseModel):

