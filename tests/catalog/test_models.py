@@ -79,8 +79,8 @@ def test_its_deviations_and_overrides_match_its_config(model: CatalogModel, file
         assert overrides.keys() - config.keys() <= {"n_routed_experts"}
 
 
-def test_it_has_an_expectation_or_is_unsupported(model: CatalogModel, file: Path) -> None:
-    if model.entry.unsupported_on("cpu", "piecewise") is None:
+def test_a_representative_model_has_an_expectation(model: CatalogModel, file: Path) -> None:
+    if model.entry.representative:
         assert any(expectation.when.matches(HERE) for expectation in model.entry.expect)
 
 
