@@ -262,6 +262,8 @@ class StartRecord(BaseModel):
     """The most starts, including this one, that ran in parallel with it, which affects its timings."""
     depth: Depth = Depth.FULL
     isolation: IsolationKind = IsolationKind.SPAWN
+    not_forked: str | None = None
+    """Why it was spawned, although starts were to be forked; None: it was created as it was to be."""
     phases: list[Phase] = Field(default_factory=list)
     """The phases, which add up to the wall time."""
     steps: list[Step] = Field(default_factory=list)

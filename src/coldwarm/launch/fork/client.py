@@ -126,6 +126,10 @@ class ForkServers:
         """Return the files in the caches of the order's server that changed since it was ready."""
         return self._server_of(order).changed()
 
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return the problem of the order's server; None if it could fork."""
+        return self._server_of(order).problem
+
     def close(self) -> None:
         """Stop all servers and all starts that were forked from them; may be called repeatedly."""
         self.closed = True
