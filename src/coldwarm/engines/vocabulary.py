@@ -105,6 +105,9 @@ class Vocabulary:
     """Advice if a saved function cannot be loaded."""
     more_logs: str
     """How to make the engine log its cache lookups."""
+    install_newest: Mapping[str, tuple[str, ...]]
+    """Shell commands that install the newest release and the newest torch that fits it, by device; empty: none are
+    known."""
     compilation_paths: tuple[str, ...]
     """Globs of the files in the engine's repository that affect what is compiled, how, and under which key."""
 

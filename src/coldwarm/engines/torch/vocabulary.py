@@ -113,6 +113,7 @@ VOCABULARY = Vocabulary(
     key_folder=re.compile(r"inductor/[^/]+(?=/)"),
     load_failure_advice="report it to PyTorch",
     more_logs="set TORCH_LOGS=+torch._functorch._aot_autograd.autograd_cache to make PyTorch log its lookups",
+    install_newest={},
     compilation_paths=(),
     # Nothing limits how many functions a program may compile.
     without=frozenset({InvariantId.ONLY_UNIQUE}),
