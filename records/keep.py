@@ -17,8 +17,12 @@ from coldwarm.store.suite_folder import Store
 from coldwarm.suite.stored import explain_stored
 
 KEPT = ("case.json", "cold.json", "warm.json")
-# Where a machine keeps packages, and the caches of one case.
-PLACES = re.compile(r"/(?:[\w.+-]+/)*?(?:site-packages|site|coldwarm-\w{8}/[\w.+-]+)/(?=\w)")
+# Where a machine keeps packages, also those of a release beside others (.vllm/0.30.0), and the caches of one case.
+PLACES = re.compile(
+    r"/(?:[\w.+-]+/)*?(?:site-packages|site|\d+\.\d+\.\d+|src(?=/coldwarm/)|coldwarm-\w{8}/[\w.+-]+)/(?=\w)"
+)
+# Where torch keeps the caches of a user.
+USERS_CACHES = re.compile(r"/tmp/torchinductor_\w+")
 
 ABSOLUTE = re.compile(r'"/(?:[\w.+-]+/)+')
 
@@ -32,7 +36,9 @@ def keep(run: Path, folder: Path) -> None:
         kept = store.folder_of(result.case)
         kept.mkdir()
         for name in KEPT:
-            (kept / name).write_text((made / name).read_text())
+            # Without a warm start after a cold one that crashed.
+            if (made / name).is_file():
+                (kept / name).write_text((made / name).read_text())
         store.write_verdict(result.case, result.verdict)
         if result.explanation is not None:
             store.write_explanation(result.case, result.explanation)
@@ -42,7 +48,7 @@ def keep(run: Path, folder: Path) -> None:
             for each in whole:
                 # Where it stands whole; PLACES is for what lies below it.
                 text = re.sub(re.escape(each) + r'(?=["\s;])', Path(each).name, text)
-            path.write_text(PLACES.sub("", text))
+            path.write_text(USERS_CACHES.sub("torchinductor_USER", PLACES.sub("", text)))
         print(f"{result.case.name}: {result.verdict.status}")
 
 

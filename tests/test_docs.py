@@ -13,7 +13,10 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from coldwarm.catalog.catalog import Catalog
 from coldwarm.cli.main import app
+from coldwarm.report.versions_view import versions_as_markdown
+from coldwarm.suite.versions import compare_versions
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")])
@@ -55,6 +58,13 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         assert {word.split("=")[0] for word in words if word.startswith("-")} <= options | BEING_ADDED | {"--help"}, (
             line
         )
+
+
+def test_the_table_of_versions_is_what_coldwarm_prints_from_the_stored_suites() -> None:
+    suites = sorted(path.parent for path in (ROOT / "records").glob("*/suite.json"))
+    printed = versions_as_markdown(compare_versions(suites, Catalog.read()), Path("docs"))
+    stored = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    assert printed == stored, "write it again: coldwarm versions records/*/ --output docs/versions.md"
 
 
 def test_the_picture_is_what_coldwarm_prints_now_and_loads_nothing(tmp_path: Path) -> None:

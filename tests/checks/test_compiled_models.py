@@ -209,3 +209,40 @@ def test_a_trace_that_ends_before_the_drafter_fails_for_the_main_model() -> None
     verdict = traced(INDEX_IN_FIRST)
     assert verdict.status is Status.FAILED
     assert only_unique(verdict).is_checked
+
+
+BLOCKS = ModelLayers(name="VisionBlock", modules=12)
+
+
+def encoded(*, loaded: int, warm: int, further: Sequence[ModelLayers] = (BLOCKS,)) -> Verdict:
+    """Return the verdict on a model whose encoder has 12 blocks that the engine compiles one by one."""
+    block = CompiledGraph(rank=0, model=0, name="VisionBlock", compile_range=(1, 64), groups=[_WHOLE])
+    facts = cold_facts(
+        layer_configurations=ALIKE, main_model=MAIN, further_models=further, counters={SAVED: 4, LOADED: loaded}
+    )
+    cold = cold_record(facts=facts, compiler_work=compiler_work(graphs=[block, graph(MAIN, 1, HEALTHY)]))
+    return judge(model_entry(layer_kinds=["dense"]), cold, warm_record(counters={LOADED: warm}))
+
+
+_WHOLE = SubgraphGroup(submodules=["submod"], part=FIRST, layers=[[]])
+
+
+def broken(verdict: Verdict) -> list[InvariantId]:
+    return [InvariantId(check.id) for check in verdict.checks if not check.holds]
+
+
+def test_blocks_that_are_compiled_one_by_one_load_what_the_first_saved() -> None:
+    assert broken(encoded(loaded=11, warm=15)) == []
+
+
+def test_a_cold_start_loads_no_more_than_it_saved_for_other_modules() -> None:
+    assert broken(encoded(loaded=12, warm=15)) == [InvariantId.COMPILES]
+    only_one = [ModelLayers(name="VisionBlock")]
+    assert broken(encoded(loaded=1, warm=4, further=only_one)) == [InvariantId.COMPILES]
+
+
+def test_a_warm_start_loads_as_often_as_the_cold_start_saved_and_loaded() -> None:
+    verdict = encoded(loaded=11, warm=4)
+    assert broken(verdict) == [InvariantId.LOADS_ALL]
+    [check] = [check for check in verdict.checks if check.id == InvariantId.LOADS_ALL]
+    assert "loaded 4 of 4 artifacts saved by the cold start (expected 15" in check.words

@@ -71,6 +71,9 @@ class ServerDriver:
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         return []
 
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        return None
+
 
 def starter(folder: Path, driver: Driver, time_limit: float = 30) -> Starter:
     case = case_of(engine="fake", config=tiny_config())

@@ -39,13 +39,18 @@ def capabilities():
         raise OSError("no NVML")
     return {"one": [(9, 0)], "alike": [(9, 0), (9, 0)], "unlike": [(9, 0), (8, 0)]}[sys.argv[1]]
 
+functions = torch.cuda._lazy_init, torch.cuda.get_device_capability
+codes = [function.__code__ for function in functions]
 with CudaInitialization(capabilities) as cuda:
     import imported
+assert functions == (torch.cuda._lazy_init, torch.cuda.get_device_capability)
+assert codes == [function.__code__ for function in functions]
 print(json.dumps({
     "cause": cuda.cause, "stack": cuda.stack, "initialized": torch.cuda.is_initialized(),
     "answer": getattr(imported, "ANSWER", None), "left": any(each is cuda for each in sys.meta_path),
 }))
 if hasattr(imported, "ask"):
+    assert imported.ask is torch.cuda.get_device_capability
     imported.ask()
     print(json.dumps(torch.cuda.is_initialized()))
 """

@@ -28,6 +28,8 @@ SECRETS = {
 """Set in `Shared.ranks`; none may be in what that wrote."""
 FIRST_HALF = ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe")
 SECOND_HALF = ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b")
+NEW_KINDS = ("glm-4.5-mtp", "llama-3.1-8b-eagle3")
+"""Models of other kinds: with layers that draft tokens, with a separate drafter. Only counted."""
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Shared:
     both_artifacts: Future[Finished]
     """One command with `--jobs 2`."""
     counted: Future[Finished]
-    """The models of both halves at depth count, as is `traced` at depth trace."""
+    """The models of both halves and `NEW_KINDS` at depth count. `traced` has those of the halves at depth trace."""
     traced: Future[Finished]
     """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
@@ -109,7 +111,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
             watched=pool.submit(watch, folder / "watched"),
             program=pool.submit(compile_two_functions, folder / "program"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
-            counted=pool.submit(run, folder / "counted", *FIRST_HALF, *SECOND_HALF, "--depth=count", "--json"),
+            counted=pool.submit(
+                run, folder / "counted", *FIRST_HALF, *SECOND_HALF, *NEW_KINDS, "--depth=count", "--json"
+            ),
             bare=pool.submit(
                 run,
                 folder / "bare",

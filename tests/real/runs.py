@@ -54,7 +54,8 @@ class Running:
         self._process = subprocess.Popen(
             # The tests run two commands at a time, each with a core of its own.
             [
-                *(COLDWARM, "run", *([] if command else ["--jobs=1"]), *arguments, "--output", str(folder / "output")),
+                *(str(COLDWARM), "run", *([] if command else ["--jobs=1"]), *arguments),
+                *("--output", str(folder / "output")),
                 *(["--", *command] if command else []),
             ],
             stdout=subprocess.PIPE,

@@ -34,6 +34,24 @@ def test_a_drafter_is_judged_by_its_own_layers(shared: Shared) -> None:
     assert drafted.exit_code == 0
 
 
+def test_layers_whose_output_a_drafter_reads_are_configured_in_another_way(shared: Shared) -> None:
+    run = shared.counted.result().runs()["llama-3.1-8b-eagle3"]
+    # EAGLE-3 reads the inputs of layers 2, 4 and 5 (of 8): the subgraphs that end there have one more output.
+    assert models(run) == [("backbone", 4), ("eagle_head", 2)]
+    [process] = run["cold"]["processes"]
+    configurations = list(process["layer_configurations"].values())
+    assert [number == configurations[0] for number in configurations] == [True, False, True, False, False, *[True] * 3]
+    assert run["verdict"]["status"] == "passed", run["verdict"]["reasons"]
+
+
+def test_layers_that_draft_are_shrunk_with_their_model(shared: Shared) -> None:
+    run = shared.counted.result().runs()["glm-4.5-mtp"]
+    # vLLM does not compile the MTP layer of GLM-4.5 (glm4_moe_mtp.py has no support_torch_compile).
+    assert models(run) == [("backbone", 5)]
+    assert run["case"]["entry"]["options"]["speculative_config"]["method"] == "mtp"
+    assert run["verdict"]["status"] == "known issue", run["verdict"]["reasons"]
+
+
 def test_a_number_burned_into_each_layer_of_a_drafter_fails(shared: Shared) -> None:
     burned = shared.burned_draft.result()
     run = burned.runs()["llama-3.1-8b"]

@@ -12,8 +12,15 @@ import pytest
 from tests.real.conftest import PLUGIN, Shared
 from tests.real.runs import COLDWARM, Finished
 from tests.real.warm_variants import VARIANTS
+from tests.support.release import FIRST_MOE_LAYER_IS_UNLIKE_OTHERS
 
 SAVED = "vllm.num_compiled_artifacts_saved"
+
+
+def moe_layers(number: int) -> list[tuple[str, int]]:
+    """Return the groups of identical MoE layers on a CPU."""
+    sizes = [1, number - 1] if FIRST_MOE_LAYER_IS_UNLIKE_OTHERS else [number]
+    return [("MoE layer", size) for size in sizes]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +53,8 @@ def classes(run: Any) -> list[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("glm-4.5", [("first", 1), ("dense layer", 3), ("MoE layer", 1), ("MoE layer", 3), ("last", 1)]),
-        ("phi-tiny-moe", [("first", 1), ("MoE layer", 1), ("MoE layer", 30), ("last", 1)]),
+        ("glm-4.5", [("first", 1), ("dense layer", 3), *moe_layers(4), ("last", 1)]),
+        ("phi-tiny-moe", [("first", 1), *moe_layers(31), ("last", 1)]),
         ("llama-3.1-8b", [("first", 1), ("dense layer", 7), ("last", 1)]),
     ],
 )
@@ -55,6 +62,12 @@ def test_subgraphs_are_put_into_named_classes(runs: dict[str, Any], model: str, 
     assert classes(runs[model]) == expected
 
 
+shows_first_moe_layer = pytest.mark.skipif(
+    not FIRST_MOE_LAYER_IS_UNLIKE_OTHERS, reason="this release does not have the known issue first-moe-layer-on-cpu"
+)
+
+
+@shows_first_moe_layer
 @pytest.mark.parametrize("model", ["glm-4.5", "phi-tiny-moe"])
 def test_the_first_moe_layer_is_explained_by_what_it_computes_for_the_others(runs: dict[str, Any], model: str) -> None:
     [finding] = runs[model]["explanation"]["findings"]
@@ -70,12 +83,16 @@ def test_the_first_moe_layer_is_explained_by_what_it_computes_for_the_others(run
         assert evidence["file"].startswith("cold.trace/")
 
 
-@pytest.mark.parametrize("model", ["llama-3.1-8b", "qwen3-32b"])
+@pytest.mark.parametrize(
+    "model",
+    ["llama-3.1-8b", "qwen3-32b", *([] if FIRST_MOE_LAYER_IS_UNLIKE_OTHERS else ["glm-4.5", "phi-tiny-moe"])],
+)
 def test_a_healthy_model_has_no_finding(runs: dict[str, Any], model: str) -> None:
     assert runs[model]["explanation"]["findings"] == []
     assert runs[model]["explanation"]["notes"] == []
 
 
+@shows_first_moe_layer
 def test_the_evidence_stands_where_it_is_said_to(runs: dict[str, Any], shared: Shared) -> None:
     [finding] = runs["glm-4.5"]["explanation"]["findings"]
     for evidence in finding["evidence"]:
@@ -188,7 +205,8 @@ def test_the_same_model_mended_shares(shared: Shared) -> None:
 def test_layers_of_caches_are_counted(runs: dict[str, Any]) -> None:
     layers = {layer["name"]: layer for layer in runs["glm-4.5"]["explanation"]["layers"]}
     artifacts = layers["vLLM, artifacts"]
-    assert (artifacts["cold"]["misses"], artifacts["warm"]["hits"], artifacts["warm"]["misses"]) == (5, 5, 0)
+    unique = len(classes(runs["glm-4.5"]))
+    assert (artifacts["cold"]["misses"], artifacts["warm"]["hits"], artifacts["warm"]["misses"]) == (unique, unique, 0)
     kernels = layers["C++ kernels"]
     assert kernels["cold"]["misses"] > 0 == kernels["warm"]["misses"]
     assert kernels["warm"]["hits"] > 0
@@ -204,11 +222,12 @@ def test_the_command_explains_a_stored_run_and_writes_it_for_perfetto(shared: Sh
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "math_prod((s72, 256))" in done.stdout
-    assert "modular_kernel.py:" in done.stdout
+    assert ("math_prod((s72, 256))" in done.stdout) == FIRST_MOE_LAYER_IS_UNLIKE_OTHERS
+    assert ("modular_kernel.py:" in done.stdout) == FIRST_MOE_LAYER_IS_UNLIKE_OTHERS
     events = json.loads(target.read_bytes())["traceEvents"]
+    unique = len(classes(shared.first_half.result().runs()["glm-4.5"]))
     spans = [event for event in events if event["ph"] == "X" and event["pid"] == 1]
     cold = json.loads((folder / "glm-4.5" / "cold.json").read_bytes())
     assert min(event["ts"] for event in spans) == pytest.approx(0, abs=1e5)
     assert max(event["ts"] + event["dur"] for event in spans) == pytest.approx(cold["seconds"] * 1e6, rel=0.05)
-    assert sum(1 for event in spans if event["name"] == "GraphLowering.codegen") == 6
+    assert sum(1 for event in spans if event["name"] == "GraphLowering.codegen") == unique + 1

@@ -44,12 +44,13 @@ def write_model(tmp_path: Path) -> WriteModel:
 def test_the_whole_catalog_is_planned_in_the_order_of_its_ids(catalog: Catalog) -> None:
     ids = [case.model_id for case in plan(catalog, [], device="cpu", whole_catalog=True)]
     assert ids == [model.entry.id for model in catalog.models()]
-    assert len(ids) >= 8
+    assert len(ids) >= 24
 
 
 def test_if_no_model_is_named_the_representative_ones_are_planned(catalog: Catalog) -> None:
     cases = plan(catalog, [], device="cpu")
     assert [case.model_id for case in cases] == [model.entry.id for model in catalog.representative()]
+    assert all(case.entry.unsupported_on("cpu", "piecewise") is None for case in cases)
     assert len(cases) == 8
 
 

@@ -48,6 +48,10 @@ def isolation_notes(*starts: StartRecord | None) -> list[str]:
         f"have been cold. Unset {name}, and report it to the coldwarm project"
         for name in dict.fromkeys(name for start in existing for name in start.unknown_cache_variables)
     ]
+    notes += [
+        f"starts could not be forked, so each imports the engine again: {why}"
+        for why in dict.fromkeys(start.not_forked for start in existing if start.not_forked)
+    ]
     for start in existing:
         seen = {*start.outside.caches_written, *start.outside.written}
         # For the cold start, this is in a check.

@@ -117,6 +117,20 @@ def codes_of_acceptance() -> str:
     )
 
 
+def codes_of_adding() -> str:
+    """Return the list of exit codes for a command that adds a model."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "The entry was written.",
+            ExitCode.FAILED: "The model breaks an invariant, its runs disagree, or the device cannot run it.",
+            ExitCode.USAGE: "Usage or catalog error, or no permission to write. Nothing was started.",
+            ExitCode.CRASHED: "A start crashed or timed out.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted. Nothing was written to the catalog.",
+        }
+    )
+
+
 def _help(command: Any, ctx: Any) -> str:
     width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
     groups: dict[str, list[tuple[str, str]]] = {}

@@ -83,6 +83,8 @@ class ModelLayers(BaseModel):
     layer_kinds: list[LayerKind] = Field(default_factory=list)
     layer_configurations: dict[str, int] = Field(default_factory=dict)
     """See `ProcessReport.layer_configurations`; empty: no layers were found."""
+    modules: int = 1
+    """How many modules the engine compiles one by one under this name, such as the blocks of an encoder."""
 
 
 class GeneratedToken(BaseModel):
@@ -260,6 +262,8 @@ class StartRecord(BaseModel):
     """The most starts, including this one, that ran in parallel with it, which affects its timings."""
     depth: Depth = Depth.FULL
     isolation: IsolationKind = IsolationKind.SPAWN
+    not_forked: str | None = None
+    """Why it was spawned, although starts were to be forked; None: it was created as it was to be."""
     phases: list[Phase] = Field(default_factory=list)
     """The phases, which add up to the wall time."""
     steps: list[Step] = Field(default_factory=list)

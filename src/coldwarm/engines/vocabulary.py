@@ -84,6 +84,8 @@ class Vocabulary:
     """The counter of the artifacts that a start saved."""
     loaded: str
     """The counter of the artifacts that a start loaded."""
+    misses: str
+    """The counter of what a start passed to the compiler because the compiler's cache did not have it."""
     saved_counters: tuple[str, ...]
     """The counters of everything that a start saves."""
     expected_counters: Mapping[StartKind, tuple[str, ...]]
@@ -105,6 +107,9 @@ class Vocabulary:
     """Advice if a saved function cannot be loaded."""
     more_logs: str
     """How to make the engine log its cache lookups."""
+    install_newest: Mapping[str, tuple[str, ...]]
+    """Shell commands that install the newest release and the newest torch that fits it, by device; empty: none are
+    known."""
     compilation_paths: tuple[str, ...]
     """Globs of the files in the engine's repository that affect what is compiled, how, and under which key."""
 

@@ -129,6 +129,10 @@ class CommandDriver:
         """Return an empty list: starts share nothing."""
         return []
 
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return None: no start was to be forked."""
+        return None
+
     def unobserved(self) -> list[ProcessReport]:
         """Return the processes of the last start that have loaded torch and could not be observed."""
         return self._unobserved.reports()

@@ -45,6 +45,9 @@ class Driver(Protocol):
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files that changed since the first start, in caches that starts of this driver share."""
 
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return why a start that was to be forked had to be spawned; None: it was created as it was to be."""
+
 
 class WorkerDriver:
     """Runs coldwarm's own worker (`coldwarm.engines.worker`), which starts the engine, reports, and exits.
@@ -74,3 +77,7 @@ class WorkerDriver:
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files that forked starts changed in the caches of their parent process."""
         return self._isolation.shared_caches_changed(order)
+
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return the problem of the process that starts are forked from."""
+        return self._isolation.why_not_forked(order)

@@ -96,6 +96,9 @@ class Isolation(Protocol):
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return the files that changed since the first fork, in caches that forked starts share."""
 
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return why a start that was to be forked had to be spawned; None: it was created as it was to be."""
+
     def close(self) -> None:
         """End all processes that outlive a single start."""
 
@@ -124,6 +127,10 @@ class NewProcesses:
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return an empty list: starts share nothing."""
         return []
+
+    def why_not_forked(self, order: WorkerOrder) -> str | None:
+        """Return None: no start was to be forked."""
+        return None
 
     def close(self) -> None:
         """Do nothing: no process outlives its start."""

@@ -139,6 +139,7 @@ class Starter:
             seconds=ended.seconds,
             depth=self._case.depth,
             isolation=ended.isolation,
+            not_forked=None if forked else self._why_not_forked(order, changed),
             phases=measured.phases(ended.steps),
             steps=ended.steps,
             engine=seen.engine,
@@ -165,6 +166,10 @@ class Starter:
             shared_caches_changed=self._driver.shared_caches_changed(order) if forked else [],
             failure=failure,
         )
+
+    def _why_not_forked(self, order: WorkerOrder, changed: Changes) -> str | None:
+        why = self._driver.why_not_forked(order)
+        return None if why is None else self._case.secrets(changed).text(why)
 
     def _seen(self, files: StartFiles, ended: Ended) -> Seen:
         """Read what the worker returned and what was observed in its processes."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from coldwarm.core.kernels import Compiler, KernelOutcome, KernelSource
 from coldwarm.core.record import ProcessReport
 from tests.observe.kernels.scripts import kernels, reports
+from tests.support.release import INSTALLED
 
 pytestmark = pytest.mark.real  # imports vLLM
 
@@ -109,6 +111,13 @@ def seen(folder: Path) -> dict[str, ProcessReport]:
     return reports(_SCRIPT, folder)
 
 
+with_registry = pytest.mark.skipif(
+    Version("0.30") > INSTALLED,
+    reason="VllmTritonJitKernel is of vLLM 0.30; without a registry, as in 0.28, the last test checks the kernels",
+)
+
+
+@with_registry
 @pytest.mark.usefixtures("seen")
 @pytest.mark.parametrize("name", ["full", "preloaded"])
 def test_each_kernel_has_an_owner_with_its_key_during_and_after_the_warm_up(folder: Path, name: str) -> None:
@@ -119,6 +128,7 @@ def test_each_kernel_has_an_owner_with_its_key_during_and_after_the_warm_up(fold
     )
 
 
+@with_registry
 def test_at_depth_count_the_keys_are_listed_and_nothing_is_compiled(
     folder: Path, seen: dict[str, ProcessReport]
 ) -> None:
@@ -138,3 +148,57 @@ def test_at_depth_count_the_keys_are_listed_and_nothing_is_compiled(
         "attention (128, 'bf16')",
     ]
     assert kernels(seen["full"]).events == []
+
+
+_ALONE = """
+from dataclasses import dataclass
+from vllm.model_executor.warmup.jit_warmup import VllmJitKernel
+from coldwarm.observe.kernels.recorder import OWNER
+
+owners = []
+
+class Gemm(VllmJitKernel["Gemm.CompileKey"]):
+    @dataclass(frozen=True)
+    class CompileKey:
+        blocks: int
+
+    def dispatch(self, *, n):
+        return self.CompileKey(blocks=n)
+
+    def get_warmup_keys(self, *, ns):
+        return [self.CompileKey(blocks=n) for n in ns]
+
+    def compile(self, key):
+        owners.append(OWNER.get())
+"""
+
+_WITHOUT_REGISTRY = """
+import json
+from coldwarm.core.depth import Depth
+from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+
+def start(depth, name):
+    observer.install(JitWarmupProbe(depth))
+    import alone
+    alone.Gemm().warmup(ns=(128, 256, 128))
+    Path(sys.argv[1], f"{name}.owners").write_text(json.dumps(alone.owners))
+
+# As in vLLM 0.28.
+from vllm.model_executor.warmup import jit_warmup
+vars(jit_warmup).pop("JitWarmupRegistry", None)
+in_fork("full alone", start, Depth.FULL, "full alone")
+in_fork("count alone", start, Depth.COUNT, "count alone")
+"""
+
+
+def test_without_a_registry_each_kernel_lists_its_own_keys(tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text(_ALONE)
+    seen = reports(_WITHOUT_REGISTRY, tmp_path)
+    assert "Gemm CompileKey(blocks=128)" in (tmp_path / "full alone.owners").read_text()
+    assert (tmp_path / "count alone.owners").read_text() == "[]"
+    events = kernels(seen["count alone"]).events
+    assert [(event.kernel, event.components) for event in events] == [
+        ("Gemm", {"blocks": "128"}),
+        ("Gemm", {"blocks": "256"}),
+    ]
+    assert kernels(seen["full alone"]).events == []

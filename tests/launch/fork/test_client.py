@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from coldwarm.checks.isolation import isolation_notes
 from coldwarm.core.case import Changes
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
@@ -60,6 +61,7 @@ def test_starts_with_separate_caches_share_one_import(starter: Callable[..., Sta
     first, second = starter("a"), starter("b")
     records = [first.cold(phases.append), first.warm(), second.cold()]
     assert [made_by(record) for record in records] == [(Outcome.FINISHED, IsolationKind.FORK)] * 3
+    assert {record.not_forked for record in records} == {None}
     assert phases[0] == "import (once for all starts)"
     assert len(server_pids()) == 1
     assert [record.caches_as_left for record in records] == [True] * 3
@@ -94,6 +96,10 @@ def test_if_the_engine_cannot_be_imported_starts_are_spawned(
     phases: list[str] = []
     record = starter().cold(phases.append)
     assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert record.not_forked == "ImportError: no such library"
+    assert isolation_notes(record, record) == [
+        "starts could not be forked, so each imports the engine again: ImportError: no such library"
+    ]
     assert phases[1] == "cannot fork (ImportError: no such library); falling back to spawn"
     assert "Traceback" in (tmp_path / "fork-server-0.log").read_text()
 
@@ -111,6 +117,38 @@ def test_spawned_starts_share_bytecode_if_the_machine_keeps_none_and_that_takes_
     assert cold.missing_bytecode is not None and cold.missing_bytecode.modules > 0
     assert (warm.missing_bytecode is not None and warm.missing_bytecode.modules > 0) == compiles_again
     assert (cold.outside.written, warm.outside.written) == ([], [])
+
+
+def test_an_engine_that_cannot_be_forked_is_not_imported_for_another_environment(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    phases: list[str] = []
+    for record in (starts.cold(), starts.warm(phases.append)):
+        assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+        assert record.not_forked == "ImportError: no such library"
+    assert "import (once for all starts)" not in phases
+    assert [log.name for log in tmp_path.glob("fork-server-*.log")] == ["fork-server-0.log"]
+
+
+def test_a_server_that_was_killed_is_no_reason_not_to_start_another(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    with monkeypatch.context() as context:
+        context.setenv("FAKE_SERVER_EXITS", "1")
+        assert made_by(starter("other").cold()) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
+def test_a_secret_in_the_reason_is_not_recorded(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_reason5a1f")
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "cannot log in with hf_reason5a1f")
+    reason = starter().cold().not_forked or ""
+    assert reason.startswith("ImportError: cannot log in with ") and "hf_reason5a1f" not in reason
 
 
 def test_a_remaining_native_thread_is_named_and_prevents_forks(

