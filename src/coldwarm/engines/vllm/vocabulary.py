@@ -11,6 +11,7 @@ from coldwarm.engines.vllm import (
     kernel_advice,
     key_advice,
     load_messages,
+    saved_keys,
     settings,
     statistics,
 )
@@ -36,6 +37,7 @@ VOCABULARY = Vocabulary(
     subgraphs=statistics.SUBGRAPHS,
     saved=statistics.SAVED,
     loaded=statistics.LOADED,
+    misses=statistics.MISSES,
     saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
     expected_counters={
         StartKind.COLD: (statistics.SUBGRAPHS, statistics.SAVED, statistics.LOADED, *_OF_TORCH),
@@ -79,6 +81,8 @@ VOCABULARY = Vocabulary(
     load_failures=load_messages.load_failures,
     crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
+    entries=saved_keys.entries,
+    remember=saved_keys.remember,
     describe_key_change=key_advice.describe,
     kernel_advice=kernel_advice.kernel_advice,
     settings_in=settings.settings_in,
