@@ -108,6 +108,14 @@ def test_a_period_that_published_configs_leave_out() -> None:
     assert values({"num_hidden_layers": 62, "model_type": "gemma3_text"}) == {"num_hidden_layers": 12}
 
 
+def test_stacks_keep_two_layers_each() -> None:
+    # HRM: 2 stacks of 16 layers, which run 8 times in all.
+    assert values({"num_hidden_layers": 128, "num_layers_per_stack": 16, "H_cycles": 2, "L_cycles": 3}) == {
+        "num_hidden_layers": 16,
+        "num_layers_per_stack": 2,
+    }
+
+
 def test_windows_that_are_not_used_are_no_kind() -> None:
     config = {"num_hidden_layers": 64, "max_window_layers": 48}
     assert values({**config, "use_sliding_window": False}) == {"num_hidden_layers": 8}

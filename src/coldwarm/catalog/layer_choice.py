@@ -9,6 +9,8 @@ What a config says about its layers is recognized by form, not by the model's na
 - the number of different layers at the beginning or at the end (``first_k_dense_replace``, ``num_kv_shared_layers``);
 - a period (``full_attention_interval``, ``attn_layer_period``).
 
+A model that runs stacks of layers several times (``num_layers_per_stack``) keeps two layers of each stack.
+
 Two layers are of the same kind if all of these agree on them. A list of numbers that mostly differ from layer to layer
 is data, not kinds: it is cut, but not compared.
 """
@@ -21,7 +23,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 Path = tuple[str, ...]
 """The keys that lead to a value of a config."""
@@ -36,6 +38,7 @@ _LISTS_INSTEAD_OF_DEPTH = ("layers_block_type", "hybrid_override_pattern")
 MIN_LAYERS = 8
 """As in vLLM's own startup tests (tests/compile/h100/test_startup.py)."""
 MIN_ENCODER_LAYERS = 4
+_PER_STACK = "num_layers_per_stack"
 _OF_EACH_KIND = 2  # so that one can share the artifact of the other
 _LONGEST_BEGINNING = 24
 
@@ -95,6 +98,8 @@ def choose_layers(config: Mapping[str, Any], *, encoder: bool = False) -> LayerC
     depth = _depth(config, depths)
     if depth is None:
         return None
+    if is_count(per_stack := config.get(_PER_STACK)):
+        return _stacks(depth, per_stack)
     facts = [*_facts(config, (), depth, max(_drafter_layers(config), 1))]
     if (period := _PERIOD_BY_DEFAULT.get(str(config.get("model_type")))) and not any(fact.told for fact in facts):
         facts.append(_Period(("sliding_window_pattern",), period))
@@ -120,7 +125,7 @@ def has_layers(config: object) -> bool:
     return isinstance(config, Mapping) and _depth(config, (*DEPTHS, *_OTHER_DEPTHS)) is not None
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Return whether `value` is an integer above 0, and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -318,6 +323,15 @@ def _are_positions(key: str, values: list[Any], depth: int) -> bool:
     )
 
 
+def _stacks(depth: int, per_stack: int) -> LayerChoice | None:
+    """Return the choice of two layers of each stack, of a model that runs its stacks one after the other."""
+    if per_stack <= _OF_EACH_KIND or depth % per_stack:
+        return None
+    layers = tuple(layer for layer in range(depth) if layer % per_stack < _OF_EACH_KIND)
+    values: dict[Path, Any] = {(_PER_STACK,): _OF_EACH_KIND, ("num_hidden_layers",): len(layers)}
+    return LayerChoice(layers=layers, published=depth, kinds=1, told_by=(), values=values)
+
+
 def _without_listed_periods(facts: list[_Fact], depth: int) -> list[_Fact]:
     """Return the facts without each period that a list with an entry for each layer has, too."""
     periods = {
@@ -344,7 +358,7 @@ def _chosen(kinds: Sequence[Hashable], fewest: int, periodic: bool) -> tuple[int
 
 def _depth(config: Mapping[str, Any], keys: Sequence[str]) -> int | None:
     for key in keys:
-        if isinstance(value := config.get(key), int) and is_count(value):
+        if is_count(value := config.get(key)):
             return value
     for key in _LISTS_INSTEAD_OF_DEPTH:
         if isinstance(value := config.get(key), list | str) and value:

@@ -276,7 +276,8 @@ class _Sizes:
         if _KV_HEADS.search(key):
             return self._kv_heads(number, heads, of_heads.of(heads))
         if _HEAD_GROUPS.search(key):
-            return gcd(number, *(of_heads.of(n) for n in self.heads))
+            mamba = [n for path, own in self.found.items() if _MAMBA_HEADS.search(path[-1]) for n in own]
+            return gcd(number, *(of_heads.of(n) for n in mamba or self.heads))
         if self._is_tied(key, number):
             return of_widths.of(number)
         if _INTERMEDIATE.search(key):

@@ -87,6 +87,25 @@ NO_FIELD = crash(
         ),
         (
             crash(
+                "IndexError: Dimension out of range (expected to be in range of [-2, 1], but got 2)",
+                ("vllm/model_executor/layers/mamba/mamba_mixer.py", 289, "x = self.conv1d.weight.size(2)\n"),
+                ("vllm/model_executor/parameter.py", 124, "return super().__torch_function__(func, types, args)"),
+            ),
+            CrashKind.DEVICE,
+            "vLLM has kernels of Mamba-2 for a CPU, but none of Mamba-1 "
+            "(vllm/model_executor/layers/mamba/mamba_mixer.py:289)",
+        ),
+        (
+            crash(
+                "AttributeError: '_OpNamespace' '_C' object has no attribute 'selective_scan_fwd'",
+                ("vllm/_custom_ops.py", 2000, "torch.ops._C.selective_scan_fwd("),
+                ("torch/_ops.py", 1400, "raise AttributeError("),
+            ),
+            CrashKind.DEVICE,
+            "vLLM's build for this device has no kernel selective_scan_fwd (vllm/_custom_ops.py:2000)",
+        ),
+        (
+            crash(
                 "AttributeError: module 'triton' has no attribute 'set_allocator'",
                 ("vllm/triton_utils/allocation.py", 13, "triton.set_allocator(alloc_fn)"),
             ),
@@ -144,7 +163,20 @@ def test_a_missing_package_is_named() -> None:
     assert cause(record).reason == "this model needs the Python package tilelang, which is not installed"
 
 
-def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> None:
+@pytest.mark.parametrize(
+    ("logged", "reason"),
+    [
+        (
+            "RuntimeError: in the forked process: ModuleNotFoundError: No module named 'torchvision'",
+            "this model needs the Python package torchvision, which is not installed",
+        ),
+        (
+            "RuntimeError: in the forked process: ImportError: tilelang is required for mhc but is not installed.",
+            "tilelang is required for mhc but is not installed.",
+        ),
+    ],
+)
+def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message(logged: str, reason: str) -> None:
     record = crash(
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
         "  Value error, Model architectures ['XForCausalLM'] failed to be inspected. Please check the logs",
@@ -155,10 +187,10 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> Non
         logger="vllm.model_executor.models.registry",
         level="ERROR",
         text="Error in inspecting model architecture 'XForCausalLM'",
-        exception="RuntimeError: in the forked process: ModuleNotFoundError: No module named 'torchvision'",
+        exception=logged,
     )
     told = record.model_copy(update={"processes": [ProcessReport(messages=[message])]})
-    assert cause(told).reason == "this model needs the Python package torchvision, which is not installed"
+    assert cause(told).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -188,7 +220,11 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message() -> Non
         # A part of what is installed: the installation is damaged.
         crash("ModuleNotFoundError: No module named 'vllm._C'", ("vllm/_custom_ops.py", 1, "import vllm._C")),
         # The user's own code.
-        crash("ModuleNotFoundError: No module named 'tilelang'", ("plugin.py", 1, "import tilelang")),
+        crash(
+            "ModuleNotFoundError: No module named 'tilelang'",
+            ("vllm/plugins/__init__.py", 1, "load()"),
+            ("plugin.py", 1, "import tilelang"),
+        ),
     ],
 )
 def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
@@ -200,7 +236,10 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
     [
         ("platforms/cpu.py", "Sparse Attention is not supported on CPU."),
         ("model_executor/layers/fused_moe/router/cpu_router.py", 'assert self.scoring_func == "softmax"'),
+        ("model_executor/layers/mamba/mamba_mixer.py", "self.conv1d.weight.size(2)"),
         ("model_executor/layers/fused_moe/config.py", "is_act_and_mul=False is supported only for CUDA, XPU and ROCm"),
+        ("models/hy_v4/nvidia/attention.py", "no valid sparse MLA backend is available for current runtime/config"),
+        ("model_executor/models/hy_v3.py", "not exist,please check config"),
         ("platforms/interface.py", "quantization is currently not supported in "),
         ("config/vllm.py", "is not supported for the current GPU."),
         ("config/vllm.py", "is not supported for quantization method "),
@@ -212,6 +251,13 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
         ("model_executor/kernels/linear/__init__.py", "Failed to find a kernel that can implement the "),
         ("platforms/cuda.py", "No valid attention backend found for "),
         ("triton_utils/allocation.py", "triton.set_allocator("),
+        ("utils/flashinfer.py", "FlashInfer backend is not available."),
+        ("utils/deep_gemm.py", "DeepGEMM backend is unavailable"),
+        ("tilelang_utils/__init__.py", "tilelang is required for mhc but is not installed."),
+        (
+            "model_executor/layers/mamba/ops/ssu_dispatch.py",
+            "FlashInfer is required for the flashinfer Mamba SSU backend",
+        ),
         ("model_executor/models/registry.py", "are not supported for now."),
         ("model_executor/models/registry.py", "is not supported in-tree anymore."),
         ("model_executor/models/registry.py", "was supported in vLLM until "),

@@ -13,8 +13,17 @@ from dataclasses import dataclass
 from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.record import Failure, Message, StartRecord
 
-_FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in ', re.MULTILINE)
+_FRAME = re.compile(r'^ *File "(?P<path>[^"<]+)", line (?P<line>\d+), in ', re.MULTILINE)
+_WEIGHTS = "vllm/model_executor/parameter.py"  # in a frame of its own whenever a weight is read
 _MODELS = r"vllm/(model_executor/models|models|transformers_utils)/.*"
+
+# A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
+_NOT_INSPECTED = "failed to be inspected"
+_INSPECTING = "Error in inspecting model architecture"
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+_REQUIRED = re.compile(r"ImportError: ((?:tilelang|FlashInfer) is required for [^\n]*)")
+# If a module of these is missing, the installation is damaged, or the versions do not fit together.
+_OWN_PACKAGES = frozenset(("vllm", "torch", "transformers", "coldwarm"))
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,30 @@ _RULES = (
         "on a CPU, experts are chosen by softmax only, unless they are in groups",
     ),
     _Rule(
+        "RuntimeError",
+        r"vllm/models/hy_v4/nvidia/attention\.py",
+        r"RuntimeError: ([^\n]*no valid sparse MLA backend is available) for current runtime/config",
+        "{0}",
+    ),
+    _Rule(
         "NotImplementedError",
         r"vllm/model_executor/layers/fused_moe/config\.py",
         r"(is_act_and_mul=False is supported only for CUDA, XPU and ROCm) for now",
         "experts without a gate: {0}",
+    ),
+    _Rule(
+        # The CPU build has no selective_scan_fwd. Before it would be called, the mixer reads a weight that a CPU with
+        # AVX-512 BF16 has packed for Mamba-2.
+        "IndexError",
+        r"vllm/model_executor/layers/mamba/mamba_mixer\.py",
+        r"self\.conv1d\.weight\.size\(2\)",
+        "vLLM has kernels of Mamba-2 for a CPU, but none of Mamba-1",
+    ),
+    _Rule(
+        "AttributeError",
+        r"vllm/_custom_ops\.py",
+        r"'_OpNamespace' '\w+' object has no attribute '(\w+)'",
+        "vLLM's build for this device has no kernel {0}",
     ),
     _Rule(
         "ValueError|ValidationError",
@@ -79,13 +108,13 @@ _RULES = (
     _Rule(
         "NotImplementedError",
         r"vllm/model_executor/layers/fused_moe/oracle/\w+\.py",
-        r"(No \w+ MoE backend supports the deployment configuration[^\n]*)",
+        r"(No \w+ MoE backend supports the deployment configuration)",
         "{0}",
     ),
     _Rule(
         "ValueError",
         r"vllm/model_executor/kernels/linear/__init__\.py",
-        r"(Failed to find a kernel that can implement the [^\n]*)",
+        r"(Failed to find a kernel that can implement the [^\n.]*)",
         "{0}",
     ),
     _Rule(
@@ -107,6 +136,18 @@ _RULES = (
         r"vllm/triton_utils/allocation\.py",
         r"module 'triton' has no attribute 'set_allocator'",
         "vLLM runs this model with kernels of Triton, which is not installed",
+    ),
+    _Rule(
+        "RuntimeError",
+        r"vllm/utils/(flashinfer|deep_gemm)\.py",
+        r"RuntimeError: ((FlashInfer|DeepGEMM) [^\n]*\b(not available|unavailable)\b[^\n]*)",
+        "{0}",
+    ),
+    _Rule(
+        "ImportError",
+        r"vllm/(tilelang_utils/__init__|model_executor/layers/mamba/ops/ssu_dispatch)\.py",
+        _REQUIRED.pattern,
+        "{0}",
     ),
     _Rule(
         "ValidationError|ValueError",
@@ -137,6 +178,13 @@ _RULES = (
         CrashKind.CONFIG,
     ),
     _Rule(
+        "ValueError",
+        r"vllm/model_executor/models/hy_v3\.py",
+        r"ValueError: (\w+) not exist, ?please check config",
+        "the config.json has no {0!r}, which vLLM reads",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
         "TypeError",
         _MODELS,
         r"\bconfig\.(\w+)\b[^\n]*\n(?:[ ~^]*\n)?TypeError: [^\n]*'NoneType'",
@@ -159,13 +207,6 @@ _RULES = (
     ),
 )
 
-# A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
-_NOT_INSPECTED = "failed to be inspected"
-_INSPECTING = "Error in inspecting model architecture"
-_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
-# If a module of these is missing, the installation is damaged, or the versions do not fit together.
-_OWN_PACKAGES = frozenset(("vllm", "torch", "transformers", "coldwarm"))
-
 
 def crash_cause(record: StartRecord) -> CrashCause | None:
     """Return the cause of a crashed start; None if it did not crash, or if it is none of those that are known."""
@@ -173,17 +214,13 @@ def crash_cause(record: StartRecord) -> CrashCause | None:
     if failure is None or failure.traceback is None or failure.exception is None:
         return None
     frames = [*_FRAME.finditer(failure.traceback)]
-    in_vllm = [(frame, path) for frame in frames if (path := _path_in_vllm(frame["path"])) is not None]
+    in_vllm = [(frame, path) for frame in frames if (path := _path_in_vllm(frame["path"])) and path != _WEIGHTS]
     if not in_vllm:
         return None
     frame, path = in_vllm[-1]
     raised_in = f"{path}:{frame['line']}"
-    if (package := _missing_package(failure, record.messages)) is not None:
-        return CrashCause(
-            kind=CrashKind.DEVICE,
-            reason=f"this model needs the Python package {package}, which is not installed",
-            raised_in=raised_in,
-        )
+    if (reason := _missing_package(failure, record.messages)) is not None:
+        return CrashCause(kind=CrashKind.DEVICE, reason=reason, raised_in=raised_in)
     # Below vLLM's frame, only the line of code and the message are compared, not the frames of other packages.
     text = failure.traceback[frame.end() :]
     for rule in _RULES:
@@ -201,12 +238,17 @@ def _path_in_vllm(path: str) -> str | None:
 
 
 def _missing_package(failure: Failure, messages: Iterable[Message]) -> str | None:
-    """Return the package whose absence stopped the start; None: none."""
+    """Return the reason of a start that stopped because a package is not installed; None if it did not."""
     text = ""
     if failure.exception == "ModuleNotFoundError":
-        text = f"ModuleNotFoundError: {failure.what.partition(': ')[2]}"
+        # Not if code of the user's imports it.
+        files = [frame["path"] for frame in _FRAME.finditer(failure.traceback or "")]
+        text = failure.what if any(f"/{package}/" in files[-1] for package in ("vllm", "transformers")) else ""
     elif _NOT_INSPECTED in (failure.traceback or ""):
         text = "\n".join(message.exception or "" for message in messages if _INSPECTING in message.text)
-    found = _MISSING_MODULE.findall(text)
-    package = found[-1].partition(".")[0] if found else None
-    return None if package in _OWN_PACKAGES else package
+    if found := _REQUIRED.findall(text):
+        return str(found[-1])
+    package = found[-1].partition(".")[0] if (found := _MISSING_MODULE.findall(text)) else None
+    if package is None or package in _OWN_PACKAGES:
+        return None
+    return f"this model needs the Python package {package}, which is not installed"

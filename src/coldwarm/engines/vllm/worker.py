@@ -172,6 +172,8 @@ def _options(request: StartRequest) -> dict[str, Any]:
         "model": str(request.model_folder),
         "hf_overrides": request.overrides,
         "skip_tokenizer_init": True,
+        # By default, some models have a mode that needs the tokenizer even so (vllm/renderers/inkling.py).
+        "tokenizer_mode": "hf",
         "seed": request.seed,
         "max_model_len": _MAX_MODEL_LEN,
         "max_num_batched_tokens": _MAX_NUM_BATCHED_TOKENS,
@@ -188,6 +190,10 @@ def _options(request: StartRequest) -> dict[str, Any]:
     }
     if request.device == "cuda" and not _compresses_its_cache(request.model_folder):
         options["block_size"] = 64
+    else:
+        # vLLM's CPU platform disables it for MLA models too late: it then rejects the block size that it has chosen for
+        # linear attention with the cache (vllm/platforms/cpu.py; vllm/config/vllm.py, `validate_mamba_block_size`).
+        options["enable_prefix_caching"] = False
     options = merged(options, request.options)
     # Without a tokenizer, vLLM cannot build the processor of images (vllm/multimodal/processing/processor.py).
     if options["skip_tokenizer_init"] and _LANGUAGE_ONLY in {field.name for field in fields(EngineArgs)}:
