@@ -188,8 +188,9 @@ def _options(request: StartRequest) -> dict[str, Any]:
             "pass_config": {"fuse_allreduce_rms": False},
         },
     }
-    if request.device == "cuda" and not _compresses_its_cache(request.model_folder):
-        options["block_size"] = 64
+    if request.device == "cuda":
+        if not _compresses_its_cache(request.model_folder):
+            options["block_size"] = 64
     else:
         # vLLM's CPU platform disables it for MLA models too late: it then rejects the block size that it has chosen for
         # linear attention with the cache (vllm/platforms/cpu.py; vllm/config/vllm.py, `validate_mamba_block_size`).
