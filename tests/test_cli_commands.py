@@ -194,7 +194,7 @@ class TestServer:
         assert done.returncode == ExitCode.HEALTHY, done.stdout + done.stderr
         warm = record("warm")
         assert [token["token_id"] for token in warm["facts"]["generated"]] == [2 + 7 * n for n in range(8)]
-        assert [step["name"] for step in warm["steps"]] == ["process start", "generate", "exit"]
+        assert [step["name"] for step in warm["steps"]] == ["process start", "program", "generate", "exit"]
         assert (tmp_path / "out" / "program" / "warm.log").read_text().splitlines()[-1] == "goodbye"
         assert goes(int((tmp_path / "pid").read_text()))
 

@@ -76,6 +76,22 @@ def codes_of_bisection() -> str:
     )
 
 
+def codes_of_watching() -> str:
+    """Return the list of exit codes for a command that is watched."""
+    return (
+        exit_codes(
+            {
+                ExitCode.HEALTHY: "With --expect: it was warm.",
+                ExitCode.FAILED: "With --expect: it compiled something, or could not be observed.",
+                ExitCode.USAGE: "Usage error. The command was not started.",
+                ExitCode.CRASHED: "With --expect: it ended before it was ready, or was not ready in time.",
+                ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            }
+        )
+        + "\n\nWithout --expect, the exit code is that of the command; 128 + N if signal N ended it."
+    )
+
+
 def codes_without_verdict(success: str) -> str:
     """Return the list of exit codes for a command that gives no verdict."""
     return exit_codes(

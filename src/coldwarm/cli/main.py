@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli.after_dashes import WithCommand
+from coldwarm.cli.after_dashes import OnlyWithCommand, WithCommand
 from coldwarm.cli.commands import (
     accept,
     add,
@@ -22,6 +22,7 @@ from coldwarm.cli.commands import (
     run,
     show,
     versions,
+    watch,
 )
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
 from coldwarm.cli.help import (
@@ -29,6 +30,7 @@ from coldwarm.cli.help import (
     codes_of_acceptance,
     codes_of_adding,
     codes_of_bisection,
+    codes_of_watching,
     codes_without_verdict,
     exit_codes,
 )
@@ -76,6 +78,7 @@ def _of_all_commands(
 
 
 app.command("run", cls=WithCommand, epilog=exit_codes())(run.run)
+app.command("watch", cls=OnlyWithCommand, epilog=codes_of_watching())(watch.watch)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
 app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)

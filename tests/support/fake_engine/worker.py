@@ -52,6 +52,8 @@ class FakeWorker:
             sys.stdout.write(f"preloading with {dict(os.environ)}\n")
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
+        if "FAKE_SERVER_EXITS" in os.environ:
+            os._exit(1)
         if "FAKE_NATIVE_THREAD" in os.environ:
             _start_native_thread(os.environ["FAKE_NATIVE_THREAD"])
         # Not as a path, which would be moved in a forked process.

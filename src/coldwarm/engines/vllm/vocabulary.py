@@ -11,6 +11,7 @@ from coldwarm.engines.vllm import (
     kernel_advice,
     key_advice,
     load_messages,
+    saved_keys,
     settings,
     statistics,
 )
@@ -80,6 +81,9 @@ VOCABULARY = Vocabulary(
     load_failures=load_messages.load_failures,
     crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
+    cache_folder=saved_keys.cache_folder,
+    entries=saved_keys.entries,
+    remember=saved_keys.remember,
     describe_key_change=key_advice.describe,
     kernel_advice=kernel_advice.kernel_advice,
     settings_in=settings.settings_in,
