@@ -103,3 +103,9 @@ def test_what_could_not_be_observed_is_listed() -> None:
     found = warmth_of(start(processes=[process]), [], [], ["it failed"])
     assert found.unobserved == ["it failed", "process 3 (not observed): no reason"]
     assert found.processes == []
+
+
+def test_a_cache_that_is_lost_is_a_further_reason_unless_the_start_was_warm() -> None:
+    problem = "/c is on the container's own file system"
+    assert whys(warmth_of(start(COMPILED), [], [entry("new", {})], (), problem))[1:] == [problem]
+    assert whys(warmth_of(start(), [], [], (), problem)) == []

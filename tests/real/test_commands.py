@@ -57,7 +57,7 @@ class TestWatchedScript:
             "additional_config.worker is part of vLLM's cache key and changed: 1 in the cache, 2 now" in changed.report
         )
         assert "VLLM_DISABLE_LOG_LOGO is part of vLLM's cache key and changed" in changed.report
-        assert changed.report.count("why: ") == 2
+        assert changed.report.count("is part of vLLM's cache key and changed") == 2
 
 
 def test_a_program_with_two_functions_names_the_one_whose_key_changed(shared: Shared) -> None:

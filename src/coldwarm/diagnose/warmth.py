@@ -68,7 +68,11 @@ class StartWarmth(BaseModel):
 
 
 def warmth_of(
-    record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry], failures: Sequence[str] = ()
+    record: StartRecord,
+    before: Sequence[CacheEntry],
+    after: Sequence[CacheEntry],
+    failures: Sequence[str] = (),
+    cache_problem: str | None = None,
 ) -> StartWarmth:
     """Return how warm a start was.
 
@@ -77,18 +81,23 @@ def warmth_of(
         before: The entries of the engine's cache when it began.
         after: The entries when it was ready.
         failures: Why processes could not be observed.
+        cache_problem: Why the cache is of no use to a later start; None: no reason is known.
     """
     stats = load_vocabulary(record.engine).compile_stats(record)
     processes = [_process(record, process, stats) for process in record.processes if not _is_unobserved(process)]
     order = list(Warmth)
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
-    is_compiling = worst in (Warmth.PARTLY, Warmth.COLD)
+    reasons = _reasons(record, before, after) if worst in (Warmth.PARTLY, Warmth.COLD) else []
+    if reasons and cache_problem is not None:
+        reasons.append(
+            Reason(what=cache_problem, next="mount a folder that outlives the container, and can be written")
+        )
     return StartWarmth(
         command=record.command,
         seconds=record.seconds,
         warmth=worst,
         processes=processes,
-        reasons=_reasons(record, before, after) if is_compiling else [],
+        reasons=reasons,
         phases={phase.name: phase.seconds for phase in record.phases},
         unobserved=[*failures, *_unobserved(record)],
     )

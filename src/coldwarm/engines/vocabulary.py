@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from coldwarm.core.cache_keys import CacheEntry, CacheKeys, ChangedFactor
@@ -133,6 +134,8 @@ class Vocabulary:
     not crash."""
     lookups: Callable[[EngineFacts, EngineFacts, Sequence[LoadFailure]], Lookups]
     """Returns the misses of a warm start, given the facts of the cold and the warm start and the load failures."""
+    cache_folder: Callable[[Mapping[str, str]], Path | None]
+    """Returns the folder of the engine's compile cache in a user's environment; None: it has none of its own."""
     entries: Callable[[Mapping[str, str]], list[CacheEntry]]
     """Returns the entries of the engine's compile cache in a user's environment."""
     remember: Callable[[CacheEntry, CacheKeys], None]

@@ -15,6 +15,7 @@ from coldwarm.core.record import ProcessReport, StartRecord
 from coldwarm.diagnose.warmth import StartWarmth, Warmth, new_entries, warmth_of
 from coldwarm.engines.base import command_hints, load_vocabulary, vocabularies
 from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.file_systems import problem_of
 from coldwarm.launch.start import signal_name
 from coldwarm.launch.watched import WatchedCommand, exit_status
 from coldwarm.suite.command_case import check_command
@@ -92,7 +93,9 @@ class Watching:
             for entry in new_entries(before, after):
                 with suppress(OSError):  # the cache may be read-only; the start was what it was
                     vocabulary.remember(entry, keys)
-        warmth = warmth_of(record, before, after, watched.failures())
+        folder = vocabulary.cache_folder(os.environ)
+        problem = problem_of(folder) if folder is not None else None
+        warmth = warmth_of(record, before, after, watched.failures(), problem)
         is_warm = warmth.warmth is Warmth.WARM and not warmth.unobserved
         self._verdict = ExitCode.HEALTHY if is_warm else ExitCode.FAILED
         self._on_report(warmth)

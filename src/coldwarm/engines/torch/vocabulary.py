@@ -126,6 +126,7 @@ VOCABULARY = Vocabulary(
     load_failures=lambda messages: [],
     crash_cause=lambda record: None,
     lookups=_lookups,
+    cache_folder=lambda environment: None,
     entries=lambda environment: [],
     remember=lambda entry, keys: None,
     describe_key_change=_describe,

@@ -81,6 +81,7 @@ VOCABULARY = Vocabulary(
     load_failures=load_messages.load_failures,
     crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
+    cache_folder=saved_keys.cache_folder,
     entries=saved_keys.entries,
     remember=saved_keys.remember,
     describe_key_change=key_advice.describe,
