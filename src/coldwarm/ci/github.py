@@ -8,6 +8,7 @@ from typing import Any
 
 from coldwarm.ci.step import ARTIFACTS, CHANGES, SUMMARY, Step
 from coldwarm.ci.yaml_text import yaml_text
+from coldwarm.core.run_folder import SUITE
 
 # All devices share one workflow, and GitHub's own `paths` filter would apply to all of its jobs.
 _CHANGES = "changes"
@@ -121,7 +122,7 @@ def _compare(step: Step, accepted: str) -> list[dict[str, Any]]:
         },
         {
             "name": "Keep the last accepted run",
-            "if": f"always() && hashFiles('{accepted}/suite.json') != ''",
+            "if": f"always() && hashFiles('{accepted}/{SUITE}') != ''",
             "uses": "actions/cache/save@v4",
             "with": {
                 "path": accepted,
