@@ -1,4 +1,4 @@
-"""The whole catalog with coldwarm at each depth, beside the reference, in one run; and whether all count the same.
+"""The representative models with coldwarm at each depth, beside the reference, in one run; do all count the same?
 
 python benchmarks/suite_speed.py FOLDER [--rounds N] [--only NAME]... [--arguments "ARGUMENTS of coldwarm run"]
 

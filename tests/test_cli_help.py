@@ -92,7 +92,15 @@ def test_exit_codes_in_help_are_those_of_commands(help_of: Help, command: str) -
     codes = [int(code) for code in re.findall(r"^  (\d+) +[A-Z]", listed, re.MULTILINE)]
     without_verdict = [code for code in ExitCode if code not in (ExitCode.FAILED, ExitCode.CRASHED)]
     with_failure = [code for code in ExitCode if code is not ExitCode.CRASHED]
-    expected = {"run": list(ExitCode), "judge": list(ExitCode), "accept": with_failure, "bisect": with_failure}
+    expected = {
+        "run": list(ExitCode),
+        "judge": list(ExitCode),
+        "add": list(ExitCode),
+        "accept": with_failure,
+        "bisect": with_failure,
+    }
+    # Signals go to the command that is watched.
+    expected["watch"] = [code for code in ExitCode if code is not ExitCode.INTERRUPTED]
     assert codes == expected.get(command, without_verdict)
 
 

@@ -121,7 +121,7 @@ def test_a_known_issue_matches_the_expectations_for_the_same_conditions(model: C
 def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogModel, file: Path) -> None:
     matched = dict.fromkeys((number for number, e in enumerate(model.entry.expect) if e.when.device == "cuda"), 0)
     for run in (run for suite in RECORDS.glob("*/suite.json") for run in read_runs(suite.parent)):
-        if run.case.model_id != model.entry.id:
+        if run.case.model_id != model.entry.id or run.case.device != "cuda":
             continue
         assert run.cold and run.warm and run.cold.facts and run.warm.facts
         here = context_of(run.cold)

@@ -142,8 +142,16 @@ def test_other_layouts_of_counters(counters: str) -> None:
     assert ModelEntry.model_validate(tomllib.loads(after)).expect == (new, expectation())
 
 
-def test_a_file_that_cannot_be_edited_is_an_error_with_the_block() -> None:
-    text = TEXT[: TEXT.index("\n# On a CPU.")] + '\nexpect = [{ when = {}, measured = "x", cold = { a = 3 } }]\n'
+@pytest.mark.parametrize(
+    "more",
+    [
+        'expect = [{ when = {}, measured = "x", cold = { a = 3 } }]',
+        # What looks like a table is part of a text.
+        'source_note = """\n[[known_issue]]\n"""',
+    ],
+)
+def test_a_file_that_cannot_be_edited_is_an_error_with_the_block(more: str) -> None:
+    text = TEXT[: TEXT.index("\n# On a CPU.")] + f"\n{more}\n"
     with pytest.raises(CatalogError, match=r"(?s)tiny\.toml: .* by hand:\n\[\[expect\]\]\nwhen = "):
         with_expectations(PATH, text, [Edit(expectation(), None, "alone")])
 

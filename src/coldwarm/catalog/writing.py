@@ -1,4 +1,7 @@
-"""Writes expectations into a model's TOML file. Everything else in the file keeps its layout and its comments."""
+"""Writes TOML files of models: expectations into existing ones, and new ones.
+
+Everything else in an existing file keeps its layout and its comments.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tomlkit.exceptions import TOMLKitError
 from coldwarm.catalog.catalog import PACKAGED
 from coldwarm.core.conditions import Conditions
 from coldwarm.core.errors import CatalogError, UsageError
-from coldwarm.core.model_entry import Expectation, ModelEntry
+from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry, Unsupported
 
 _HEADER = re.compile(r"^\s*\[")
 _OF_EXPECTATION = re.compile(r"^\s*\[\[\s*expect\s*\]\]")
@@ -79,6 +82,47 @@ def expectation_block(expectation: Expectation, note: str) -> str:
     if expectation.shows:
         lines.append(f"shows = {toml_value(list(expectation.shows))}")
     for kind, counters in (("cold", expectation.cold), ("warm", expectation.warm)):
+        lines += [f"{kind}.{name} = {count}" for name, count in counters.items()]
+    return "\n".join(lines) + "\n"
+
+
+def entry_text(entry: ModelEntry, comments: Sequence[str] = ()) -> str:
+    """Return the TOML file of a new `entry` without expectations, with `comments` below its names.
+
+    Raises:
+        ValueError: A value of the entry has no representation in TOML.
+    """
+    head = entry.model_dump(mode="json", include={"id", "name", "config", "source", "source_note"})
+    lines = [f"{name} = {toml_value(value)}" for name, value in head.items() if value]
+    if entry.layer_kinds:
+        lines.append(f"layer_kinds = {toml_value(list(entry.layer_kinds))}")
+    lines += [f"# {comment}" for comment in comments]
+    for shrink in entry.shrink:
+        table = shrink.model_dump(mode="json", exclude_defaults=True, exclude={"overrides"})
+        lines += ["", "[[shrink]]", *(f"{name} = {toml_value(value)}" for name, value in table.items())]
+        lines += ["[shrink.overrides]"]
+        lines += [f"{tomlkit.key(name).as_string()} = {toml_value(value)}" for name, value in shrink.overrides.items()]
+    for unsupported in entry.unsupported:
+        lines += ["", unsupported_block(unsupported).rstrip()]
+    for issue in entry.known_issue:
+        lines += ["", known_issue_block(issue).rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def unsupported_block(unsupported: Unsupported) -> str:
+    """Return `unsupported` as a table of a model's TOML file."""
+    table = unsupported.model_dump(mode="json", exclude_none=True)
+    keys = (key for key in ("devices", "compilation", "reason") if key in table)
+    return "\n".join(["[[unsupported]]", *(f"{key} = {toml_value(table[key])}" for key in keys)]) + "\n"
+
+
+def known_issue_block(issue: KnownIssue) -> str:
+    """Return `issue` as a table of a model's TOML file."""
+    lines = ["[[known_issue]]", *(f"{name} = {toml_value(getattr(issue, name))}" for name in ("id", "title", "link"))]
+    lines.append(f"when = {_conditions(issue.when)}")
+    breaks = [str(each) for each in issue.breaks]
+    lines.append(f"breaks = {toml_value(breaks if len(breaks) > 1 else breaks[0])}")
+    for kind, counters in (("cold", issue.cold), ("warm", issue.warm)):
         lines += [f"{kind}.{name} = {count}" for name, count in counters.items()]
     return "\n".join(lines) + "\n"
 
@@ -201,7 +245,7 @@ def _insert(text: str, place: int, block: str) -> str:
         end -= 1
     head, rest = "".join(lines[:end]), "".join(lines[end:])
     newline = "" if head.endswith("\n") or not head else "\n"
-    return f"{head}{newline}\n{block}{rest}" if rest.strip() else f"{head}{newline}\n{block}"
+    return f"{head}{newline}\n{block}{rest if rest.strip() else ''}"
 
 
 def _by_hand(path: Path, edits: Sequence[Edit]) -> CatalogError:

@@ -13,6 +13,7 @@ from coldwarm.checks.invariants import NOT_COMPILED, Starts, applicable_invarian
 from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_caches
 from coldwarm.checks.kernels import unseen_compilers
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
+from coldwarm.checks.late_functions import compiled_after_ready
 from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
 from coldwarm.checks.unobserved import unobserved
@@ -113,7 +114,8 @@ def judge(
         + unseen_compilers(cold, warm)
         + ineffective_settings(cold, warm)
         + isolation_notes(cold, warm)
-        + unobserved(cold, warm),
+        + unobserved(cold, warm)
+        + compiled_after_ready(cold, warm),
         checks=checks,
         issues=issues,
     )

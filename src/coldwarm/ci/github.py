@@ -6,23 +6,31 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from coldwarm.ci.step import ARTIFACTS, SUMMARY, Step
+from coldwarm.ci.step import ARTIFACTS, CHANGES, SUMMARY, Step
 from coldwarm.ci.yaml_text import yaml_text
+from coldwarm.core.run_folder import SUITE
 
 # All devices share one workflow, and GitHub's own `paths` filter would apply to all of its jobs.
 _CHANGES = "changes"
+_AT_NIGHT = "23 3 * * *"
+"""In UTC; not at a full hour, when many schedules of others begin."""
 
 
 def workflow(steps: Sequence[Step]) -> str:
     """Return `steps` as a workflow, for ``.github/workflows/coldwarm.yml``."""
     filtered = [step for step in steps if step.paths]
     jobs = {_CHANGES: _changes_job(filtered)} if filtered else {}
+    nightly = any(step.accepted is not None for step in steps)
+    trigger: dict[str, Any] = {"schedule": [{"cron": _AT_NIGHT}]} if nightly else {"pull_request": {}}
     return yaml_text(
         {
-            "name": "coldwarm",
-            "on": {"pull_request": {}, "workflow_dispatch": {}},
+            "name": "coldwarm nightly" if nightly else "coldwarm",
+            "on": {**trigger, "workflow_dispatch": {}},
             "permissions": {"contents": "read"},
-            "concurrency": {"group": "coldwarm-${{ github.ref }}", "cancel-in-progress": True},
+            "concurrency": {
+                "group": f"coldwarm-{'nightly-' if nightly else ''}${{{{ github.ref }}}}",
+                "cancel-in-progress": not nightly,
+            },
             "jobs": {**jobs, **{step.key: _job(step) for step in steps}},
         },
         comment="Printed by `coldwarm ci github`.",
@@ -68,7 +76,9 @@ def _job(step: Step) -> dict[str, Any]:
         "steps": [
             {"uses": "actions/checkout@v4"},
             *([{"name": "Set up", "run": "\n".join([*step.setup, ""])}] if step.setup else []),
+            *([_restore(step.accepted, step.key)] if step.accepted is not None else []),
             {"name": "Start every model cold, then warm", "run": step.command()},
+            *(_compare(step, step.accepted) if step.accepted is not None else []),
             {
                 "name": "Add the results to the job summary",
                 "if": "always()",
@@ -86,3 +96,37 @@ def _job(step: Step) -> dict[str, Any]:
             },
         ],
     }
+
+
+def _restore(accepted: str, key: str) -> dict[str, Any]:
+    """Return the step that gets the last accepted run from GitHub's cache."""
+    return {
+        "name": "Get the last accepted run",
+        "uses": "actions/cache/restore@v4",
+        "with": {
+            "path": accepted,
+            # A cache cannot be replaced: each run has a key of its own, and the latest with the prefix is restored.
+            "key": f"{key}-accepted-${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}",
+            "restore-keys": f"{key}-accepted-",
+        },
+    }
+
+
+def _compare(step: Step, accepted: str) -> list[dict[str, Any]]:
+    """Return the steps that show what changed, and keep the run if it can be accepted."""
+    return [
+        {
+            "name": "Show what changed since the last accepted run",
+            "if": "always()",
+            "run": f'{step.comparison()}\ncat {CHANGES} >> "$GITHUB_STEP_SUMMARY"\n',
+        },
+        {
+            "name": "Keep the last accepted run",
+            "if": f"always() && hashFiles('{accepted}/{SUITE}') != ''",
+            "uses": "actions/cache/save@v4",
+            "with": {
+                "path": accepted,
+                "key": f"{step.key}-accepted-${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}",
+            },
+        },
+    ]

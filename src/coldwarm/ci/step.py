@@ -10,7 +10,10 @@ from coldwarm.core.depth import Depth
 
 OUTPUT = "coldwarm-out"
 SUMMARY = f"{OUTPUT}/summary.md"
-ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", SUMMARY)
+CHANGES = f"{OUTPUT}/changes.md"
+ACCEPTED = "coldwarm-accepted"
+"""Where the last accepted run of a device is kept, below this name."""
+ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", f"{OUTPUT}/*.md")
 """Records, logs and reports; traces are left out for their size."""
 
 
@@ -35,6 +38,9 @@ class Step:
     catalogs: tuple[str, ...] = ()
     whole_catalog: bool = False
     """Whether every model of the catalog runs, instead of the representative ones."""
+    accepted: str | None = None
+    """The folder with the last accepted run, for a nightly step, which shows first what changed since then; None: the
+    step is for pull requests."""
 
     @property
     def key(self) -> str:
@@ -45,6 +51,17 @@ class Step:
     def title(self) -> str:
         """The displayed name of the step."""
         return f"coldwarm: cold and warm starts ({self.label})"
+
+    def comparison(self) -> str:
+        """Return the command that writes what changed to `CHANGES`, and keeps the run if it can be accepted.
+
+        Raises:
+            ValueError: The step is not nightly.
+        """
+        if self.accepted is None:
+            raise ValueError("only a nightly step is compared")
+        words = ["coldwarm", "compare", self.accepted, OUTPUT, "--update", *_each("--catalog", self.catalogs)]
+        return f"{shlex.join(words)} > {CHANGES}"
 
     def command(self) -> str:
         """Return the command that runs the suite and writes the reports."""

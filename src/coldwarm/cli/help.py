@@ -76,6 +76,22 @@ def codes_of_bisection() -> str:
     )
 
 
+def codes_of_watching() -> str:
+    """Return the list of exit codes for a command that is watched."""
+    return (
+        exit_codes(
+            {
+                ExitCode.HEALTHY: "With --expect: it was warm.",
+                ExitCode.FAILED: "With --expect: it compiled something, or could not be observed.",
+                ExitCode.USAGE: "Usage error. The command was not started.",
+                ExitCode.CRASHED: "With --expect: it ended before it was ready, or was not ready in time.",
+                ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            }
+        )
+        + "\n\nWithout --expect, the exit code is that of the command; 128 + N if signal N ended it."
+    )
+
+
 def codes_without_verdict(success: str) -> str:
     """Return the list of exit codes for a command that gives no verdict."""
     return exit_codes(
@@ -97,6 +113,20 @@ def codes_of_acceptance() -> str:
             ExitCode.USAGE: "Usage or catalog error, or no permission to write. Nothing was written.",
             ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
             ExitCode.INTERRUPTED: "Interrupted.",
+        }
+    )
+
+
+def codes_of_adding() -> str:
+    """Return the list of exit codes for a command that adds a model."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "The entry was written.",
+            ExitCode.FAILED: "The model breaks an invariant, its runs disagree, or the device cannot run it.",
+            ExitCode.USAGE: "Usage or catalog error, or no permission to write. Nothing was started.",
+            ExitCode.CRASHED: "A start crashed or timed out.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted. Nothing was written to the catalog.",
         }
     )
 

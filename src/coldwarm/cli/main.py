@@ -9,10 +9,31 @@ from typing import Annotated
 
 import typer
 
-from coldwarm.cli.after_dashes import WithCommand
-from coldwarm.cli.commands import accept, bisect, ci, explain, judge, list_models, run, show, versions
+from coldwarm.cli.after_dashes import OnlyWithCommand, WithCommand
+from coldwarm.cli.commands import (
+    accept,
+    add,
+    bisect,
+    ci,
+    compare,
+    explain,
+    judge,
+    list_models,
+    run,
+    show,
+    versions,
+    watch,
+)
 from coldwarm.cli.errors import Commands, end_with, open_missing_streams
-from coldwarm.cli.help import Command, codes_of_acceptance, codes_of_bisection, codes_without_verdict, exit_codes
+from coldwarm.cli.help import (
+    Command,
+    codes_of_acceptance,
+    codes_of_adding,
+    codes_of_bisection,
+    codes_of_watching,
+    codes_without_verdict,
+    exit_codes,
+)
 
 app = typer.Typer(
     cls=Commands,
@@ -57,12 +78,15 @@ def _of_all_commands(
 
 
 app.command("run", cls=WithCommand, epilog=exit_codes())(run.run)
+app.command("watch", cls=OnlyWithCommand, epilog=codes_of_watching())(watch.watch)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
 app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)
 app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)
+app.command("add", cls=Command, epilog=codes_of_adding())(add.add)
 app.command("accept", cls=Command, epilog=codes_of_acceptance())(accept.accept)
 app.command("bisect", cls=Command, epilog=codes_of_bisection())(bisect.bisect)
+app.command("compare", cls=Command, epilog=codes_without_verdict("The suites were compared."))(compare.compare)
 app.command("versions", cls=Command, epilog=codes_without_verdict("The versions were compared."))(versions.versions)
 app.command("ci", cls=Command, epilog=codes_without_verdict("The pipeline was printed."))(ci.ci)
 

@@ -67,3 +67,21 @@ def _hints(before: dict[str, str], after: dict[str, str]) -> list[str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
+
+
+class CacheEntry(BaseModel):
+    """An entry of a user's compile cache."""
+
+    folder: str
+    modified: float
+    """When its key was stored, in seconds since the epoch."""
+    stored: CacheKeys
+    """The components of its key that the engine stores; of some groups only a hash."""
+    keys: CacheKeys | None = None
+    """All components, if coldwarm observed the start that made the entry."""
+
+    def differences(self, other: CacheEntry) -> list[ChangedFactor]:
+        """Return the components that differ from those of `other`: all, or else those that the engine stores."""
+        if self.keys is not None and other.keys is not None:
+            return changed_factors(self.keys, other.keys)
+        return changed_factors(self.stored, other.stored)

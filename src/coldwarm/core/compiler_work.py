@@ -44,6 +44,8 @@ class CompiledFunction(BaseModel):
     """How often the cache was bypassed, so that the function was compiled."""
     seconds: float | None = None
     """The time of its compilations, without loading; None: not recorded."""
+    compiled_last: float | None = None
+    """When its last compilation began, in seconds since the epoch; None: it was not compiled, or not recorded."""
 
 
 class CompilerWork(BaseModel):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from coldwarm.core.cache_keys import ChangedFactor
+from coldwarm.core.cache_keys import CacheEntry, CacheKeys, ChangedFactor
 from coldwarm.core.crash_cause import CrashCause
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.kernels import KernelEvent
@@ -84,6 +85,8 @@ class Vocabulary:
     """The counter of the artifacts that a start saved."""
     loaded: str
     """The counter of the artifacts that a start loaded."""
+    misses: str
+    """The counter of what a start passed to the compiler because the compiler's cache did not have it."""
     saved_counters: tuple[str, ...]
     """The counters of everything that a start saves."""
     expected_counters: Mapping[StartKind, tuple[str, ...]]
@@ -105,6 +108,9 @@ class Vocabulary:
     """Advice if a saved function cannot be loaded."""
     more_logs: str
     """How to make the engine log its cache lookups."""
+    install_newest: Mapping[str, tuple[str, ...]]
+    """Shell commands that install the newest release and the newest torch that fits it, by device; empty: none are
+    known."""
     compilation_paths: tuple[str, ...]
     """Globs of the files in the engine's repository that affect what is compiled, how, and under which key."""
 
@@ -128,6 +134,12 @@ class Vocabulary:
     not crash."""
     lookups: Callable[[EngineFacts, EngineFacts, Sequence[LoadFailure]], Lookups]
     """Returns the misses of a warm start, given the facts of the cold and the warm start and the load failures."""
+    cache_folder: Callable[[Mapping[str, str]], Path | None]
+    """Returns the folder of the engine's compile cache in a user's environment; None: it has none of its own."""
+    entries: Callable[[Mapping[str, str]], list[CacheEntry]]
+    """Returns the entries of the engine's compile cache in a user's environment."""
+    remember: Callable[[CacheEntry, CacheKeys], None]
+    """Stores all components of its key with an entry. Raises OSError if the cache cannot be written."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]
     """Returns what changed, and what to try."""
     kernel_advice: Callable[[KernelEvent], str | None]

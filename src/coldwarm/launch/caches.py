@@ -14,6 +14,7 @@ from types import MappingProxyType
 from coldwarm.core.cache_files import FileState, Manifest
 from coldwarm.engines.base import vocabularies
 from coldwarm.launch.cache_variables import ALWAYS, replacements
+from coldwarm.launch.leftovers import PREFIX, mark_as_own, remove_leftovers
 
 CACHE_VARIABLES = frozenset(ALWAYS)
 """The variables that coldwarm sets for every start, whatever the user's environment contains."""
@@ -70,6 +71,11 @@ def _recordable(path: str) -> str:
 
 @contextmanager
 def temporary_root() -> Iterator[Path]:
-    """Yield a new folder below the user's temporary folder; remove it with its contents at the end."""
-    with tempfile.TemporaryDirectory(prefix="coldwarm-", ignore_cleanup_errors=True) as folder:
+    """Yield a new folder below the user's temporary folder; remove it with its contents at the end.
+
+    First, what a killed coldwarm left there is removed, with the processes of its starts.
+    """
+    remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
+        mark_as_own(Path(folder))
         yield Path(folder)

@@ -232,36 +232,43 @@ class _Exit:
 
 
 class _Url:
-    """Asks a URL, in a thread of its own, until it answers."""
+    def __init__(self, url: str) -> None:
+        self._url = UrlAnswers(url)
+
+    def is_ready(self, state: StartState) -> bool:
+        if state.exit_status is not None:
+            self._url.give_up()
+            return False
+        return self._url.answered
+
+
+class UrlAnswers:
+    """Asks a URL, in a thread of its own, until it answers with status 200.
+
+    Args:
+        url: The URL.
+    """
 
     def __init__(self, url: str) -> None:
         self._answered = Event()
         self._over = Event()
         threading.Thread(target=self._ask, args=(url,), name="ready", daemon=True).start()
 
-    def is_ready(self, state: StartState) -> bool:
-        if state.exit_status is not None:
-            self._over.set()
-            return False
+    @property
+    def answered(self) -> bool:
+        """Whether it has answered."""
         return self._answered.is_set()
+
+    def give_up(self) -> None:
+        """Stop asking."""
+        self._over.set()
 
     def _ask(self, url: str) -> None:
         while not self._over.is_set():
-            if answers(url):
+            if _answers(url):
                 self._answered.set()
                 return
             self._over.wait(0.2)
-
-
-def answers(url: str) -> bool:
-    """Return whether `url` answers with status 200."""
-    # Without the proxy of the environment: the command runs on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError):  # also urllib.error.URLError, http.client's errors
-        return False
 
 
 class _Log:
@@ -281,3 +288,14 @@ class _Log:
         self._position += len(data)
         *lines, self._line = (self._line + data.decode("utf-8", "replace")).split("\n")
         return any(self._pattern.search(line) for line in [*lines, self._line])
+
+
+def _answers(url: str) -> bool:
+    """Return whether `url` answers with status 200."""
+    # Without the proxy of the environment: the command runs on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):  # also urllib.error.URLError, http.client's errors
+        return False

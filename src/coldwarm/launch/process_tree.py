@@ -106,7 +106,7 @@ def launch(
         raise
     finally:
         os.close(write_end)
-    steps = _Steps(began, on_phase)
+    steps = Steps(began, on_phase)
     timed_out = stopped = ready = False
     try:
         with selectors.DefaultSelector() as selector:
@@ -221,7 +221,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-class _Steps:
+class Steps:
     """Converts the phases that the worker reports to steps with their times."""
 
     def __init__(self, began: float, on_phase: Callable[[str], None]) -> None:
@@ -234,6 +234,7 @@ class _Steps:
         self._rest = b""
 
     def take(self, data: bytes) -> None:
+        """Take what was read from the pipe."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if (phase := _phase_of(line)) is not None:
@@ -251,6 +252,7 @@ class _Steps:
         self._on_phase(phase)
 
     def finish(self, ended: float) -> list[Step]:
+        """Return all steps; the last one ends at `ended`, by the monotonic clock."""
         return [*self._steps, self._step(ended)]
 
     def _step(self, end: float) -> Step:

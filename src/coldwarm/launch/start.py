@@ -7,7 +7,7 @@ import os
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from coldwarm.core.command import shown
 from coldwarm.core.compiler_work import CompilerWork
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.options import merged
+from coldwarm.core.phases import Phase, Step
 from coldwarm.core.record import EngineFacts, Failure, Outcome, ProcessReport, StartKind, StartRecord, in_order
 from coldwarm.core.request import StartRequest
 from coldwarm.core.run_folder import RunFolder, reports_name, request_name, result_name, start_name
@@ -128,7 +129,7 @@ class Starter:
         if kind is StartKind.COLD:
             self._left_by_cold = after
         files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
-        measured = _Measured.of(files.trace, seen.engine)
+        measured = Measured.of(files.trace, seen.engine)
         forked = ended.isolation is IsolationKind.FORK
         written = [path for path, state in sorted(after.items()) if before.get(path) != state]
         return StartRecord(
@@ -139,7 +140,7 @@ class Starter:
             depth=self._case.depth,
             isolation=ended.isolation,
             not_forked=None if forked else self._why_not_forked(order, changed),
-            phases=split(ended.steps, measured.busy.stretches()),
+            phases=measured.phases(ended.steps),
             steps=ended.steps,
             engine=seen.engine,
             device=seen.device,
@@ -347,18 +348,22 @@ class _UseOfCaches:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """Measurements from a trace."""
 
     work: CompilerWork
     busy: BusyTime
 
     @classmethod
-    def of(cls, trace: Path, engine: str) -> _Measured:
+    def of(cls, trace: Path, engine: str) -> Measured:
         """Read the trace of a start with `engine` once, for all measurements."""
         work, graphs, functions, busy = CompilerWorkCounter(), CompiledGraphs(), CompiledFunctions(), BusyTime()
         trace_stats = read_trace(trace, work, graphs, functions, busy, vocabulary=load_vocabulary(engine).trace)
         return cls(work.work(trace_stats, graphs.graphs(), functions.functions()), busy)
+
+    def phases(self, steps: Sequence[Step]) -> list[Phase]:
+        """Return the phases of a start with these steps."""
+        return split(steps, self.busy.stretches())
 
 
 def _read_result(path: Path) -> WorkerResult:

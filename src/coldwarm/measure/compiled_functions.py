@@ -40,6 +40,8 @@ class CompiledFunctions:
                 else:
                     keys = function.loaded if event.outcome == "hit" else function.missed
                     keys.append(event.key)
+                if event.outcome != "hit" and frame.began is not None:
+                    function.compiled_last = max(frame.began, function.compiled_last or 0.0)
                 if frame.seconds is not None:
                     function.seconds = (function.seconds or 0.0) + frame.seconds
         return list(found.values())

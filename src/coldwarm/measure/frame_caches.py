@@ -9,6 +9,8 @@ from coldwarm.trace.kinds import CacheEvent, FrameCompiled, PiecewiseCompileStar
 from coldwarm.trace.reader import TraceFile
 
 _OUTSIDE = (None, None)
+_Which = tuple[str, tuple[object, object]]
+"""A trace file and a frame in it."""
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Frame:
     """``file:line``."""
     seconds: float | None = None
     """Of the frame's spans, without loading (Dynamo, AOTAutograd, Inductor); None if the trace has no such spans."""
+    began: float | None = None
+    """When the first of these spans began, in seconds since the epoch."""
 
     def outcome(self, layer: str) -> CacheEvent | None:
         """Return the answer of the cache `layer`; None if it was not asked, or its answer was not traced."""
@@ -40,8 +44,8 @@ class FrameCaches:
 
     def __init__(self, rank: int = 0) -> None:
         self._rank = rank
-        self._frames: dict[tuple[str, tuple[object, object]], Frame] = {}
-        self._engine_frames: set[tuple[str, tuple[object, object]]] = set()
+        self._frames: dict[_Which, Frame] = {}
+        self._engine_frames: set[_Which] = set()
         self._follow = False
         self._busy = BusyTime()
 
@@ -67,21 +71,23 @@ class FrameCaches:
 
     def frames(self) -> list[Frame]:
         """Return the frames that asked a cache, in the order in which they did."""
-        seconds = self._seconds()
+        seconds, began = self._seconds()
         return [
-            replace(frame, seconds=seconds.get(which))
+            replace(frame, seconds=seconds.get(which), began=began.get(which))
             for which, frame in self._frames.items()
             if frame.events and which not in self._engine_frames
         ]
 
-    def _seconds(self) -> dict[tuple[str, tuple[object, object]], float]:
-        """Return the seconds of each frame's spans, by file and frame."""
-        found: dict[tuple[str, tuple[object, object]], float] = {}
+    def _seconds(self) -> tuple[dict[_Which, float], dict[_Which, float]]:
+        """Return the seconds of each frame's spans and when they began, by file and frame."""
+        found: dict[_Which, float] = {}
+        began: dict[_Which, float] = {}
         for stretch in self._busy.stretches():
             if stretch.stage is not Stage.LOAD:
                 which = self._busy.file or "", stretch.frame
                 found[which] = found.get(which, 0.0) + stretch.end - stretch.begin
-        return found
+                began.setdefault(which, stretch.begin)
+        return found, began
 
     def _frame(self, record: TypedRecord) -> Frame:
         return self._frames.setdefault((record.location.file, record.location.compile_id), Frame())

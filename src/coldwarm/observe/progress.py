@@ -66,9 +66,13 @@ class Progress:
             return
         self.phase = phase
         if announce:
-            # A single write of a short line to a pipe is atomic. It fails if the launcher has ended, which is harmless.
-            with suppress(OSError):
-                os.write(self._fd, json.dumps({"phase": phase}).encode() + b"\n")
+            self.announce(phase)
+
+    def announce(self, phase: str) -> None:
+        """Report to the launcher that `phase` begins, without entering it in this process."""
+        # A single write of a short line to a pipe is atomic. It fails if the launcher has ended, which is harmless.
+        with suppress(OSError):
+            os.write(self._fd, json.dumps({"phase": phase}).encode() + b"\n")
 
     @contextmanager
     def within(self, phase: str, *, announce: bool = True) -> Iterator[None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coldwarm.checks.verdict import Status
 from coldwarm.engines.base import load_vocabulary
-from coldwarm.suite.versions import Cell, Change, VersionTable
+from coldwarm.suite.versions import Cell, Change, Comparison, VersionTable
 
 _HEADINGS = {"new": "Broke", "gone": "Fixed", "changed": "Changed"}
 _LONGEST_TITLE = 300
@@ -32,6 +32,24 @@ def versions_as_markdown(tables: Sequence[VersionTable], folder: Path) -> str:
         for number in range(1, len(table.columns)):
             parts += _changes(table, number, folder)
     return "\n\n".join(parts) + "\n"
+
+
+def comparison_as_markdown(comparison: Comparison, folder: Path) -> str:
+    """Return what changed: versions, then what broke, then the rest. Links are as in `versions_as_markdown`."""
+    parts = []
+    if comparison.packages:
+        lines = [
+            f"- {name}: {before or 'none'}, now {after or 'none'}"
+            for name, (before, after) in comparison.packages.items()
+        ]
+        parts.append("\n".join(["Versions:", "", *lines]))
+    parts += _lists(comparison.changes, folder)
+    for heading, names in (("New", comparison.added), ("Not run", comparison.missing)):
+        parts += [f"{heading}: {', '.join(names)}."] if names else []
+    if not comparison.changes:
+        number = len(comparison.compared)
+        parts.append(f"No verdict and no count changed in {number} {'run' if number == 1 else 'runs'}.")
+    return "\n\n".join(["## Changes since the last accepted run", *parts]) + "\n"
 
 
 def _title(table: VersionTable) -> str:
@@ -80,7 +98,11 @@ def _changes(table: VersionTable, number: int, folder: Path) -> list[str]:
     changes = table.changes(number)
     if not changes:
         return [head, f"No model differs from {table.columns[number - 1].version}."]
-    parts = [head]
+    return [head, *_lists(changes, folder)]
+
+
+def _lists(changes: Sequence[Change], folder: Path) -> list[str]:
+    parts = []
     for how, heading in _HEADINGS.items():
         lines = [f"- {_change(change, folder)}" for change in changes if change.how == how]
         parts += ["\n".join([f"{heading}:", "", *lines])] if lines else []

@@ -126,6 +126,31 @@ class Store:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def keep_records(source: Path, target: Path) -> None:
+    """Copy the suite in `source` to `target`, without logs and traces; a suite that is there is replaced.
+
+    Raises:
+        UsageError: `source` has no suite, `target` is something else than a suite, or cannot be written.
+    """
+    suite = SuiteFolder(source)
+    if not suite.suite.is_file():
+        raise UsageError(f"{source} contains no suite ({SUITE})")
+    if target.exists() and not SuiteFolder(target).suite.is_file():
+        raise UsageError(f"{target} exists and is no suite; it is not replaced")
+    unfinished = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for path in [*source.glob("*.json"), *source.glob("*/*.json")]:
+            copy = unfinished / path.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.rename(target)
+    except OSError as error:
+        raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
+
+
 def read_runs(folder: Path) -> list[StoredRun]:
     """Read all runs of the suite in `folder`, or the single run in `folder`.
 

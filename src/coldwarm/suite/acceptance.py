@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel, is_file, read_model
-from coldwarm.catalog.preparing import config_for, overrides_for
+from coldwarm.catalog.preparing import config_for, drafter_for, overrides_for
 from coldwarm.catalog.writing import Edit, with_expectations
 from coldwarm.checks.expectations import applicable
 from coldwarm.checks.invariants import NOT_COMPILED
@@ -136,6 +136,8 @@ def _model_of(run: StoredRun, catalog: Catalog) -> CatalogModel | None:
 
 def _decide(run: StoredRun, model: CatalogModel | None) -> Acceptance:
     case, name = run.case, run.case.name
+    if case.command is not None:
+        return Acceptance(name, Decision.REFUSED, reasons=["a command of yours has no expectations: it is no model"])
     if model is None:
         return Acceptance(name, Decision.REFUSED, reasons=[_no_entry(run)])
     case = case.model_copy(update={"entry": model.entry})
@@ -146,7 +148,7 @@ def _decide(run: StoredRun, model: CatalogModel | None) -> Acceptance:
         return Acceptance(name, Decision.REFUSED, model.path, reasons=result.verdict.reasons)
     assert run.cold is not None
     context = context_of(run.cold)
-    reasons = [*_unhealthy(result, context), *_other_settings(result, context), *_other_model(result, model)]
+    reasons = [*_unhealthy(result, context), *_other_settings(result, context), *_other_model(run, model)]
     if reasons:
         return Acceptance(name, Decision.REFUSED, model.path, Conditions.of(context), reasons=reasons)
     return _compare(result, model, context)
@@ -201,11 +203,14 @@ def _other_settings(result: RunResult, context: RunContext) -> list[str]:
     return reasons
 
 
-def _other_model(result: RunResult, model: CatalogModel) -> list[str]:
-    case = result.case
-    if model.entry.unsupported_on(case.device, case.compilation) is not None:
-        return [f"{model.path} declares it [[unsupported]] on {case.device}; remove that first, as it ran"]
-    if (case.config, case.overrides) != (config_for(model, case.device), overrides_for(model, case.device)):
+def _other_model(run: StoredRun, model: CatalogModel) -> list[str]:
+    """Return why the entry of the model does not describe what was started."""
+    case, device = run.case, run.case.device
+    if model.entry.unsupported_on(device, case.compilation) is not None:
+        return [f"{model.path} declares it [[unsupported]] on {device}; remove that first, as it ran"]
+    started = case.config, case.overrides, case.drafter, case.files, case.entry.options
+    declared = config_for(model, device), overrides_for(model, device), drafter_for(model, device), dict(model.files)
+    if started != (*declared, model.entry.options):
         return [f"it was started with another config or other overrides than {model.path} has now; run it again"]
     return []
 

@@ -45,7 +45,7 @@ def command_case(
     hints = command_hints(words)
     if ready_url is None and ready_log is None and hints is not None:
         ready_url = hints.ready_url
-    _check(words, ready_url, ready_log, then)
+    check_command(words, ready_url=ready_url, ready_log=ready_log, then=then)
     command = Command(
         words=list(words), folder=str(Path.cwd()), ready_url=ready_url, ready_log=ready_log, then=list(then)
     )
@@ -79,7 +79,10 @@ def _id(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._") or "command"
 
 
-def _check(words: Sequence[str], ready_url: str | None, ready_log: str | None, then: Sequence[str]) -> None:
+def check_command(
+    words: Sequence[str], *, ready_url: str | None = None, ready_log: str | None = None, then: Sequence[str] = ()
+) -> None:
+    """Raise `UsageError` if the command does not exist, an argument is invalid, or its port is in use."""
     if ready_url is not None and ready_log is not None:
         raise UsageError("--ready and --ready-log exclude each other")
     if then and ready_url is None and ready_log is None:

@@ -32,7 +32,7 @@ def expectation_of(
     return Expectation(
         when=Conditions.of(context_of(cold)),
         measured=measured(cold),
-        seconds=Seconds(cold=round(cold.seconds, 1), warm=round(warm.seconds, 1)),
+        seconds=Seconds(cold=_tenths(cold), warm=_tenths(warm)),
         memory=_memory(cold, warm),
         shows=issues_shown(verdict),
         cold=_counters(cold, names[StartKind.COLD]),
@@ -74,6 +74,11 @@ def conditions_of_times(cold: StartRecord, warm: StartRecord) -> str:
     most = max(cold.side_by_side, warm.side_by_side)
     in_parallel = [f"{most} in parallel"] if most > 1 else []
     return ", ".join([f"{cold.began:%Y-%m-%d}", f"{cold.isolation}ed starts", *in_parallel])
+
+
+def _tenths(record: StartRecord) -> float:
+    """Return the seconds of a start, rounded; an expectation requires more than zero."""
+    return round(record.seconds, 1) or record.seconds
 
 
 def _memory(cold: StartRecord, warm: StartRecord) -> Memory | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -92,17 +92,50 @@ class VersionTable:
 
     def changes(self, number: int) -> list[Change]:
         """Return what the version in column `number` changed, for each model since the last version that ran it."""
-        found: dict[tuple[str, str], Change] = {}
-        after = self.columns[number]
-        for model in self.models():
-            cell = after.cells.get(model)
+        pairs = {}
+        for model, after in sorted(self.columns[number].cells.items()):
             before = next((c.cells[model] for c in reversed(self.columns[:number]) if model in c.cells), None)
-            if cell is None or before is None:
-                continue
-            for change in _changes(model, before, cell):
-                key = change.how, change.issue.id if change.issue else change.what
-                found.setdefault(key, change).models[model] = before, cell
-        return list(found.values())
+            if before is not None:
+                pairs[model] = before, after
+        return _by_reason(pairs)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is different in a newer suite."""
+
+    packages: dict[str, tuple[str | None, str | None]]
+    """The packages whose versions differ, with both; None: not installed, or not recorded."""
+    changes: list[Change]
+    """What changed in runs that both suites have."""
+    compared: list[str]
+    """The names of these runs."""
+    added: list[str]
+    """Runs of the newer suite only."""
+    missing: list[str]
+    """Runs of the older suite only."""
+
+
+def compare_suites(old: Path, new: Path, catalog: Catalog) -> Comparison:
+    """Return how the suite in `new` differs from that in `old`, both judged by the current catalog.
+
+    Raises:
+        UsageError: A folder contains no suite that can be read.
+    """
+    before, after = ({each.case.name: each for each in judge_stored(folder, catalog)} for folder in (old, new))
+    common = [name for name in after if name in before]
+    packages_before, packages_after = (_packages(list(results.values())) for results in (before, after))
+    return Comparison(
+        packages={
+            name: (packages_before.get(name), packages_after.get(name))
+            for name in sorted({*packages_before, *packages_after})
+            if packages_before.get(name) != packages_after.get(name)
+        },
+        changes=_by_reason({name: (_cell(before[name]), _cell(after[name])) for name in common}),
+        compared=common,
+        added=[name for name in after if name not in before],
+        missing=[name for name in before if name not in after],
+    )
 
 
 def compare_versions(folders: Sequence[Path], catalog: Catalog) -> list[VersionTable]:
@@ -143,12 +176,14 @@ def compare_versions(folders: Sequence[Path], catalog: Catalog) -> list[VersionT
 
 def _versions(results: Sequence[RunResult], engine: str) -> tuple[str, str] | None:
     """Return the versions of the engine and of torch in a suite; a crashed start did not record them."""
-    for result in results:
-        for record in (result.cold, result.warm):
-            if record is not None and record.facts is not None:
-                versions = record.facts.versions
-                return versions.get(engine, "?"), versions.get("torch", "?")
-    return None
+    packages = _packages(results)
+    return (packages.get(engine, "?"), packages.get("torch", "?")) if packages else None
+
+
+def _packages(results: Sequence[RunResult]) -> dict[str, str]:
+    """Return the versions that the first finished start of a suite recorded."""
+    records = (record for result in results for record in (result.cold, result.warm) if record is not None)
+    return next((dict(record.facts.versions) for record in records if record.facts is not None), {})
 
 
 def _column(table: VersionTable, versions: tuple[str, str] | None, depth: Depth, folder: Path) -> Column | None:
@@ -201,7 +236,17 @@ def _cell(result: RunResult) -> Cell:
     )
 
 
-def _changes(model: str, before: Cell, after: Cell) -> list[Change]:
+def _by_reason(cells: Mapping[str, tuple[Cell, Cell]]) -> list[Change]:
+    """Return the changes between the cells of each model, those with the same reason together."""
+    found: dict[tuple[str, str], Change] = {}
+    for model, (before, after) in cells.items():
+        for change in _changes(before, after):
+            key = change.how, change.issue.id if change.issue else change.what
+            found.setdefault(key, change).models[model] = before, after
+    return list(found.values())
+
+
+def _changes(before: Cell, after: Cell) -> list[Change]:
     if after.not_compiled is not None and before.not_compiled is None and before.saved:
         gone = f" (before, it showed {', '.join(sorted(before.issues))})" if before.issues else ""
         return [Change("changed", None, f"not compiled with torch.compile: {after.not_compiled}{gone}", {})] + [

@@ -233,6 +233,14 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
     assert crash_cause(record) is None
 
 
+_SINCE = {
+    "model_executor/layers/fused_moe/router/cpu_router.py": "0.30",
+    "model_executor/layers/quantization/compressed_tensors/compressed_tensors.py": "0.29",
+    "models/hy_v4/nvidia/attention.py": "0.29",
+}
+"""The release since which vLLM says it in this file; the other files are the same in all releases that are tested."""
+
+
 @pytest.mark.parametrize(
     ("file", "quoted"),
     [
@@ -271,10 +279,12 @@ def test_the_installed_vllm_still_says_it_in_this_file(file: str, quoted: str) -
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:
         pytest.skip("vLLM is not installed")
-    if Version("0.32") > INSTALLED:
-        pytest.skip("the rules quote vLLM 0.32; some of these files are newer than the installed release")
-    source = (Path(spec.origin).parent / file).read_text(encoding="utf-8")
-    assert quoted in re.sub(r'"\s+f?"', "", source), "the rules in crash_causes.py are of another version"
+    source = Path(spec.origin).parent / file
+    text = source.read_text(encoding="utf-8") if source.is_file() else ""
+    says_it = quoted in re.sub(r'"\s+f?"', "", text)
+    assert says_it == (Version(_SINCE.get(file, "0")) <= INSTALLED), (
+        "the rules in crash_causes.py are of another version"
+    )
 
 
 @pytest.mark.parametrize("record", [SPARSE, NO_MLA])

@@ -119,6 +119,29 @@ def test_spawned_starts_share_bytecode_if_the_machine_keeps_none_and_that_takes_
     assert (cold.outside.written, warm.outside.written) == ([], [])
 
 
+def test_an_engine_that_cannot_be_forked_is_not_imported_for_another_environment(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_PRELOAD_FAILS", "no such library")
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    phases: list[str] = []
+    for record in (starts.cold(), starts.warm(phases.append)):
+        assert made_by(record) == (Outcome.FINISHED, IsolationKind.SPAWN)
+        assert record.not_forked == "ImportError: no such library"
+    assert "import (once for all starts)" not in phases
+    assert [log.name for log in tmp_path.glob("fork-server-*.log")] == ["fork-server-0.log"]
+
+
+def test_a_server_that_was_killed_is_no_reason_not_to_start_another(
+    starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = starter(changes=Changes(environment={"VLLM_FAKE_X": "1"}))
+    with monkeypatch.context() as context:
+        context.setenv("FAKE_SERVER_EXITS", "1")
+        assert made_by(starter("other").cold()) == (Outcome.FINISHED, IsolationKind.SPAWN)
+    assert made_by(starts.warm()) == (Outcome.FINISHED, IsolationKind.FORK)
+
+
 def test_a_secret_in_the_reason_is_not_recorded(
     starter: Callable[..., Starter], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from coldwarm.engines.base import Worker
 from coldwarm.observe.probes import Observer, process_probes
 from coldwarm.observe.progress import Progress
 from tests.support.fake_engine.release import installed
-from tests.support.records import SAVED, cold_facts, warm_facts
+from tests.support.records import MISSES, SAVED, cold_facts, warm_facts
 from tests.support.traces import digested, span_event, trace_text
 
 # Carries the start's token, and leaves the worker's session and process group.
@@ -52,6 +52,8 @@ class FakeWorker:
             sys.stdout.write(f"preloading with {dict(os.environ)}\n")
         if problem := os.environ.get("FAKE_PRELOAD_FAILS"):
             raise ImportError(problem)
+        if "FAKE_SERVER_EXITS" in os.environ:
+            os._exit(1)
         if "FAKE_NATIVE_THREAD" in os.environ:
             _start_native_thread(os.environ["FAKE_NATIVE_THREAD"])
         # Not as a path, which would be moved in a forked process.
@@ -88,6 +90,9 @@ class FakeWorker:
             case "raises":
                 with progress.within("weights"):
                     raise ValueError("no such weights\nsecond line")
+            case "is unsupported":
+                raise_ = "raise NotImplementedError('Sparse Attention is not supported on CPU.')"
+                exec(compile(raise_, "/packages/vllm/platforms/cpu.py", "exec"))
             case "is killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":
@@ -129,15 +134,20 @@ class FakeWorker:
         trace = trace_text(({"str": ["a", 1]}, None), *spans)
         with Path(os.environ["TORCH_TRACE"], "trace.log").open("a") as trace_file:
             trace_file.write(trace)
+        layout = os.environ.get("VLLM_FAKE_AOT_ARTIFACT")
         if artifact.exists():
-            return warm_facts()
+            return warm_facts(aot_artifact=layout)
         artifact.write_text("compiled")
-        saved = 4 if behaves == "compiles too much" else 3
+        counters = {SAVED: 4} if behaves == "compiles too much" else {}
+        if behaves == "misses more each time":
+            with Path(os.environ["FAKE_FILE"]).open("a") as earlier:
+                earlier.write("x")
+                counters = {MISSES: earlier.tell()}
         if behaves == "as released":
             release = installed()
             assert release is not None
-            saved = release.start(Path(os.environ["TORCH_TRACE"]))
-        return cold_facts(counters={SAVED: saved})
+            counters = {SAVED: release.start(Path(os.environ["TORCH_TRACE"]))}
+        return cold_facts(counters=counters, aot_artifact=layout)
 
     def _run_second_rank(self, request: StartRequest) -> None:
         """Have a new process do as rank 1 what this one does as rank 0."""

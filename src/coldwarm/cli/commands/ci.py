@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from coldwarm.ci.step import ACCEPTED
 from coldwarm.cli.options import AotArtifactChoice, DeviceChoice, aot_artifact_option, catalog_option, depth_option
 from coldwarm.core.depth import Depth
+from coldwarm.core.errors import UsageError
 
 _STEPS = "Steps"
 _CPU_STEP = "CPU step"
@@ -48,6 +50,25 @@ def ci(
             "--all", rich_help_panel=_STEPS, help="Run every model of the catalog, not only the representative ones."
         ),
     ] = False,
+    nightly: Annotated[
+        bool,
+        typer.Option(
+            "--nightly",
+            rich_help_panel=_STEPS,
+            help="Print a nightly pipeline: it installs the newest vLLM and torch, runs the whole catalog, and shows "
+            "first what changed since the last accepted run.",
+        ),
+    ] = False,
+    accepted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_STEPS,
+            help="Keep the last accepted run of --nightly in this folder, with a folder for each device below it. On "
+            "Buildkite, it must be one that all agents share.",
+            show_default=f"~/{ACCEPTED}; {ACCEPTED} in GitHub's cache",
+        ),
+    ] = None,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -121,12 +142,16 @@ def ci(
     table on the page of the build, and uploads records, logs and a JUnit report. Without set-up commands, coldwarm has
     to be installed next to vLLM on the machines.
 
+    With --nightly, each step installs the newest releases before the set-up commands. A run that fails is compared with
+    the same accepted run each night, until its failure is fixed, or accepted as an expectation or a known issue.
+
     All steps have the same --depth. For counts on each pull request and everything on the GPU, print two pipelines.
 
     Examples:
       coldwarm ci buildkite > .buildkite/coldwarm.yml
       coldwarm ci github --cpu-setup "pip install ." --gpu-setup "pip install ."
       coldwarm ci github --device cpu --depth count > .github/workflows/counts.yml
+      coldwarm ci github --nightly --cpu-setup "pip install ." > nightly.yml
     """
     from coldwarm.catalog.catalog import Catalog
     from coldwarm.ci import buildkite, github
@@ -136,7 +161,14 @@ def ci(
     from coldwarm.engines.base import load_vocabulary
 
     known = Catalog.read(catalog or [])
-    models = known.models() if all_ else known.representative()
+    whole_catalog = all_ or nightly
+    models = known.models() if whole_catalog else known.representative()
+    if nightly and path:
+        raise UsageError("--path selects changes, and a nightly pipeline runs without any; leave it out with --nightly")
+    if accepted is not None and not nightly:
+        raise UsageError("--accepted is for nightly pipelines; add --nightly")
+    vocabulary = load_vocabulary(DEFAULT_ENGINE)
+    folder = accepted or (ACCEPTED if system is CiSystem.GITHUB else f"~/{ACCEPTED}")
     artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
     steps = []
     for each in dict.fromkeys(device or list(DeviceChoice)):
@@ -149,13 +181,17 @@ def ci(
                 label=gpu if on_gpu else "cpu",
                 queue=gpu_queue if on_gpu else cpu_queue or default_queue,
                 minutes=minutes_for(recorded_seconds(models, each, artifacts, records or [], depth), jobs or 1),
-                paths=tuple(path or load_vocabulary(DEFAULT_ENGINE).compilation_paths) if on_gpu else (),
-                setup=tuple((gpu_setup if on_gpu else cpu_setup) or []),
+                paths=tuple(path or vocabulary.compilation_paths) if on_gpu and not nightly else (),
+                setup=(
+                    *(vocabulary.install_newest[each] if nightly else ()),
+                    *((gpu_setup if on_gpu else cpu_setup) or ()),
+                ),
                 jobs=jobs,
                 depth=depth,
                 aot_artifacts=tuple(artifacts),
                 catalogs=tuple(str(folder) for folder in catalog or []),
-                whole_catalog=all_,
+                whole_catalog=whole_catalog,
+                accepted=f"{folder}/{each}" if nightly else None,
             )
         )
     print_ = buildkite.pipeline if system is CiSystem.BUILDKITE else github.workflow

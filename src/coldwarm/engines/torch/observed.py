@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from coldwarm.core.command import shown
 from coldwarm.core.engine import TORCH
+from coldwarm.core.phases import PROGRAM
 from coldwarm.core.record import ProcessReport, Program
 from coldwarm.engines.counters import snapshot
 from coldwarm.observe.hardware import hardware
@@ -25,6 +26,7 @@ _LONGEST_COMMAND = 300
 def observe(observer: Observer, progress: Progress) -> None:
     """Install the probes of any program that uses torch."""
     observer.install(CounterProbe(snapshot), ProgramProbe())
+    progress.announce(PROGRAM)
 
 
 class ProgramProbe:

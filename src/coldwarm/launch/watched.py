@@ -1,0 +1,222 @@
+"""Runs a user's command in the user's own environment and caches, observes it, and passes signals and its status on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coldwarm.core.command import Command, settings_of, shown
+from coldwarm.core.errors import UsageError
+from coldwarm.core.record import Outcome, StartKind, StartRecord, in_order
+from coldwarm.core.request import ObservationRequest
+from coldwarm.core.secrets import Secrets
+from coldwarm.launch import cache_variables
+from coldwarm.launch import environment as env
+from coldwarm.launch.command_driver import GRACE_SECONDS, UrlAnswers, have_reported
+from coldwarm.launch.command_start import of_processes
+from coldwarm.launch.observed_processes import Unobserved, failed_to_observe
+from coldwarm.launch.process_tree import Steps, identity_of, kill_tree
+from coldwarm.launch.start import Measured, read_reports
+
+_FORWARDED = frozenset(
+    {
+        *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+        *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT),
+    }
+)
+_KERNEL = 1
+"""The least ``si_code`` of a signal that the kernel sent, such as that of a Ctrl-C (sigaction(2))."""
+_LOOK_SECONDS = 2.0
+
+
+class WatchedCommand:
+    """A command that runs as if it had been started without coldwarm.
+
+    Its standard streams are those of this process. Signals that this process gets are passed on.
+
+    Args:
+        command: The command.
+        scratch: A folder of coldwarm's own, for reports and the trace.
+        compilation: ``shipped``, or ``piecewise`` for the engine's piecewise compilation on a CPU.
+    """
+
+    def __init__(self, command: Command, scratch: Path, *, compilation: str = "shipped") -> None:
+        self._command = command
+        self._compilation = compilation
+        self._reports = scratch / "reports"
+        self._trace = scratch / "trace"
+        self._observation = scratch / "observation.json"
+        for folder in (self._reports, self._trace):
+            folder.mkdir()
+        self._unobserved = Unobserved()
+        self._looked = 0.0
+        self._token = uuid.uuid4().hex
+
+    def run(
+        self,
+        on_ready: Callable[[StartRecord], bool],
+        on_late: Callable[[float], bool] = lambda seconds: False,
+        time_limit: float | None = None,
+    ) -> int:
+        """Run the command until it exits.
+
+        Args:
+            on_ready: Called with what was observed, once it is ready, or at its end if nothing else makes it ready.
+                Returns whether to stop it.
+            on_late: Called with the seconds that have passed if it is not ready within the time limit. Returns whether
+                to stop it.
+            time_limit: Seconds in which it should be ready; None: no limit.
+
+        Returns:
+            Its exit status, negative for a signal.
+
+        Raises:
+            UsageError: It cannot be started.
+        """
+        pipe = self._order()
+        # Blocked, so that each is taken by `sigtimedwait` below and none is lost. The command starts with none blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+        try:
+            self._began = time.monotonic()
+            self._steps = Steps(self._began, lambda phase: None)
+            process = self._start(before)
+            self._root = identity_of(process.pid)
+            return self._follow(process, pipe, on_ready, on_late, time_limit)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(pipe)
+
+    def _order(self) -> int:
+        """Write how to observe the command, and return the read end of the pipe for its progress."""
+        events = self._reports / "events"
+        os.mkfifo(events, mode=0o600)
+        request = ObservationRequest(
+            reports=self._reports, events=events, users_caches=cache_variables.places(os.environ)
+        )
+        self._observation.write_text(request.model_dump_json())
+        return os.open(events, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _start(self, mask: set[int | signal.Signals]) -> subprocess.Popen[bytes]:
+        variables = env.observed(os.environ, self._trace, self._observation, self._compilation, self._token)
+        if "TORCH_TRACE" in os.environ:
+            # The user reads it.
+            variables["TORCH_TRACE"] = os.environ["TORCH_TRACE"]
+        try:
+            return subprocess.Popen(
+                self._command.words,
+                env={**os.environ, **variables},
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+            )
+        except OSError as error:
+            raise UsageError(f"cannot start {self._command.words[0]!r}: {error.strerror}") from error
+
+    def _follow(
+        self,
+        process: subprocess.Popen[bytes],
+        pipe: int,
+        on_ready: Callable[[StartRecord], bool],
+        on_late: Callable[[float], bool],
+        time_limit: float | None,
+    ) -> int:
+        url = UrlAnswers(self._command.ready_url) if self._command.ready_url is not None else None
+        is_over = False
+        stopped_at: float | None = None
+        while True:
+            self._take_signal(process)
+            with suppress(BlockingIOError):
+                self._steps.take(os.read(pipe, 65536))
+            status = _poll(process)
+            seconds = time.monotonic() - self._began
+            if not is_over and (url.answered if url is not None else status is not None):
+                is_over = True
+                stop = on_ready(self._record(process, status))
+            elif not is_over and time_limit is not None and seconds > time_limit:
+                is_over = True
+                stop = on_late(seconds)
+            else:
+                stop = False
+            if status is not None:
+                if url is not None:
+                    url.give_up()
+                return status
+            if stop:
+                stopped_at = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+            if stopped_at is not None and time.monotonic() - stopped_at > GRACE_SECONDS:
+                kill_tree(process.pid, self._root, self._token)
+            if not is_over and time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._look()
+
+    def _take_signal(self, process: subprocess.Popen[bytes]) -> None:
+        taken = signal.sigtimedwait({*_FORWARDED, signal.SIGCHLD}, 0.1)
+        if taken is None or taken.si_signo == signal.SIGCHLD:
+            return
+        # What the terminal sends reaches the command, too: it is in the same process group.
+        if taken.si_code < _KERNEL and _poll(process) is None:
+            process.send_signal(taken.si_signo)
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        if self._root is not None:
+            self._unobserved.look(self._root, self._reports)
+
+    def _record(self, process: subprocess.Popen[bytes], status: int | None) -> StartRecord:
+        """Return what was observed until now."""
+        ended = time.monotonic()
+        self._look()
+        if status is None:
+            have_reported(self._reports, lambda: _poll(process) is not None)
+        reports = read_reports(self._reports)
+        seen = of_processes(in_order([*reports, *self._unobserved.reports()]))
+        secrets = Secrets(os.environ, *settings_of(self._command.words))
+        measured = Measured.of(self._trace, seen.engine)
+        steps = self._steps.finish(ended)
+        return StartRecord(
+            kind=StartKind.WARM,
+            outcome=Outcome.FINISHED if status in (None, 0) else Outcome.CRASHED,
+            began=datetime.fromtimestamp(steps[0].begin, UTC),
+            seconds=ended - self._began,
+            phases=measured.phases(steps),
+            steps=steps,
+            engine=seen.engine,
+            device=seen.device,
+            compilation=self._compilation,
+            command=shown(self._command.words),
+            environment=env.recorded(os.environ),
+            overridden=[],
+            caches_before={},
+            caches_after={},
+            caches_as_left=True,
+            processes=[
+                type(each).model_validate(secrets.tree(each.model_dump(mode="json"))) for each in seen.processes
+            ],
+            facts=seen.facts,
+            compiler_work=measured.work,
+        )
+
+    def failures(self) -> list[str]:
+        """Return why processes that tried to be observed failed to, each once."""
+        return failed_to_observe(self._reports)
+
+
+def _poll(process: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit status of the command. The first process of a container also reaps those without a parent."""
+    if os.getpid() == 1:
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid == process.pid:
+                    break
+                os.waitpid(ended.si_pid, 0)
+    return process.poll()
+
+
+def exit_status(status: int) -> int:
+    """Return the status with which a shell would report that a command ended with `status`."""
+    return 128 - status if status < 0 else status

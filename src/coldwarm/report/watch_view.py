@@ -1,0 +1,26 @@
+"""Formats how warm a start of a user's command was."""
+
+from __future__ import annotations
+
+from coldwarm.diagnose.warmth import StartWarmth
+
+_SHORTEST_PHASE = 0.05
+
+
+def watch_text(start: StartWarmth) -> str:
+    """Return the report as text."""
+    lines = [f"coldwarm: {start.warmth} after {start.seconds:.1f} s"]
+    for process in start.processes:
+        rank = "" if process.rank is None else f", rank {process.rank}"
+        did = f" ({', '.join(process.did)})" if process.did else ""
+        lines.append(f"  process {process.pid}, {process.role}{rank}: {process.warmth}{did}")
+    if not start.processes:
+        lines.append("  no process imported torch")
+    for reason in start.reasons:
+        lines.append(f"  why: {reason.what}")
+        if reason.next is not None:
+            lines.append(f"    possible fix: {reason.next}")
+    lines += [f"  not observed: {text}" for text in start.unobserved]
+    phases = [f"{name} {seconds:.1f} s" for name, seconds in start.phases.items() if seconds >= _SHORTEST_PHASE]
+    lines.append(f"  time: {', '.join(phases)}")
+    return "\n".join(lines) + "\n"

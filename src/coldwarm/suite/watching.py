@@ -1,0 +1,113 @@
+"""Watches one start of a user's command, and judges it if it is a gate."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from coldwarm.core.cache_keys import CacheEntry, CacheKeys
+from coldwarm.core.command import Command
+from coldwarm.core.exit_codes import ExitCode
+from coldwarm.core.record import ProcessReport, StartRecord
+from coldwarm.diagnose.warmth import StartWarmth, Warmth, new_entries, warmth_of
+from coldwarm.engines.base import command_hints, load_vocabulary, vocabularies
+from coldwarm.launch.caches import temporary_root
+from coldwarm.launch.file_systems import problem_of
+from coldwarm.launch.start import signal_name
+from coldwarm.launch.watched import WatchedCommand, exit_status
+from coldwarm.suite.command_case import check_command
+
+
+class Watching:
+    """One start of a command in the user's own caches.
+
+    Args:
+        words: The program and its arguments.
+        ready_url: The URL that answers once it is ready; None: that of the engine's server, if it is one, or else its
+            exit.
+        compilation: ``shipped``, or ``piecewise`` for the engine's piecewise compilation on a CPU.
+        is_gate: Whether to stop the command once it is ready, and to return a verdict instead of its exit status.
+        on_report: Called with the report.
+        on_problem: Called with a message if the command was not ready.
+
+    Raises:
+        UsageError: The command does not exist, the URL is invalid, or its port is in use.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        ready_url: str | None = None,
+        compilation: str = "shipped",
+        is_gate: bool = False,
+        on_report: Callable[[StartWarmth], None],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        hints = command_hints(words)
+        if ready_url is None and hints is not None:
+            ready_url = hints.ready_url
+        check_command(words, ready_url=ready_url)
+        self._command = Command(words=list(words), folder=str(Path.cwd()), ready_url=ready_url)
+        self._compilation = compilation
+        self._is_gate = is_gate
+        self._on_report = on_report
+        self._on_problem = on_problem
+        self._verdict: ExitCode | None = None
+
+    def run(self, time_limit: float | None = None) -> int:
+        """Run the command until it exits, and return the exit status of this process.
+
+        Args:
+            time_limit: Seconds in which it should be ready; None: no limit.
+
+        Raises:
+            UsageError: The command cannot be started.
+        """
+        self._before = {each.title: each.entries(os.environ) for each in vocabularies()}
+        with temporary_root() as root:
+            watched = WatchedCommand(self._command, root, compilation=self._compilation)
+            status = watched.run(lambda record: self._report(record, watched), self._late, time_limit)
+            shutil.rmtree(root, ignore_errors=True)
+        before = "" if self._command.ends_itself else " before it was ready"
+        if self._verdict is None or (self._command.ends_itself and status != 0):
+            how = f"was killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
+            self._on_problem(f"the command {how}{before}")
+            self._verdict = ExitCode.CRASHED
+        return int(self._verdict or ExitCode.HEALTHY) if self._is_gate else exit_status(status)
+
+    def _report(self, record: StartRecord, watched: WatchedCommand) -> bool:
+        """Report on a start that is ready, and return whether to stop the command."""
+        vocabulary = load_vocabulary(record.engine)
+        before: list[CacheEntry] = self._before.get(vocabulary.title, [])
+        after = vocabulary.entries(os.environ)
+        keys = _keys_of_first_rank(record.processes)
+        if keys is not None:
+            after = [
+                entry.model_copy(update={"keys": keys}) if entry in new_entries(before, after) else entry
+                for entry in after
+            ]
+            for entry in new_entries(before, after):
+                with suppress(OSError):  # the cache may be read-only; the start was what it was
+                    vocabulary.remember(entry, keys)
+        folder = vocabulary.cache_folder(os.environ)
+        problem = problem_of(folder) if folder is not None else None
+        warmth = warmth_of(record, before, after, watched.failures(), problem)
+        is_warm = warmth.warmth is Warmth.WARM and not warmth.unobserved
+        self._verdict = ExitCode.HEALTHY if is_warm else ExitCode.FAILED
+        self._on_report(warmth)
+        return self._is_gate
+
+    def _late(self, seconds: float) -> bool:
+        self._verdict = ExitCode.CRASHED
+        self._on_problem(f"the command was not ready after {seconds:.0f} s")
+        return self._is_gate
+
+
+def _keys_of_first_rank(processes: Sequence[ProcessReport]) -> CacheKeys | None:
+    ranks = [process for process in processes if process.rank is not None and process.cache_keys is not None]
+    first = min(ranks, key=lambda process: process.rank or 0, default=None)
+    return first.cache_keys if first is not None and first.cache_keys and first.cache_keys.factors else None

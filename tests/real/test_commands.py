@@ -1,0 +1,72 @@
+"""Commands of the user: a vLLM server and its processes, a script that is watched, a program with torch.compile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coldwarm.core.exit_codes import ExitCode
+from tests.real.conftest import Shared
+from tests.support.records import LOADED, MISSES, SAVED
+
+
+class TestServer:
+    @pytest.fixture(scope="class")
+    def run(self, shared: Shared) -> dict[str, Any]:
+        finished = shared.server.result().finished
+        assert finished.exit_code == ExitCode.HEALTHY, finished.stdout + finished.stderr
+        [found] = finished.runs().values()
+        return dict(found)
+
+    def test_its_worker_compiles_cold_and_loads_warm(self, run: dict[str, Any]) -> None:
+        assert (run["name"], run["verdict"]["status"]) == ("llama", "passed")
+        for kind, expected in (("cold", {SAVED: 3, LOADED: 0}), ("warm", {SAVED: 0, LOADED: 3, MISSES: 0})):
+            [worker] = [process for process in run[kind]["processes"] if process["rank"] is not None]
+            assert worker["role"] == "worker"
+            assert {name: worker["counters"][name] for name in expected} == expected
+
+    def test_its_other_processes_are_observed_and_compile_nothing(self, run: dict[str, Any]) -> None:
+        for kind in ("cold", "warm"):
+            others = [process for process in run[kind]["processes"] if process["rank"] is None]
+            assert {"API server", "engine core"} <= {process["role"] for process in others}
+            assert not any(process["failed_probes"] for process in run[kind]["processes"])
+            assert not any(process["counters"].get(MISSES) for process in others)
+
+    def test_it_answers_the_same_request_alike(self, run: dict[str, Any]) -> None:
+        cold, warm = (run[kind]["facts"]["generated"] for kind in ("cold", "warm"))
+        assert len(cold) == 8
+        assert [token["token_id"] for token in cold] == [token["token_id"] for token in warm]
+
+    def test_no_process_of_it_is_left(self, shared: Shared) -> None:
+        assert shared.server.result().left == []
+
+
+class TestWatchedScript:
+    def test_the_first_start_is_cold_and_the_second_warm(self, shared: Shared) -> None:
+        cold, warm, _ = shared.watched.result()
+        assert (cold.exit_code, warm.exit_code) == (ExitCode.FAILED, ExitCode.HEALTHY), cold.report + warm.report
+        assert "rank 0: cold (3 artifacts saved" in cold.report
+        assert "why: the cache had no entry of any start" in cold.report
+        assert "rank 0: warm (3 artifacts loaded)" in warm.report
+
+    def test_two_causes_at_once_are_both_named(self, shared: Shared) -> None:
+        *_, changed = shared.watched.result()
+        assert changed.exit_code == ExitCode.FAILED
+        assert (
+            "additional_config.worker is part of vLLM's cache key and changed: 1 in the cache, 2 now" in changed.report
+        )
+        assert "VLLM_DISABLE_LOG_LOGO is part of vLLM's cache key and changed" in changed.report
+        assert changed.report.count("is part of vLLM's cache key and changed") == 2
+
+
+def test_a_program_with_two_functions_names_the_one_whose_key_changed(shared: Shared) -> None:
+    finished = shared.program.result()
+    assert finished.exit_code == ExitCode.FAILED, finished.stdout + finished.stderr
+    [run] = finished.runs().values()
+    assert [run["cold"]["processes"][0]["counters"][name] for name in (MISSES,)] == [2]
+    functions = {each["name"].split()[0]: each for each in run["warm"]["compiler_work"]["functions"]}
+    assert [len(functions[name]["missed"]) for name in ("first", "second")] == [0, 1]
+    found = [finding["what"] for finding in run["explanation"]["findings"] if finding["kind"] == "compiled outside"]
+    assert len(found) == 1
+    assert "of second (" in found[0]

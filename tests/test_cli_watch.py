@@ -1,0 +1,135 @@
+"""`coldwarm watch -- COMMAND`, with programs that take no time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coldwarm.core.exit_codes import ExitCode
+from tests.support.commands import ROOT, Commands
+from tests.support.processes import goes
+from tests.test_cli_commands import SERVER, TORCH, TWO
+from tests.test_cli_commands import port as port
+
+Watch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user with caches of their own."""
+    folders = {name: str(tmp_path / name) for name in ("HOME", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    path = os.pathsep.join(map(str, [TORCH, ROOT, ROOT / "src"]))
+    return {"PYTHONPATH": path, "PID_FILE": str(tmp_path / "pid"), **folders}
+
+
+@pytest.fixture
+def watch(commands: Commands, environment: dict[str, str], tmp_path: Path) -> Watch:
+    """Runs ``coldwarm watch`` on a program in Python, which has a torch that takes no time."""
+
+    def watch(program: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "program.py").write_text(program)
+        words = ["watch", *options, "--", sys.executable, "program.py"]
+        return commands.run(*words, **{**environment, **variables})
+
+    return watch
+
+
+def begin(commands: Commands, environment: dict[str, str], *options: str, port: int) -> subprocess.Popen[str]:
+    (commands.folder / "program.py").write_text(SERVER)
+    ready = f"http://127.0.0.1:{port}/health"
+    words = ["watch", *options, "--ready", ready, "--", sys.executable, "program.py", str(port)]
+    return commands.begin(*words, **environment)
+
+
+def reported(running: subprocess.Popen[str]) -> str:
+    """Return the first line of the report of a command that is still running."""
+    assert running.stderr is not None
+    return next((line for line in running.stderr if line.startswith("coldwarm:")), "")
+
+
+def test_a_start_is_cold_then_warm_then_partly_warm(watch: Watch, tmp_path: Path) -> None:
+    first = watch(TWO + "print('its own output')\n")
+    assert (first.returncode, first.stdout) == (0, "its own output\n")
+    assert "coldwarm: cold after" in first.stderr
+    assert ", program, rank 0: cold (2 artifacts saved, 2 AOTAutograd misses)" in first.stderr
+    assert "coldwarm: warm after" in watch(TWO).stderr
+    third = watch(TWO, KEY="c").stderr
+    assert "coldwarm: partly warm" in third
+    assert "why: torch.compile of second (model.py:7) missed the AOTAutograd cache" in third
+    assert "torch.compile of first" not in third
+    assert list((tmp_path / "TMPDIR").iterdir()) == []
+
+
+def test_the_gate_tells_warm_from_cold(watch: Watch) -> None:
+    assert watch(TWO, "--expect", "warm").returncode == ExitCode.FAILED
+    assert watch(TWO, "--expect", "warm").returncode == ExitCode.HEALTHY
+    assert watch(TWO + "raise SystemExit(7)", "--expect", "warm").returncode == ExitCode.CRASHED
+    assert watch("pass", "--expect", "warm").returncode == ExitCode.FAILED
+
+
+@pytest.mark.parametrize(
+    ("program", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 15)", 143)]
+)
+def test_the_exit_status_is_that_of_the_command(watch: Watch, program: str, status: int) -> None:
+    assert watch(program).returncode == status
+
+
+def test_the_report_can_go_to_a_file(watch: Watch, tmp_path: Path) -> None:
+    done = watch(TWO, "--report", "r.json")
+    assert done.stderr == ""
+    report = json.loads((tmp_path / "r.json").read_bytes())
+    assert (report["warmth"], report["processes"][0]["rank"]) == ("cold", 0)
+    assert watch(TWO, "--report", "no/such/folder").returncode == ExitCode.USAGE
+
+
+class TestServer:
+    def test_keeps_serving_after_the_report_and_gets_signals(
+        self, commands: Commands, environment: dict[str, str], tmp_path: Path, port: int
+    ) -> None:
+        running = begin(commands, environment, port=port)
+        assert reported(running).startswith("coldwarm: cold after")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models") as answer:
+            assert answer.status == 200
+        running.send_signal(signal.SIGTERM)
+        # The server exits with 0 when it gets SIGTERM.
+        assert running.wait(20) == 0
+        assert goes(int((tmp_path / "pid").read_text()))
+        assert list((tmp_path / "TMPDIR").iterdir()) == []
+        running.stderr.close()  # type: ignore[union-attr]
+
+    def test_is_stopped_by_the_gate(
+        self, commands: Commands, environment: dict[str, str], tmp_path: Path, port: int
+    ) -> None:
+        for status in (ExitCode.FAILED, ExitCode.HEALTHY):
+            running = begin(commands, environment, "--expect", "warm", port=port)
+            reported(running)
+            assert running.wait(20) == status
+            assert goes(int((tmp_path / "pid").read_text()))
+            running.stderr.close()  # type: ignore[union-attr]
+
+    def test_that_is_not_ready_in_time_is_reported(
+        self, commands: Commands, environment: dict[str, str], port: int
+    ) -> None:
+        (commands.folder / "program.py").write_text("import time\ntime.sleep(60)\n")
+        ready = f"http://127.0.0.1:{port}/health"
+        words = ["--expect", "warm", "--timeout", "1", "--ready", ready, "--", sys.executable, "program.py"]
+        began = time.monotonic()
+        done = commands.run("watch", *words, **environment)
+        assert done.returncode == ExitCode.CRASHED
+        assert "coldwarm: the command was not ready after 1 s" in done.stderr
+        assert time.monotonic() - began < 20
+
+
+def test_a_command_is_needed(commands: Commands) -> None:
+    assert "no command; for example: coldwarm watch --" in commands.run_in_process("watch").stderr
