@@ -186,6 +186,16 @@ def test_a_process_that_cannot_be_observed_is_named(
     assert unobserved["failed_probes"].keys() == {"process"}
 
 
+def test_no_secret_of_a_command_is_stored_or_printed(run: Run, tmp_path: Path) -> None:
+    program = "import sys, warnings\nprint('key:', sys.argv[2])\n" + TWO
+    done = run(program, arguments=("--api-key", "k3y-0f-th3-us3r"))
+    assert done.returncode == ExitCode.HEALTHY, done.stdout
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "key: ***" in (tmp_path / "out" / "program" / "warm.log").read_text()
+    assert [path for path in files if b"k3y-0f-th3-us3r" in path.read_bytes()] == []
+    assert "k3y-0f-th3-us3r" not in done.stdout + done.stderr
+
+
 class TestServer:
     def test_is_ready_answers_and_is_stopped(
         self, run: Run, record: Callable[[str], Any], tmp_path: Path, port: int
@@ -213,6 +223,18 @@ class TestServer:
         done = run(SERVER, "--ready-log", "serving", "--then", "false", arguments=(str(port),))
         assert done.returncode == ExitCode.CRASHED
         assert "'false', which --then runs, failed: status 1" in done.stdout
+
+    def test_that_refuses_the_request_is_an_error(self, run: Run, port: int) -> None:
+        refusing = SERVER.replace("asked = json.loads", "return self.send_error(500, 'no model'); asked = json.loads")
+        done = run(refusing, "--ready", f"http://127.0.0.1:{port}/health", arguments=(str(port),))
+        assert done.returncode == ExitCode.CRASHED
+        assert "the command was ready, but did not answer a request: HTTP Error 500: no model" in done.stdout
+
+    def test_without_that_api_gets_no_request(self, run: Run, port: int) -> None:
+        other = SERVER.replace("/v1/models", "/other")
+        done = run(other, "--ready", f"http://127.0.0.1:{port}/health", arguments=(str(port),))
+        assert done.returncode == ExitCode.HEALTHY, done.stdout
+        assert "outputs: not checked, because what the command generated is not known" in done.stdout
 
     def test_that_is_never_ready_is_an_error(self, run: Run, tmp_path: Path, port: int) -> None:
         done = run(SERVER, "--ready-log", "no such line", "--timeout=3", arguments=(str(port),))

@@ -109,3 +109,16 @@ def test_a_cache_that_is_lost_is_a_further_reason_unless_the_start_was_warm() ->
     problem = "/c is on the container's own file system"
     assert whys(warmth_of(start(COMPILED), [], [entry("new", {})], (), problem))[1:] == [problem]
     assert whys(warmth_of(start(), [], [], (), problem)) == []
+
+
+def test_a_process_that_failed_to_be_observed_does_not_matter_if_others_were() -> None:
+    assert warmth_of(start(), [], [], ["no module named pydantic"]).unobserved == []
+
+
+def test_replicas_with_the_same_rank_are_counted_by_themselves() -> None:
+    processes = [
+        ProcessReport(pid=1, rank=0, counters=COMPILED),
+        ProcessReport(pid=2, rank=0, counters={LOADED: 3}),
+    ]
+    found = warmth_of(start(processes=processes, compiler_work=compiler_work(code_generations=3)), [], [])
+    assert [process.warmth for process in found.processes] == [Warmth.COLD, Warmth.WARM]

@@ -20,7 +20,7 @@ class TestServer:
         return dict(found)
 
     def test_its_worker_compiles_cold_and_loads_warm(self, run: dict[str, Any]) -> None:
-        assert (run["name"], run["status"]) == ("llama", "passed")
+        assert (run["name"], run["verdict"]["status"]) == ("llama", "passed")
         for kind, expected in (("cold", {SAVED: 3, LOADED: 0}), ("warm", {SAVED: 0, LOADED: 3, MISSES: 0})):
             [worker] = [process for process in run[kind]["processes"] if process["rank"] is not None]
             assert worker["role"] == "worker"

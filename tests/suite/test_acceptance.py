@@ -13,7 +13,7 @@ from coldwarm.core.checks import Check
 from coldwarm.core.command import Command
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding
-from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.model_entry import Memory, ModelEntry
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store.suite_folder import read_runs
@@ -119,7 +119,7 @@ def test_kept_records_meet_their_expectations_and_change_nothing(folder: Path) -
 def test_an_expectation_that_is_not_met_is_replaced(accepting: Accepting) -> None:
     row = expectation(when={"device": "cpu", "vllm": ">=0.31"}, seconds={"cold": 9.0, "warm": 9.0})
     entry = model_entry(layer_kinds=["dense", "MoE"], expect=[row])
-    decided = accepting.one(entry, one_more())
+    decided = accepting.one(entry, one_more(peak_memory_bytes=2**30))
     assert (decided.decision, decided.changes) == (
         Decision.CHANGED,
         [Change(f"cold.{SAVED}", "3", "4"), Change(f"warm.{LOADED}", "3", "4")],
@@ -165,9 +165,10 @@ def _context(record: StartRecord) -> Any:
 
 
 def test_a_new_expectation_of_a_model_without_any_has_the_usual_counters(accepting: Accepting) -> None:
-    decided = accepting.one(model_entry(), starts())
+    decided = accepting.one(model_entry(), starts(peak_memory_bytes=2**30))
     [edit] = decided.edits
     assert (decided.decision, decided.compared_with) == (Decision.NEW, None)
+    assert edit.expectation.memory == Memory(host=1.0)
     assert edit.expectation.cold == {SAVED: 3, LOADED: 0, MISSES: 4}
     assert edit.expectation.warm == {SAVED: 0, LOADED: 3, MISSES: 0}
     assert edit.expectation.measured == "2026-11-23, 2 cores (x86_64), vLLM 0.32.0, torch 2.13.0+cpu, Python 3.11"

@@ -54,6 +54,13 @@ def test_if_no_model_is_named_the_representative_ones_are_planned(catalog: Catal
     assert len(cases) == 8
 
 
+def test_models_of_a_folder_of_the_user_run_with_the_representative_ones(write_model: WriteModel) -> None:
+    mine = Catalog.read([write_model().parent])
+    ids = [case.model_id for case in plan(mine, [], device="cpu")]
+    assert "mine" in ids
+    assert len(ids) == 9
+
+
 def test_models_cannot_be_named_beside_the_whole_catalog(catalog: Catalog) -> None:
     with pytest.raises(UsageError, match="not both"):
         plan(catalog, ["glm-4.5"], device="cpu", whole_catalog=True)

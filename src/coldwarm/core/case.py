@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, field_serializer
 
-from coldwarm.core.command import Command
+from coldwarm.core.command import Command, settings_of
 from coldwarm.core.depth import Depth
 from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.isolation import IsolationKind
@@ -92,7 +92,7 @@ class Case(BaseModel):
         """
         settings: list[Mapping[str, Any]] = [os.environ, self.options]
         if self.command is not None:
-            settings.append({"": [*self.command.words, *self.command.then]})
+            settings += [*settings_of(self.command.words), *settings_of(self.command.then)]
         for each in (self.warm_changes, *changes):
             settings += [each.environment, each.options]
         return Secrets(*settings)

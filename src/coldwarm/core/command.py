@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from pydantic import BaseModel, Field, field_serializer
 
@@ -41,7 +45,14 @@ class Command(BaseModel):
         return [*words, "--", *map(shlex.quote, shown(self.words))]
 
 
-def shown(words: list[str]) -> list[str]:
+def settings_of(words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what the words of a command set, by flag, for `Secrets`: ``--flag VALUE`` and ``--flag=VALUE``."""
+    pairs = [(flag, value) for flag, value in pairwise(words) if flag.startswith("-") and "=" not in flag]
+    pairs += [(flag, value) for flag, separator, value in (word.partition("=") for word in words) if separator]
+    return [{"": list(words)}, *({flag: value} for flag, value in pairs)]
+
+
+def shown(words: Sequence[str]) -> list[str]:
     """Return the words of a command for storing and printing: without secrets."""
-    secrets = Secrets.of_command(words)
+    secrets = Secrets(os.environ, *settings_of(words))
     return [secrets.text(word) for word in masked_argv(words)]

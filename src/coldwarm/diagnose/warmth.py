@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -83,8 +84,10 @@ def warmth_of(
         failures: Why processes could not be observed.
         cache_problem: Why the cache is of no use to a later start; None: no reason is known.
     """
-    stats = load_vocabulary(record.engine).compile_stats(record)
-    processes = [_process(record, process, stats) for process in record.processes if not _is_unobserved(process)]
+    ranks = Counter(process.rank for process in record.processes)
+    processes = [
+        _process(process, _stats(record, process, ranks)) for process in record.processes if not _is_unobserved(process)
+    ]
     order = list(Warmth)
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
     reasons = _reasons(record, before, after) if worst in (Warmth.PARTLY, Warmth.COLD) else []
@@ -99,7 +102,8 @@ def warmth_of(
         processes=processes,
         reasons=reasons,
         phases={phase.name: phase.seconds for phase in record.phases},
-        unobserved=[*failures, *_unobserved(record)],
+        # A process that failed to be observed may be one that has nothing to do with torch.
+        unobserved=[*(() if processes else failures), *_unobserved(record)],
     )
 
 
@@ -123,8 +127,24 @@ def _unobserved(record: StartRecord) -> list[str]:
     return found
 
 
-def _process(record: StartRecord, process: ProcessReport, stats: dict[int, CompileStats]) -> ProcessWarmth:
-    own = stats.get(process.rank) if process.rank is not None else None
+def _stats(record: StartRecord, process: ProcessReport, ranks: Counter[int | None]) -> CompileStats | None:
+    """Return the statistics of one process; None: it compiles nothing.
+
+    Args:
+        record: The start.
+        process: The process.
+        ranks: How many processes have each rank; with data parallelism, several have the same one.
+    """
+    if process.rank is None:
+        return None
+    compile_stats = load_vocabulary(record.engine).compile_stats
+    own = compile_stats(record.model_copy(update={"processes": [process]}))[process.rank]
+    # A trace has the rank of its process, and no other mark.
+    generations = compile_stats(record)[process.rank].code_generations if ranks[process.rank] == 1 else None
+    return own.model_copy(update={"code_generations": generations})
+
+
+def _process(process: ProcessReport, own: CompileStats | None) -> ProcessWarmth:
     compiled, loaded = [], []
     if own is not None:
         # Each is the same work, counted by the engine, by AOTAutograd and by Inductor.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
@@ -88,7 +89,11 @@ class CommandStarter(Starter):
         driver = self._commands_driver
         processes = in_order([*read_reports(files.reports), *driver.unobserved()])
         seen = of_processes(processes, driver.completion)
-        failure = self._failure(ended, driver.problem) or _nothing_observed(processes, files.reports)
+        failure = (
+            self._failure(ended, driver.problem)
+            or _nothing_observed(processes, files.reports)
+            or _same_ranks(processes, seen.engine)
+        )
         if failure is not None:
             failure = failure.model_copy(update={"log_tail": log_tail(files.log)})
         return Seen(seen.engine, seen.device, processes, seen.facts, failure)
@@ -152,6 +157,18 @@ def _nothing_observed(processes: Sequence[ProcessReport], reports: Path) -> Fail
     if not processes:
         return Failure(what="no Python process of the command imported torch, so there is nothing to check")
     return Failure(what="no process of the command compiled a model or a function, so there is nothing to check")
+
+
+def _same_ranks(processes: Sequence[ProcessReport], engine: str) -> Failure | None:
+    """Return a failure if processes of an engine have the same rank, so that their traces cannot be told apart."""
+    ranks = Counter(process.rank for process in processes if process.rank is not None)
+    same = [rank for rank, number in ranks.items() if number > 1]
+    if engine == TORCH or not same:
+        return None
+    return Failure(
+        what=f"{ranks[same[0]]} processes run rank {same[0]} of a model, as with data parallelism, and coldwarm cannot "
+        "tell them apart; start one replica"
+    )
 
 
 def _events(files: StartFiles) -> Path:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coldwarm.core.command import Command, shown
+from coldwarm.core.command import Command, settings_of, shown
 from coldwarm.core.errors import UsageError
 from coldwarm.core.record import Outcome, StartKind, StartRecord, in_order
 from coldwarm.core.request import ObservationRequest
@@ -175,7 +175,7 @@ class WatchedCommand:
             have_reported(self._reports, lambda: _poll(process) is not None)
         reports = read_reports(self._reports)
         seen = of_processes(in_order([*reports, *self._unobserved.reports()]))
-        secrets = Secrets(os.environ, {"": self._command.words})
+        secrets = Secrets(os.environ, *settings_of(self._command.words))
         measured = Measured.of(self._trace, seen.engine)
         steps = self._steps.finish(ended)
         return StartRecord(

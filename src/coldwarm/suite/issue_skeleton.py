@@ -9,7 +9,6 @@ from pathlib import Path
 
 from coldwarm.catalog.catalog import PACKAGED, CatalogModel
 from coldwarm.checks.run_context import context_of
-from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import Conditions
 from coldwarm.core.finding import Finding, FindingKind
@@ -64,10 +63,6 @@ def issue_from(result: RunResult, name: str, model: CatalogModel) -> tuple[Issue
         cold=cold,
         warm=warm,
     )
-    entry = model.entry.model_copy(update={"known_issue": (issue,)})
-    again = RunResult.of(result.case.model_copy(update={"entry": entry}), result.cold, result.warm, result.explanation)
-    if again.verdict.status is not Status.KNOWN_ISSUE:
-        return None, ["a known issue of the model cannot accept it:", *again.verdict.reasons]
     page = None if url else _folder_of_pages(model) / f"{issue_id}.md"
     return IssueSkeleton(issue, page, _page(issue, broken, findings, result)), []
 

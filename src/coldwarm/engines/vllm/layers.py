@@ -26,6 +26,7 @@ Setting = tuple[str, str]
 _FEWEST_FOR_AN_INDEX = 3
 _NUMBER = "a number"
 _AUXILIARY_OUTPUT = "output for the drafter"
+_ENCODER_FEATURES = "features of the encoder"
 _DIGITS = re.compile(r"\d+")
 
 
@@ -39,6 +40,8 @@ class _CompiledPart:
     is_encoder: bool
     config: Any
     """The published config of its model."""
+    layers_with_features: int
+    """How many of its first layers add features of the encoder to their output (DeepStack)."""
 
 
 def layers_of_models() -> tuple[ModelLayers | None, list[ModelLayers]]:
@@ -148,6 +151,8 @@ def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
             settings = {path: _settings(layer, listed) for path, layer in layers.items()}
             for path in _before_auxiliary_outputs(part.module, layers):
                 settings[path]["", _AUXILIARY_OUTPUT] = "True"
+            for path in list(layers)[: part.layers_with_features]:
+                settings[path]["", _ENCODER_FEATURES] = "True"
             indices = _index_like(settings)
             for path, own in settings.items():
                 compared = tuple(sorted(item for item in own.items() if item[0] not in indices))
@@ -159,11 +164,13 @@ def layer_configurations(parts: Sequence[_CompiledPart]) -> dict[str, int]:
 
 def _compiled_parts(loaded: LoadedModel) -> Iterator[_CompiledPart]:
     config = getattr(loaded.config, "hf_text_config", None)
+    levels = getattr(loaded.model, "deepstack_num_level", 0)  # qwen3_vl.py and others; 0 if the model has no DeepStack
     for module in loaded.model.modules():
         if isinstance(module, TorchCompileWithNoGuardsWrapper) and not module.do_not_compile:
             # The name that `VllmBackend` gives it (vllm/compilation/decorators.py); only encoders have a prefix.
             name = getattr(module, "_compile_tag", "") or getattr(module, "_compile_prefix", "") or loaded.tag
-            yield _CompiledPart(module, name, name == type(module).__name__, config)
+            is_encoder = name == type(module).__name__
+            yield _CompiledPart(module, name, is_encoder, config, 0 if is_encoder else levels)
 
 
 def _layer_lists(part: nn.Module) -> Iterator[dict[str, nn.Module]]:
