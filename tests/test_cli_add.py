@@ -119,6 +119,13 @@ def test_what_the_device_cannot_run_is_declared_only_if_asked(commands: Commands
     assert (declared.devices, "Sparse Attention" in declared.reason) == (("cpu",), True)
 
 
+def test_settings_that_are_no_defaults_are_found_after_the_first_run(commands: Commands, tmp_path: Path) -> None:
+    code, shown = add(commands, config(tmp_path), "--output=runs", VLLM_FAKE_MODE="1")
+    assert (code, files(tmp_path / "mine")) == (1, [])
+    assert "- it was run with VLLM_FAKE_MODE=1, and no expectation is for that" in shown
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["1"]
+
+
 def test_a_crash_makes_no_entry(commands: Commands, tmp_path: Path) -> None:
     code, shown = add(commands, config(tmp_path, "raises"))
     assert (code, files(tmp_path / "mine")) == (3, [])

@@ -10,7 +10,7 @@ from coldwarm.suite.adding import Addition
 
 
 def print_addition(console: Console, addition: Addition, *, is_written: bool, seconds: float) -> None:
-    """Print the runs, the entry or the reasons, the files, and what remains to be done.
+    """Print the entry with its files, or the reasons why there is none, and what remains to be done.
 
     Args:
         console: Where to print.

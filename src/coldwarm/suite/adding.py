@@ -26,7 +26,7 @@ from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.model_entry import ModelEntry, Unsupported
 from coldwarm.store.suite_folder import DEFAULT_PARENT
-from coldwarm.suite.acceptance import Decision, accept
+from coldwarm.suite.acceptance import Acceptance, Decision, accept
 from coldwarm.suite.issue_skeleton import IssueSkeleton, issue_from
 from coldwarm.suite.longest_first import chosen_jobs
 from coldwarm.suite.observer import ProgressObserver
@@ -125,7 +125,10 @@ class Adder:
                     return self._ended(ExitCode.FAILED, reasons=problems)
             if (stopped := self._stopped()) is not None:
                 return stopped
-        return self._measured(folders, skeleton)
+            decided = accept(folders[:number], Catalog([self._model]))
+            if refused := [each for each in decided if each.decision is Decision.REFUSED]:
+                return self._ended(ExitCode.FAILED, reasons=[reason for each in refused for reason in each.reasons])
+        return self._measured(decided, skeleton)
 
     def _run(self, folder: Path, observed: Callable[[int], AbstractContextManager[ProgressObserver]]) -> None:
         cases = self._plan()
@@ -178,10 +181,7 @@ class Adder:
         self._model = replace(self._model, entry=entry)
         return self._ended(ExitCode.HEALTHY, files=self._files(_entry_text(self._model, [])), to_do=_to_do(entry))
 
-    def _measured(self, folders: Sequence[Path], skeleton: IssueSkeleton | None) -> Addition:
-        decided = accept(folders, Catalog([self._model]))
-        if refused := [reason for each in decided if each.decision is Decision.REFUSED for reason in each.reasons]:
-            return self._ended(ExitCode.FAILED, reasons=refused)
+    def _measured(self, decided: Sequence[Acceptance], skeleton: IssueSkeleton | None) -> Addition:
         text = _entry_text(self._model, _kinds(self._results[-1]))
         files = self._files(
             with_expectations(self._model.path, text, [edit for each in decided for edit in each.edits])
