@@ -13,8 +13,9 @@ from pathlib import Path
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.record import StartRecord
-from coldwarm.store.suite_folder import Store
-from coldwarm.suite.stored import explain_stored
+from coldwarm.core.run_folder import CASE
+from coldwarm.store.suite_folder import Store, read_runs
+from coldwarm.suite.stored import explain_stored, judge_run
 
 KEPT = ("case.json", "cold.json", "warm.json")
 # Where a machine keeps packages, also those of a release beside others (.vllm/0.30.0), and the caches of one case.
@@ -32,7 +33,14 @@ def keep(run: Path, folder: Path) -> None:
     folder.mkdir()
     (folder / "suite.json").write_text(ABSOLUTE.sub('"', (run / "suite.json").read_text()))
     store = Store(folder)
-    for result, made in explain_stored(run, Catalog.read(), None):
+    catalog = Catalog.read()
+    for stored in read_runs(run):
+        if stored.cold is None:  # a model that the device cannot run
+            kept = store.folder_of(stored.case)
+            kept.mkdir()
+            (kept / CASE).write_text((stored.folder / CASE).read_text())
+            store.write_verdict(stored.case, judge_run(stored, catalog).verdict)
+    for result, made in explain_stored(run, catalog, None):
         kept = store.folder_of(result.case)
         kept.mkdir()
         for name in KEPT:

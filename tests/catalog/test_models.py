@@ -94,18 +94,22 @@ def test_every_expectation_breaks_only_invariants_that_known_issues_accept(model
     entry = model.entry
     for expectation in entry.expect:
         assert expectation.measured
+        # At depth count, neither times nor PyTorch's own counters mean anything.
+        is_counted = "--depth count" in expectation.measured
         # Bundled artifacts were never timed on a GPU with forked starts; the times of separate ones are used.
-        assert expectation.seconds or (expectation.when.device, expectation.when.aot_artifact) == ("cuda", "bundled")
+        timed_with_separate = (expectation.when.device, expectation.when.aot_artifact) == ("cuda", "bundled")
+        assert (expectation.seconds is None) == is_counted or timed_with_separate
+        assert is_counted == (MISSES not in expectation.cold) == (MISSES not in expectation.warm)
         excused = {invariant for issue in issues_of(entry, expectation) for invariant in issue.breaks}
         excused |= {issue.breaks for issue in engine_issues() if issue.id in expectation.shows}
         cold, warm = expectation.cold, expectation.warm
         assert cold[SAVED] >= 1 and cold[LOADED] == 0
-        assert cold[MISSES] >= cold[SAVED]
+        assert is_counted or cold[MISSES] >= cold[SAVED]
         if entry.layer_kinds is not None:
             assert (cold[SAVED] > len(entry.layer_kinds) + 2) == (InvariantId.ONLY_UNIQUE in excused)
         assert (warm[SAVED] > 0) == (InvariantId.SAVES_NOTHING in excused)
         assert (warm[LOADED] != cold[SAVED]) == (InvariantId.LOADS_ALL in excused)
-        assert (warm[MISSES] > 0) == (InvariantId.NO_COMPILER in excused)
+        assert is_counted or (warm[MISSES] > 0) == (InvariantId.NO_COMPILER in excused)
 
 
 def test_a_known_issue_matches_the_expectations_for_the_same_conditions(model: CatalogModel, file: Path) -> None:
