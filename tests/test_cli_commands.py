@@ -236,6 +236,12 @@ class TestServer:
         assert done.returncode == ExitCode.HEALTHY, done.stdout
         assert "outputs: not checked, because what the command generated is not known" in done.stdout
 
+    def test_that_ends_before_it_is_ready_is_an_error(self, run: Run, port: int) -> None:
+        done = run("print('no model'); raise SystemExit(3)", "--ready", f"http://127.0.0.1:{port}/health")
+        assert done.returncode == ExitCode.CRASHED
+        assert "the command exited with status 3 before it was ready" in done.stdout
+        assert "cold.log: no model" in done.stdout
+
     def test_that_is_never_ready_is_an_error(self, run: Run, tmp_path: Path, port: int) -> None:
         done = run(SERVER, "--ready-log", "no such line", "--timeout=3", arguments=(str(port),))
         assert done.returncode == ExitCode.CRASHED

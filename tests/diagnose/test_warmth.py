@@ -120,5 +120,6 @@ def test_replicas_with_the_same_rank_are_counted_by_themselves() -> None:
         ProcessReport(pid=1, rank=0, counters=COMPILED),
         ProcessReport(pid=2, rank=0, counters={LOADED: 3}),
     ]
-    found = warmth_of(start(processes=processes, compiler_work=compiler_work(code_generations=3)), [], [])
+    work = compiler_work(code_generations=3, code_generations_by_rank={0: 3}, traced_ranks=[0])
+    found = warmth_of(start(processes=processes, compiler_work=work), [], [])
     assert [process.warmth for process in found.processes] == [Warmth.COLD, Warmth.WARM]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,24 @@ def test_another_process_opens_the_shared_pipe(pipe: tuple[int, int], monkeypatc
 def test_a_pipe_that_cannot_be_opened_is_no_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLDWARM_PROGRESS", value.replace("own", str(os.getpid())))
     assert Progress.shared("engine setup") is None
+
+
+def test_a_process_does_not_know_the_phase_outside_of_its_own_steps() -> None:
+    progress = Progress.to_pipe(None, "engine setup")
+    assert progress.known_phase is None
+    with progress.within("warm-up"):
+        assert progress.known_phase == "warm-up"
+    # The start may be ready by now, which only the launcher knows.
+    assert progress.known_phase is None
+
+
+def test_a_phase_is_announced_to_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events")
+    reader = os.open(tmp_path / "events", os.O_RDONLY | os.O_NONBLOCK)
+    progress = Progress.to_pipe(tmp_path / "events", "engine setup")
+    progress.announce("import")
+    assert os.read(reader, 100) == b'{"phase": "import"}\n'
+    assert progress.phase == "engine setup"
+    os.close(reader)
+    progress.announce("nobody reads it")
+    assert Progress.to_pipe(tmp_path / "gone", "engine setup").phase == "engine setup"

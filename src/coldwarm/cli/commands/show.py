@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ import typer
 from coldwarm.cli.options import CatalogOption, DeviceChoice
 from coldwarm.cli.results import stdout
 from coldwarm.core.errors import UsageError
+
+_SIZES_ON_CPU = " --max-num-batched-tokens 1024 --num-gpu-blocks-override 64 --gpu-memory-utilization 0.1"
 
 if TYPE_CHECKING:
     from coldwarm.catalog.catalog import CatalogModel
@@ -90,8 +93,11 @@ def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
-    stdout().print(f"{file}: start it with random weights and without a tokenizer, for example:", soft_wrap=True)
+    # On a CPU, vLLM needs less memory than it takes by default, and compiles piecewise only if asked to.
+    piecewise, sizes = ("--compilation piecewise ", _SIZES_ON_CPU) if device == "cpu" else ("", "")
+    stdout().print(f"wrote {file}; for example:", soft_wrap=True)
     stdout().print(
-        f"  coldwarm run -- vllm serve {folder} --load-format dummy --skip-tokenizer-init --max-model-len 256",
+        f"  coldwarm run {piecewise}-- python -m vllm.entrypoints.openai.api_server --model {shlex.quote(str(folder))} "
+        f"--load-format dummy --skip-tokenizer-init --max-model-len 256{sizes}",
         soft_wrap=True,
     )

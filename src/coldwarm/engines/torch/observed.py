@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from coldwarm.core.command import shown
@@ -44,7 +45,7 @@ class ProgramProbe:
         report.program = Program(
             command=_command(),
             engine=TORCH,
-            versions=_versions(),
+            versions=dict(_versions()),
             # The program may never use the GPU, and must not because it is observed.
             hardware=hardware(uses_gpu=torch.cuda.is_initialized()),
         )
@@ -60,6 +61,7 @@ def _command() -> str:
     return words if len(words) <= _LONGEST_COMMAND else f"{words[:_LONGEST_COMMAND]}..."
 
 
+@cache
 def _versions() -> dict[str, str]:
     torch = sys.modules["torch"]
     found = {"torch": str(torch.__version__), "python": platform.python_version()}

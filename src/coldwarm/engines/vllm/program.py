@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Return versions by distribution name, and of ``python``."""
+    """Return versions by distribution name, and of ``python``; must not be modified."""
     import torch
 
     from coldwarm.engines.vllm.installation import find

@@ -1,0 +1,44 @@
+"""`coldwarm show MODEL --write DIR`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coldwarm.catalog.catalog import Catalog
+from coldwarm.core.exit_codes import ExitCode
+from tests.support.commands import Commands
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Commands:
+    return Commands(tmp_path, [])
+
+
+def test_the_folder_has_the_shrunk_config(here: Commands, tmp_path: Path) -> None:
+    done = here.run_in_process("show", "llama-3.1-8b", "--write", "my llama", "--device", "cpu")
+    assert done.returncode == ExitCode.HEALTHY, done.stderr
+    published = Catalog.read().resolve("llama-3.1-8b").config
+    written = json.loads((tmp_path / "my llama" / "config.json").read_bytes())
+    assert (written["hidden_size"], published["hidden_size"]) == (256, 4096)
+    assert written["rope_theta"] == published["rope_theta"]
+    assert "--compilation piecewise -- python -m vllm" in done.stdout
+    assert "--model 'my llama'" in done.stdout
+    assert "piecewise" not in here.run_in_process("show", "glm-4.5", "--write", "glm", "--device", "cuda").stdout
+
+
+def test_another_model_is_not_overwritten(here: Commands, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    done = here.run_in_process("show", "llama-3.1-8b", "--write", ".", "--device", "cpu")
+    assert done.returncode == ExitCode.USAGE
+    assert "config.json exists, and is another model" in done.stderr
+    assert (tmp_path / "config.json").read_text() == "{}"
+
+
+def test_a_model_that_the_device_cannot_run_is_not_written(here: Commands, tmp_path: Path) -> None:
+    done = here.run_in_process("show", "deepseek-v3.2", "--write", "d", "--device", "cpu")
+    assert done.returncode == ExitCode.USAGE
+    assert "deepseek-v3.2 is unsupported on cpu" in done.stderr
+    assert not (tmp_path / "d").exists()
