@@ -134,7 +134,7 @@ def _verdict_of(result: RunResult) -> str:
 def _class_of(result: RunResult) -> str:
     """The run's first reason, without the numbers that differ from model to model."""
     reason = result.verdict.reasons[0].splitlines()[0] if result.verdict.reasons else "no reason"
-    return re.sub(r"\d+", "N", reason)[:240]
+    return re.sub(r"\b\d+\b", "N", reason)[:240]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from coldwarm.catalog.catalog import PACKAGED
 from tests.real.commands import Served, Watched, compile_two_functions, serve, watch
 from tests.real.runs import Finished, Running, run
 
@@ -120,6 +121,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 str(CONFIGS / "olmoe-1b-7b.json"),
                 str(CONFIGS / "cohere2.json"),
                 str(CONFIGS / "gemma-3-1b.json"),
+                # Has experts without a gate, which vLLM does not run on a CPU.
+                str(PACKAGED.parent / "configs" / "nemotron-3-nano-30b-a3b.json"),
                 # Without effect on a CPU.
                 "--set=compilation_config.compile_sizes=[1]",
                 "--json",

@@ -246,6 +246,7 @@ _SINCE = {
     [
         ("platforms/cpu.py", "Sparse Attention is not supported on CPU."),
         ("model_executor/layers/fused_moe/router/cpu_router.py", 'assert self.scoring_func == "softmax"'),
+        ("model_executor/layers/fused_moe/router/cpu_router.py", "assert self.topk_group is not None"),
         ("model_executor/layers/mamba/mamba_mixer.py", "self.conv1d.weight.size(2)"),
         ("model_executor/layers/fused_moe/config.py", "is_act_and_mul=False is supported only for CUDA, XPU and ROCm"),
         ("models/hy_v4/nvidia/attention.py", "no valid sparse MLA backend is available for current runtime/config"),

@@ -15,6 +15,7 @@ from coldwarm.core.record import Failure, Message, StartRecord
 
 _FRAME = re.compile(r'^ *File "(?P<path>[^"<]+)", line (?P<line>\d+), in ', re.MULTILINE)
 _WEIGHTS = "vllm/model_executor/parameter.py"  # in a frame of its own whenever a weight is read
+_CPU_ROUTING = r"vllm/model_executor/layers/fused_moe/(router/cpu_router|experts/cpu_moe)\.py"  # the latter until 0.29
 _MODELS = r"vllm/(model_executor/models|models|transformers_utils)/.*"
 
 # A package that is missing stops the import of a model's class, which vLLM reports without the reason, and logs it.
@@ -51,8 +52,8 @@ _RULES = (
     _Rule(
         # Within a graph that torch.compile captures, the assertion is torch's `Unsupported`.
         "AssertionError|Unsupported",
-        r"vllm/model_executor/layers/fused_moe/router/cpu_router\.py",
-        r'assert self\.scoring_func == "softmax"',
+        _CPU_ROUTING,
+        r'assert (?:self\.)?scoring_func == "softmax"',
         "on a CPU, experts are chosen by softmax only, unless they are in groups",
     ),
     _Rule(
@@ -182,6 +183,20 @@ _RULES = (
         r"vllm/model_executor/models/hy_v3\.py",
         r"ValueError: (\w+) not exist, ?please check config",
         "the config.json has no {0!r}, which vLLM reads",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
+        "AssertionError|Unsupported",
+        _CPU_ROUTING,
+        r"assert (?:self\.)?(topk_group|num_expert_group) is not None",
+        "the config.json has no {0!r}, which vLLM reads for experts in groups",
+        CrashKind.CONFIG,
+    ),
+    _Rule(
+        "ValidationError",
+        r"vllm/engine/arg_utils\.py",
+        r"ModelConfig\n *Value error, (Found unknown kwargs=\{[^}]*\})",
+        "the config.json is not valid: {0}",
         CrashKind.CONFIG,
     ),
     _Rule(

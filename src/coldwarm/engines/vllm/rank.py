@@ -24,7 +24,13 @@ from coldwarm.observe.progress import Progress
 if TYPE_CHECKING:
     from torch import nn
 
-COMPILER_LOGGERS = ("vllm.compilation", "torch._dynamo", "torch._functorch", "torch._inductor")
+COMPILER_LOGGERS = (
+    "vllm.compilation",
+    "vllm.model_executor.models.registry",  # why a model's class cannot be imported
+    "torch._dynamo",
+    "torch._functorch",
+    "torch._inductor",
+)
 
 _of_this_process: Observer | None = None
 
