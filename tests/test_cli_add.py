@@ -56,6 +56,13 @@ def test_a_healthy_model_gets_an_entry_that_its_runs_meet(commands: Commands, tm
     assert (accepted.returncode, accepted.stdout.splitlines()[-1]) == (0, "2 unchanged")
 
 
+def test_counting_measures_only_the_counters_of_the_engine(commands: Commands, tmp_path: Path) -> None:
+    code, _ = add(commands, config(tmp_path), "--depth=count")
+    [row] = read_model(tmp_path / "mine" / "tiny.toml").entry.expect
+    assert (code, row.cold, row.warm) == (0, {SAVED: 3, LOADED: 0}, {SAVED: 0, LOADED: 3})
+    assert (row.seconds, row.memory) == (None, None)
+
+
 def test_what_exists_is_replaced_only_by_force(commands: Commands, tmp_path: Path) -> None:
     path = config(tmp_path)
     (tmp_path / "mine" / "configs").mkdir(parents=True)
@@ -66,6 +73,7 @@ def test_what_exists_is_replaced_only_by_force(commands: Commands, tmp_path: Pat
         ((), "mine/tiny.toml exists; choose another id with --id, or replace it with --force"),
         (("--id=glm-4.5",), "'glm-4.5' is already the id of "),
         (("--id=Tiny!",), "--id Tiny!: "),
+        (("--id=other", "--depth=trace"), "--depth trace saves and loads nothing; use count or full"),
     ):
         done = commands.run_in_process("add", path, "--engine=fake", "--catalog=mine", *arguments)
         assert (done.returncode, problem in done.stderr) == (2, True), done.stderr

@@ -63,7 +63,12 @@ def test_a_start_is_cold_then_warm_then_partly_warm(watch: Watch, tmp_path: Path
     assert (first.returncode, first.stdout) == (0, "its own output\n")
     assert "coldwarm: cold after" in first.stderr
     assert ", program, rank 0: cold (2 artifacts saved, 2 AOTAutograd misses)" in first.stderr
-    assert "coldwarm: warm after" in watch(TWO).stderr
+    cache = tmp_path / "TORCHINDUCTOR_CACHE_DIR"
+    assert f"  cache {cache} (" in first.stderr
+    assert "): 0 files found, 0 read, 2 written" in first.stderr
+    second = watch(TWO).stderr
+    assert "coldwarm: warm after" in second
+    assert "): 2 files found, 2 read, 0 written" in second
     third = watch(TWO, KEY="c").stderr
     assert "coldwarm: partly warm" in third
     assert "why: torch.compile of second (model.py:7) missed the AOTAutograd cache" in third

@@ -20,6 +20,7 @@ def test_each_has_an_id_and_a_page_that_names_its_file() -> None:
         "first-moe-layer-on-cpu",
         "cute-dsl-kernels-are-not-cached",
         "cute-dsl-kernels-compiled-twice",
+        "grouped-topk-misses-its-cache",
         "kernels-compiled-at-the-first-request",
         "triton-kernel-index-in-graph",
     ]

@@ -168,7 +168,12 @@ def packaged_run(
     expected: Expectation, cold: dict[str, int] | None = None, warm: dict[str, int] | None = None
 ) -> tuple[StartRecord, StartRecord]:
     """Return records with the measured counters of a packaged model, overridden by these."""
-    versions = {name: (spec or "").removeprefix("~=") for name, spec in expected.when if name in ("torch", "vllm")}
+    # The oldest version that a specifier admits: 0.28 of `>=0.28,<0.30`, as it is written.
+    versions = {
+        name: spec.partition(",")[0].lstrip("~>=")
+        for name, spec in (("torch", expected.when.torch), ("vllm", expected.when.vllm))
+        if spec is not None
+    }
     records = (
         cold_record(counters={**expected.cold, **(cold or {})}, device=expected.when.device),
         warm_record(counters={**expected.warm, **(warm or {})}, device=expected.when.device),
@@ -200,7 +205,7 @@ def issues_of(entry: ModelEntry, expected: Expectation) -> list[str]:
 
 def test_some_packaged_models_were_measured_with_known_issues_and_some_without() -> None:
     assert {bool(issues_of(entry, expected)) for entry, expected in PACKAGED} == {True, False}
-    assert sum(bool(expected.shows) for _, expected in PACKAGED) == 12
+    assert sum(bool(expected.shows) for _, expected in PACKAGED) == 17
 
 
 @of_the_catalog
@@ -213,7 +218,7 @@ def test_measured_counts_of_a_packaged_model_are_accepted(entry: ModelEntry, exp
 
 @of_the_catalog
 def test_any_other_count_of_a_packaged_model_fails(entry: ModelEntry, expected: Expectation) -> None:
-    cold = {name: expected.cold[name] + 1 for name in (SAVED, MISSES)}
+    cold = {name: expected.cold[name] + 1 for name in (SAVED, MISSES) if name in expected.cold}
     records = packaged_run(expected, cold, {LOADED: expected.warm[LOADED] + 1})
     assert judge(entry, *records, packaged_findings(expected)).status is Status.FAILED
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from coldwarm.launch.file_systems import problem_of
+from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
 
 
 @pytest.fixture
@@ -31,3 +31,18 @@ def test_a_cache_that_is_lost_with_its_container_is_a_problem(tmp_path: Path) ->
 def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     assert "cannot be written by this user" in str(problem_of(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("mounts")
+def test_the_use_of_a_cache_is_counted(tmp_path: Path) -> None:
+    used, empty = tmp_path / "used", tmp_path / "empty"
+    for folder in (used / "below", empty):
+        folder.mkdir(parents=True)
+    for name in ("read", "changed", "below/other"):
+        (used / name).write_text("x")
+    before = {folder: files_of(folder) for folder in (used, empty, tmp_path / "gone")}
+    (used / "changed").write_text("longer")
+    (used / "new").write_text("x")
+    [use] = cache_uses(before, [str(used / "read"), str(used / "new")])
+    assert (use.folder, use.file_system, use.problem) == (str(used), "ext4", None)
+    assert (use.found, use.read, use.written) == (3, 1, 2)

@@ -11,14 +11,16 @@ from tests.real.conftest import Shared
 from tests.support.records import LOADED, MISSES, SAVED
 
 
-class TestServer:
-    @pytest.fixture(scope="class")
-    def run(self, shared: Shared) -> dict[str, Any]:
-        finished = shared.server.result().finished
-        assert finished.exit_code == ExitCode.HEALTHY, finished.stdout + finished.stderr
-        [found] = finished.runs().values()
-        return dict(found)
+@pytest.fixture(scope="module")
+def run(shared: Shared) -> dict[str, Any]:
+    """The run of the server."""
+    finished = shared.server.result().finished
+    assert finished.exit_code == ExitCode.HEALTHY, finished.stdout + finished.stderr
+    [found] = finished.runs().values()
+    return dict(found)
 
+
+class TestServer:
     def test_its_worker_compiles_cold_and_loads_warm(self, run: dict[str, Any]) -> None:
         assert (run["name"], run["verdict"]["status"]) == ("llama", "passed")
         for kind, expected in (("cold", {SAVED: 3, LOADED: 0}), ("warm", {SAVED: 0, LOADED: 3, MISSES: 0})):

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from coldwarm.core.compiler_work import CompiledFunction, CompilerWork
 from coldwarm.core.finding import FindingKind
 from coldwarm.core.phases import Phase
 from coldwarm.core.record import StartKind
@@ -17,7 +18,7 @@ from coldwarm.report.explanation_view import print_explanation
 from coldwarm.report.findings import finding_lines, short_lines
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import STAGES, finding
-from tests.support.records import cold_record, model_entry, warm_record
+from tests.support.records import cold_record, compiler_work, model_entry, warm_record
 from tests.support.runs import crashed, known, passed, result_of
 
 MARKUP = "[bold] [/x] :warning: [link=http://x]a.py:100[/link]"
@@ -51,6 +52,28 @@ def test_the_first_line_names_the_run_and_its_status() -> None:
 
 def test_the_first_line_has_the_engine_the_device_and_the_compilation() -> None:
     assert shown().split()[:6] == ["passes", "on", "vllm,", "cpu,", "piecewise:", "passed"]
+
+
+def test_the_functions_of_a_command_are_listed_by_name() -> None:
+    def work(*functions: CompiledFunction) -> CompilerWork:
+        return compiler_work(functions=list(functions))
+
+    first = CompiledFunction(rank=0, name="first (f.py:1)", missed=["a"], seconds=1.5)
+    gone = CompiledFunction(rank=0, name="gone (f.py:2)", bypassed=2)
+    again = CompiledFunction(rank=0, name="first (f.py:1)", loaded=["a"])
+    for command, listed in ((["program"], True), ([], False)):
+        records = (
+            cold_record(command=command, compiler_work=work(first, gone)),
+            warm_record(command=command, compiler_work=work(again)),
+        )
+        text = shown(result=result_of(model_entry(), *records))
+        title = "Functions given to torch.compile, compiled / loaded"
+        assert (title in text) == listed
+        if listed:
+            assert rows(text, title)[1:] == [
+                ["first", "(f.py:1)", "0", "1", "/", "0", "1.5", "0", "/", "1"],
+                ["gone", "(f.py:2)", "0", "2", "/", "0"],
+            ]
 
 
 def test_a_run_without_data_has_no_tables() -> None:

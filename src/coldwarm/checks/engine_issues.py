@@ -15,7 +15,7 @@ from coldwarm.core.model_entry import Expectation
 from coldwarm.engines.base import load_vocabulary
 
 _OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.KERNEL_REPEATED, FindingKind.COMPILED_AFTER_READY)
-"""The findings that account for kernels; the others account for artifacts."""
+"""The findings that account for kernels; the others account for artifacts, or for misses in AOTAutograd's cache."""
 
 
 def accept_engine_issues(
@@ -27,8 +27,9 @@ def accept_engine_issues(
 ) -> list[IssueSeen]:
     """Mark the failures among `checks` that known issues of the engine accept, and return the issues seen.
 
-    An issue accepts artifacts above the limit only if its findings account for all of them, and kernels only if its
-    findings, together with those of other issues, account for each kernel with all of its keys.
+    An issue accepts artifacts above the limit only if its findings account for all of them, misses in AOTAutograd's
+    cache likewise, and kernels only if its findings, together with those of other issues, account for each kernel with
+    all of its keys.
 
     Args:
         checks: The checked invariants; known issues of the model have already accepted theirs.
@@ -49,7 +50,7 @@ def accept_engine_issues(
         if check.holds or not _concerns(issue, check):
             if rows and not showing:
                 seen.append(_seen(issue, shows=False, message=f"no longer occurs: {check.words}"))
-        elif check.accepted_by is not None:
+        elif check.accepted_by is not None or (check.accepted_in_part_by and issue.finding.kind not in _OF_KERNELS):
             continue
         elif findings is None:
             seen.append(_seen(issue, message="cannot be recognized, because the run was not explained"))
@@ -57,7 +58,10 @@ def accept_engine_issues(
             if issue.finding.kind in _OF_KERNELS:
                 explained.setdefault(check.id, []).append((issue, showing))
                 continue
-            problem = _unaccounted(check, starts, rows, showing)
+            if issue.finding.kind is FindingKind.COMPILED_OUTSIDE:
+                problem = _unaccounted_misses(check, showing)
+            else:
+                problem = _unaccounted(check, starts, rows, showing)
             if problem is None:
                 accept_without_kernels(check, issue.id)
             seen.append(_seen(issue, message=problem or check.words))
@@ -102,6 +106,14 @@ def _unaccounted(check: Check, starts: Starts, rows: Sequence[Expectation], show
     if extra == over:
         return None
     return f"accounts for {extra} {'artifact' if extra == 1 else 'artifacts'}, but the limit is exceeded by {over}"
+
+
+def _unaccounted_misses(check: Check, showing: Sequence[Finding]) -> str | None:
+    """Describe what the findings leave unexplained; None if they account for every miss in AOTAutograd's cache."""
+    misses = sum(finding.misses for finding in showing)
+    if check.misses == 0:
+        return "accounts only for misses in AOTAutograd's cache, and torch.compile generated code"
+    return None if misses == check.misses else f"accounts for {misses} of {check.misses} misses in AOTAutograd's cache"
 
 
 def _seen(issue: EngineIssue, *, message: str, shows: bool = True) -> IssueSeen:

@@ -25,6 +25,9 @@ class Check(BaseModel):
     """False: the records are not sufficient to decide. The check then passes, and a note reports it."""
     artifacts_over_limit: int = 0
     """For `InvariantId.ONLY_UNIQUE`: the number of artifacts above the limit."""
+    misses: int = 0
+    """For `InvariantId.NO_COMPILER`: the misses in AOTAutograd's cache; 0: there are none, or torch.compile broke it in
+    another way, too."""
     kernels: dict[str, int] = Field(default_factory=dict)
     """The kernels that broke it, by compiler and name (``CuTe DSL LLFp32WGemm``), with the number of their keys."""
     only_kernels: bool = False

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from coldwarm.core.record import StartKind
+
+_MISSES = re.compile(r"missed the AOTAutograd cache \((\d+) of ")
 
 
 class FindingKind(StrEnum):
@@ -73,9 +77,18 @@ class Finding(BaseModel):
     extra_artifacts: int = 0
     """For `FindingKind.NOT_SHARED`: how many fewer artifacts there would be without the difference named in `what`; 0:
     none is named, or it was not recorded."""
+    misses: int = 0
+    """For `FindingKind.COMPILED_OUTSIDE`: how many compilations missed AOTAutograd's cache. Explanations that were
+    stored without it have it in the message."""
     kernel: str | None = None
     """The kernel that it is about, by compiler and name (``CuTe DSL LLFp32WGemm``); None: about no single kernel."""
     keys: int = 0
     """With how many keys `kernel` was compiled for this reason, in the rank with the most."""
     next: str | None = None
     """A possible fix."""
+
+    @model_validator(mode="after")
+    def _misses_of_message(self) -> Self:
+        if self.kind is FindingKind.COMPILED_OUTSIDE and not self.misses and (found := _MISSES.search(self.what)):
+            self.misses = int(found[1])
+        return self

@@ -76,6 +76,7 @@ def outside_findings(cold: list[Frame], warm: list[Frame]) -> list[Finding]:
                     for event in missed[:3]
                 ],
                 seconds=sum(seconds) if seconds else None,
+                misses=len(missed),
             )
         )
     return findings

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import BaseModel, Field
 
 from coldwarm.core.cache_keys import CacheEntry, ChangedFactor
+from coldwarm.core.cache_use import CacheUse
 from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
 from coldwarm.core.stats import CompileStats
 from coldwarm.engines.base import load_vocabulary
@@ -64,6 +65,8 @@ class StartWarmth(BaseModel):
     reasons: list[Reason] = Field(default_factory=list)
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds by name, in order."""
+    caches: list[CacheUse] = Field(default_factory=list)
+    """The user's caches in which anything was found or written."""
     unobserved: list[str] = Field(default_factory=list)
     """What could not be observed, so that it may have compiled something."""
 
@@ -74,6 +77,7 @@ def warmth_of(
     after: Sequence[CacheEntry],
     failures: Sequence[str] = (),
     cache_problem: str | None = None,
+    caches: Sequence[CacheUse] = (),
 ) -> StartWarmth:
     """Return how warm a start was.
 
@@ -82,6 +86,7 @@ def warmth_of(
         before: The entries of the engine's cache when it began.
         after: The entries when it was ready.
         failures: Why processes could not be observed.
+        caches: How it used the user's caches.
         cache_problem: Why the cache is of no use to a later start; None: no reason is known.
     """
     ranks = Counter(process.rank for process in record.processes)
@@ -101,6 +106,7 @@ def warmth_of(
         warmth=worst,
         processes=processes,
         reasons=reasons,
+        caches=list(caches),
         phases={phase.name: phase.seconds for phase in record.phases},
         # A process that failed to be observed may be one that has nothing to do with torch.
         unobserved=[*(() if processes else failures), *_unobserved(record)],

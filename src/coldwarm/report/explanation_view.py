@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coldwarm.core.compiler_work import CompiledFunction
 from coldwarm.core.record import StartRecord
 from coldwarm.core.stats import LayerCounts
 from coldwarm.diagnose.compilers import CompilerCell
@@ -34,6 +35,7 @@ def print_explanation(console: Console, result: RunResult, explanation: Explanat
         ("Where the time went, in seconds", _times(result.cold, result.warm)),
         *(("Subgraphs that share an artifact", _classes(classes)) for classes in explanation.models),
         ("Caches, hits / misses", _layers(explanation)),
+        ("Functions given to torch.compile, compiled / loaded", _functions(result.cold, result.warm)),
         ("Compilers, compiled / loaded", _compilers(explanation)),
         ("Slowest kernels", _kernels(explanation)),
     ):
@@ -98,6 +100,27 @@ def _layers(explanation: Explanation) -> Table:
     for layer in explanation.layers:
         table.add_row(layer.name, _counts(layer.cold), _counts(layer.warm))
     return table
+
+
+def _functions(cold: StartRecord | None, warm: StartRecord | None) -> Table:
+    """Return the functions of a user's command, by name; those of the engine's models are subgraphs."""
+    table = _table("function", "rank", "cold", "cold s", "warm", "warm s")
+    starts = [
+        {(each.rank, each.name): each for each in record.compiler_work.functions}
+        if record is not None and record.command and record.compiler_work is not None
+        else {}
+        for record in (cold, warm)
+    ]
+    for rank, name in dict.fromkeys([*starts[0], *starts[1]]):
+        cells = [_of_function(functions.get((rank, name))) for functions in starts]
+        table.add_row(as_one_line(name), str(rank), *(text for cell in cells for text in cell))
+    return table
+
+
+def _of_function(function: CompiledFunction | None) -> tuple[str, str]:
+    if function is None:
+        return "", ""
+    return f"{len(function.missed) + function.bypassed} / {len(function.loaded)}", _seconds(function.seconds)
 
 
 def _compilers(explanation: Explanation) -> Table:

@@ -13,18 +13,18 @@ from packaging.version import InvalidVersion, Version
 from coldwarm.catalog.catalog import Catalog, CatalogModel, is_file, read_model
 from coldwarm.catalog.preparing import config_for, drafter_for, overrides_for
 from coldwarm.catalog.writing import Edit, with_expectations
-from coldwarm.checks.expectations import applicable
+from coldwarm.checks.expectations import applicable, is_reported_at
 from coldwarm.checks.invariants import NOT_COMPILED
 from coldwarm.checks.known_issues import IssueSeen
 from coldwarm.checks.run_context import context_of, warm_changes
 from coldwarm.checks.verdict import Status
 from coldwarm.core.conditions import VERSIONED, Conditions, RunContext
-from coldwarm.core.depth import Depth
 from coldwarm.core.errors import nearest
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation
 from coldwarm.core.record import StartKind
+from coldwarm.engines.base import load_vocabulary
 from coldwarm.store.suite_folder import StoredRun, read_runs
 from coldwarm.suite.measurement import conditions_of_times, expectation_of
 from coldwarm.suite.result import RunResult
@@ -189,8 +189,8 @@ def _other_settings(result: RunResult, context: RunContext) -> list[str]:
     case, cold = result.case, result.cold
     assert cold is not None
     reasons = []
-    if cold.depth is not Depth.FULL:
-        reasons.append(f"it was run with --depth {cold.depth}, which does not measure all counters; run it without")
+    if not cold.depth.level.has_artifacts:
+        reasons.append(f"it was run with --depth {cold.depth}, at which nothing is saved or loaded; run it without")
     if changed := warm_changes(cold, result.warm):
         reasons.append(f"its warm start had settings of its own: it was not run {', '.join(changed)}")
     if (context.options or context.environment) and not applicable(case.entry, context):
@@ -230,22 +230,33 @@ def _compare(result: RunResult, model: CatalogModel, context: RunContext) -> Acc
         return _new(result, model, when, note, to_do)
     changes: list[Change] = []
     edits: list[Edit] = []
-    missing: list[str] = []
+    problems: list[str] = []
     for number in numbers:
         old = entry.expect[number]
-        new = expectation_of(
-            cold, warm, result.verdict, {StartKind.COLD: tuple(old.cold), StartKind.WARM: tuple(old.warm)}
-        )
-        missing += _missing(old, result)
-        if not (changed := _changes(old, new, issues_fixed={issue.id for issue in fixed})):
+        compared = _reported(old, result)
+        problems += _missing(old, result)
+        fixed_ids = {issue.id for issue in fixed}
+        has_counters = bool(compared.cold or compared.warm)
+        new = expectation_of(cold, warm, result.verdict, _names(compared)) if has_counters else old
+        changed = _changes(compared, new, issues_fixed=fixed_ids)
+        if compared != old and (changed or not has_counters):
+            problems.append(
+                f"--depth {cold.depth} does not measure all counters of the expectation for {old.when}, and the run "
+                "does not show that it is met; run it without"
+            )
+        if not changed:
             # Its counters still have to agree with those of other runs.
             edits.append(Edit(old, number, note))
             continue
         changes += changed
-        kept = {"when": old.when, "seconds": old.seconds and new.seconds, "memory": old.memory and new.memory}
+        kept = {
+            "when": old.when,
+            "seconds": old.seconds and (new.seconds or old.seconds),
+            "memory": old.memory and (new.memory or old.memory),
+        }
         edits.append(Edit(new.model_copy(update=kept), number, note))
-    if missing:
-        return Acceptance(result.case.name, Decision.REFUSED, model.path, when, reasons=missing)
+    if problems:
+        return Acceptance(result.case.name, Decision.REFUSED, model.path, when, reasons=problems)
     if not changes:
         return Acceptance(result.case.name, Decision.UNCHANGED, model.path, when, to_do=to_do, edits=edits)
     why = _why(result, fixed)
@@ -258,9 +269,11 @@ def _new(result: RunResult, model: CatalogModel, when: Conditions, note: str, to
     cold, warm = result.cold, result.warm
     assert cold is not None and warm is not None
     older = _similar(model.entry.expect, when, cold.facts.versions if cold.facts else {})
-    names = {StartKind.COLD: tuple(older.cold), StartKind.WARM: tuple(older.warm)} if older else None
+    names = load_vocabulary(cold.engine).expected_counters
+    if older is not None:
+        names = {start: tuple(dict.fromkeys([*own, *names.get(start, ())])) for start, own in _names(older).items()}
     new = expectation_of(cold, warm, result.verdict, names)
-    changes = _changes(older, new, issues_fixed=set(older.shows)) if older else []
+    changes = _changes(_reported(older, result), new, issues_fixed=set(older.shows)) if older else []
     gone = sorted(set(older.shows) - set(new.shows)) if older else []
     why = [f"known issue {name} does not occur" for name in gone] + (_why(result, []) if changes else [])
     return Acceptance(
@@ -274,6 +287,21 @@ def _new(result: RunResult, model: CatalogModel, when: Conditions, note: str, to
         to_do=to_do,
         edits=[Edit(new, None, note)],
     )
+
+
+def _names(row: Expectation) -> dict[StartKind, tuple[str, ...]]:
+    return {StartKind.COLD: tuple(row.cold), StartKind.WARM: tuple(row.warm)}
+
+
+def _reported(row: Expectation, result: RunResult) -> Expectation:
+    """Return `row` with only those counters that mean something at the depth of the run."""
+    assert result.cold is not None
+    depth = result.cold.depth
+    counters = {
+        kind: {name: count for name, count in expected.items() if is_reported_at(name, depth, {})}
+        for kind, expected in (("cold", row.cold), ("warm", row.warm))
+    }
+    return row.model_copy(update=counters)
 
 
 def _missing(old: Expectation, result: RunResult) -> list[str]:

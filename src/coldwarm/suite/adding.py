@@ -85,7 +85,7 @@ class Adder:
         request: What to add.
         timeout: Seconds that a start may take.
         isolation: How the processes of starts are created.
-        settings: Further arguments of `plan`: engine, device, aot_artifacts.
+        settings: Further arguments of `plan`: engine, device, aot_artifacts, depth.
 
     Raises:
         UsageError: The entry exists or may not be written, or the engine or the device is not available.
@@ -100,7 +100,9 @@ class Adder:
         self._results: list[RunResult] = []
         self._folder = Path()
         # Finds errors of all arguments.
-        self._plan()
+        cases = self._plan()
+        if not cases[0].depth.level.has_artifacts:
+            raise UsageError(f"--depth {cases[0].depth} saves and loads nothing; use count or full")
 
     def run(
         self, output: Path | None, observed: Callable[[int, int], AbstractContextManager[ProgressObserver]]

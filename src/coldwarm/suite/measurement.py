@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coldwarm.catalog.engine_issues import engine_issues
+from coldwarm.checks.expectations import is_reported_at
 from coldwarm.checks.run_context import context_of
 from coldwarm.checks.verdict import Verdict
 from coldwarm.core.conditions import VERSIONED, Conditions
+from coldwarm.core.depth import Depth
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, Memory, Seconds
 from coldwarm.core.record import StartKind, StartRecord
@@ -19,21 +21,22 @@ _GIB = 2**30
 def expectation_of(
     cold: StartRecord, warm: StartRecord, verdict: Verdict, names: Mapping[StartKind, tuple[str, ...]] | None = None
 ) -> Expectation:
-    """Return the expectation that a run of depth full measured.
+    """Return the expectation that a run measured; without times and memory if kernels were left out.
 
     Args:
         cold: The cold start.
         warm: The warm start.
         verdict: The verdict on the run, which has the known issues that occurred.
         names: The counters of each start; None: those that the engine's expectations usually have. Counters that the
-            engine's version does not have are left out.
+            engine's version does not have, or that mean nothing at the depth of the run, are left out.
     """
+    is_real = cold.depth.level.has_kernels
     names = names or load_vocabulary(cold.engine).expected_counters
     return Expectation(
         when=Conditions.of(context_of(cold)),
         measured=measured(cold),
-        seconds=Seconds(cold=_tenths(cold), warm=_tenths(warm)),
-        memory=_memory(cold, warm),
+        seconds=Seconds(cold=_tenths(cold), warm=_tenths(warm)) if is_real else None,
+        memory=_memory(cold, warm) if is_real else None,
         shows=issues_shown(verdict),
         cold=_counters(cold, names[StartKind.COLD]),
         warm=_counters(warm, names[StartKind.WARM]),
@@ -52,7 +55,7 @@ def issues_shown(verdict: Verdict) -> tuple[str, ...]:
 
 
 def measured(cold: StartRecord) -> str:
-    """Return the date, the machine and the versions of a run."""
+    """Return the date, the machine, the versions and the depth of a run."""
     facts = cold.facts
     assert facts is not None, "only finished starts are measured"
     hardware, engine = facts.hardware, load_vocabulary(cold.engine).title
@@ -66,7 +69,8 @@ def measured(cold: StartRecord) -> str:
     versions = [f"{title} {facts.versions[name]}" for name, title in titles.items() if name in facts.versions]
     if (python := facts.versions.get("python")) is not None:
         versions.append(f"Python {'.'.join(python.split('.')[:2])}")
-    return ", ".join([f"{cold.began:%Y-%m-%d}", *machine, *versions])
+    depth = [f"--depth {cold.depth}"] if cold.depth is not Depth.FULL else []
+    return ", ".join([f"{cold.began:%Y-%m-%d}", *machine, *versions, *depth])
 
 
 def conditions_of_times(cold: StartRecord, warm: StartRecord) -> str:
@@ -91,4 +95,4 @@ def _memory(cold: StartRecord, warm: StartRecord) -> Memory | None:
 
 def _counters(record: StartRecord, names: tuple[str, ...]) -> dict[str, int]:
     seen = record.facts.counters if record.facts else {}
-    return {name: seen[name] for name in names if name in seen}
+    return {name: seen[name] for name in names if name in seen and is_reported_at(name, record.depth, seen)}

@@ -14,8 +14,9 @@ from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.record import ProcessReport, StartRecord
 from coldwarm.diagnose.warmth import StartWarmth, Warmth, new_entries, warmth_of
 from coldwarm.engines.base import command_hints, load_vocabulary, vocabularies
+from coldwarm.launch import cache_variables
 from coldwarm.launch.caches import temporary_root
-from coldwarm.launch.file_systems import problem_of
+from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
 from coldwarm.launch.start import signal_name
 from coldwarm.launch.watched import WatchedCommand, exit_status
 from coldwarm.suite.command_case import check_command
@@ -68,6 +69,7 @@ class Watching:
             UsageError: The command cannot be started.
         """
         self._before = {each.title: each.entries(os.environ) for each in vocabularies()}
+        self._files = {folder: files_of(folder) for folder in cache_variables.places(os.environ)}
         with temporary_root() as root:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
             status = watched.run(lambda record: self._report(record, watched), self._late, time_limit)
@@ -95,7 +97,8 @@ class Watching:
                     vocabulary.remember(entry, keys)
         folder = vocabulary.cache_folder(os.environ)
         problem = problem_of(folder) if folder is not None else None
-        warmth = warmth_of(record, before, after, watched.failures(), problem)
+        uses = cache_uses(self._files, record.outside.caches_read)
+        warmth = warmth_of(record, before, after, watched.failures(), problem, uses)
         is_warm = warmth.warmth is Warmth.WARM and not warmth.unobserved
         self._verdict = ExitCode.HEALTHY if is_warm else ExitCode.FAILED
         self._on_report(warmth)

@@ -6,7 +6,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from coldwarm.core.variables import REQUEST_VARIABLE, TOKEN_VARIABLE
+from coldwarm.core.variables import OBSERVATION_VARIABLE, REQUEST_VARIABLE, TOKEN_VARIABLE
+from coldwarm.engines import observed
 from coldwarm.engines.vllm import rank
 from coldwarm.engines.vllm.general_plugin import install
 
@@ -30,6 +31,17 @@ def test_a_process_of_a_start_is_observed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rank, "set_up_from_environment", lambda: seen.append("set up"))
     install()
     assert seen == ["set up"]
+
+
+def test_a_process_of_a_command_is_observed_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setenv(OBSERVATION_VARIABLE, "/the/request")
+    monkeypatch.setattr(observed, "begin", lambda: seen.append("observed"))
+    install()
+    assert seen == []
+    monkeypatch.setenv(TOKEN_VARIABLE, "token")
+    install()
+    assert seen == ["observed"]
 
 
 def test_a_rank_that_is_not_observed_is_an_error() -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from coldwarm.launch.fork.captured_paths import CapturedPaths
+from coldwarm.launch.fork.captured_paths import CapturedPaths, create_folders_of
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +196,12 @@ def test_paths_can_be_moved_twice(module: ModuleType) -> None:
     assert held == {"a": "/old/x"}
     captured.move(Path("/new"))
     assert held == {"a": "/new/x"}
+
+
+def test_folders_are_created_without_their_files(tmp_path: Path) -> None:
+    (tmp_path / "server" / "flashinfer" / "0.7" / "90a").mkdir(parents=True)
+    (tmp_path / "server" / "flashinfer" / "log").write_text("")
+    (tmp_path / "start" / "flashinfer").mkdir(parents=True)
+    create_folders_of(tmp_path / "server", tmp_path / "start")
+    assert (tmp_path / "start" / "flashinfer" / "0.7" / "90a").is_dir()
+    assert not (tmp_path / "start" / "flashinfer" / "log").exists()

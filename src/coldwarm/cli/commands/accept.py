@@ -31,8 +31,8 @@ def accept(
     changes are printed, with known issues and findings that may explain them, and as a diff. Review it before you
     commit.
 
-    A run is refused if it breaks an invariant and no known issue accepts that; if it had options, variables or a depth
-    that expectations do not apply to; and if its model is in no catalog.
+    A run is refused if it breaks an invariant and no known issue accepts that; if it had options or variables that
+    expectations do not apply to, or depth trace; and if its model is in no catalog.
 
     Examples:
       coldwarm accept coldwarm-runs/X --dry-run      # what would change

@@ -12,6 +12,7 @@ import typer
 
 from coldwarm.cli.options import (
     AotArtifactOption,
+    DepthOption,
     DeviceOption,
     EngineOption,
     IsolationOption,
@@ -19,6 +20,7 @@ from coldwarm.cli.options import (
     TimeoutOption,
 )
 from coldwarm.cli.results import stdout
+from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 
 if TYPE_CHECKING:
@@ -99,21 +101,24 @@ def add(
     engine: EngineOption = "vllm",
     device: DeviceOption = None,
     aot_artifact: AotArtifactOption = None,
+    depth: DepthOption = Depth.FULL,
     isolation: IsolationOption = IsolationKind.FORK,
     timeout: TimeoutOption = 600,
     output: OutputOption = None,
 ) -> None:
     """Make the catalog entry of a published config.json: shrink it, run it twice, and write what was measured.
 
-    The config is shrunk by rule. Each run is a cold and a warm start at full depth. The entry gets the counters, times
-    and memory of these runs as its expectation, under the conditions of this machine; both runs must have the same
-    counters. Add expectations for other devices and versions with 'coldwarm accept'.
+    The config is shrunk by rule. Each run is a cold and a warm start. The entry gets the counters, times and memory of
+    these runs as its expectation, under the conditions of this machine; both runs must have the same counters. With
+    --depth count, it gets only vLLM's own counters, in a fraction of the time. Add expectations for other devices and
+    versions with 'coldwarm accept'.
 
     If the model breaks an invariant, nothing is written, unless you declare that as a known issue.
 
     Examples:
       coldwarm add ~/Qwen3-8B --source https://huggingface.co/Qwen/Qwen3-8B
       coldwarm add qwen3-8b.json --catalog mine --dry-run  # print the entry
+      coldwarm add qwen3-8b.json --depth count             # only counters
       coldwarm add moe.json --known-issue one-too-many     # it breaks an invariant
     """
     from coldwarm.catalog.writing import write_file
@@ -141,6 +146,7 @@ def add(
         engine=engine,
         device=device,
         aot_artifacts=aot_artifact or [],
+        depth=depth,
     )
     progress = PlainConsole(stderr=True)
 

@@ -148,6 +148,16 @@ class CapturedPaths:
         return value
 
 
+def create_folders_of(folder: Path, other: Path) -> None:
+    """Create the folders, without files, that `folder` has, in `other`, too.
+
+    Modules create folders while they are imported, and expect them when they write to a captured path (FlashInfer's
+    log, flashinfer/jit/core.py).
+    """
+    for path, _, _ in os.walk(folder):
+        (other / Path(path).relative_to(folder)).mkdir(parents=True, exist_ok=True)
+
+
 def _attributes(holder: Any) -> dict[str, Any]:
     """Return the attributes of an instance, from its `__dict__` and slots, without executing code of its class."""
     found: dict[str, Any] = {}

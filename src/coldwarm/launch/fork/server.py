@@ -35,7 +35,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.request import StartRequest
 from coldwarm.engines import worker
 from coldwarm.engines.base import Worker, load_worker
-from coldwarm.launch.fork.captured_paths import CapturedPaths
+from coldwarm.launch.fork.captured_paths import CapturedPaths, create_folders_of
 from coldwarm.launch.spawn import status_of_ended_child
 from coldwarm.observe.bytecode import BytecodeProbe
 
@@ -228,6 +228,7 @@ class _Server:
             os.chdir(order["folder"])
             os.environ.update(order["variables"])
             self._captured.move(Path(order["caches"]))
+            create_folders_of(self._caches, Path(order["caches"]))
             self._engine.after_fork()
             request = StartRequest.model_validate_json(Path(order["request"]).read_bytes())
             # Writes to the server's caches are detected by comparing them (`ForkServers`).

@@ -17,8 +17,11 @@ def compile_function(name: str, key: str) -> None:
     """Load what the cache has under `key`, or else "compile" it; count and trace what happened as torch does."""
     entry = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], key)
     outcome = "hit" if entry.exists() else "miss"
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    entry.write_text("compiled")
+    if outcome == "hit":
+        entry.read_text()
+    else:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.write_text("compiled")
     counted = counters["aot_autograd"]
     for counter in ("total", f"autograd_cache_{outcome}", *(["autograd_cache_saved"] if outcome == "miss" else [])):
         counted[counter] = counted.get(counter, 0) + 1
