@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from coldwarm.suite.session import Session
 RUNS = 2
 """How often a model is run: an expectation has to be the same in each run."""
 UNKNOWN_SOURCE = "unknown"
+_EXCEPTION = re.compile(r"\b\w*(Error|Exception): ")
+_LAST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ class Adder:
                     return self._unsupported(result)
                 case Status.ERROR:
                     record = result.warm or result.cold
-                    tail = record.failure.log_tail[-5:] if record and record.failure else []
-                    return self._ended(ExitCode.CRASHED, reasons=[*reasons, *(f"  log: {line}" for line in tail)])
+                    errors = _errors(record.failure.log_tail) if record and record.failure else []
+                    return self._ended(ExitCode.CRASHED, reasons=[*reasons, *(f"  log: {line}" for line in errors)])
                 case Status.FAILED:
                     return self._ended(ExitCode.FAILED, reasons=[*reasons, *_how_to_declare(result)])
         return None
@@ -268,6 +271,11 @@ def _entry_text(model: CatalogModel, comments: Sequence[str]) -> str:
 def _with_entry(result: RunResult, entry: ModelEntry) -> RunResult:
     case = result.case.model_copy(update={"entry": entry})
     return RunResult.of(case, result.cold, result.warm, result.explanation)
+
+
+def _errors(log_tail: Sequence[str]) -> list[str]:
+    """Return the lines of a log that name an exception, or else its last ones; the first may be the cause of others."""
+    return [line for line in log_tail if _EXCEPTION.search(line)] or list(log_tail[-_LAST_LINES:])
 
 
 def _kinds(result: RunResult) -> list[str]:

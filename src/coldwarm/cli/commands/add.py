@@ -55,7 +55,12 @@ def add(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", rich_help_panel=_ENTRY, help="Give the model this name.", show_default="its id"),
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_ENTRY,
+            help="Give the model this name.",
+            show_default="the name of the file or its folder",
+        ),
     ] = None,
     source: Annotated[
         str | None,
