@@ -63,6 +63,12 @@ def test_blocks_are_whole_only_if_there_are_any() -> None:
     assert changed(config)["hidden_size"] == 448
 
 
+def test_a_language_model_may_be_quantized_by_itself() -> None:
+    small = shrunk({"text_config": DEEPSEEK_V3, "vision_config": {"vt_num_hidden_layers": 27}})
+    assert small["text_config"] == shrunk(DEEPSEEK_V3)
+    assert small["vision_config"] == {"vt_num_hidden_layers": 4}
+
+
 def test_without_widths_only_layers_and_experts_are_fewer() -> None:
     small = shrunk(DEEPSEEK_V3, widths=False)
     assert small == {**DEEPSEEK_V3, "num_hidden_layers": 8, "n_routed_experts": 16}

@@ -179,7 +179,7 @@ def _widths(config: Mapping[str, Any]) -> Iterator[_Step]:
     hidden = next((model[key] for key in _HIDDEN if is_count(model.get(key))), 0)
     if hidden <= _SMALL_HIDDEN:
         return
-    block = lcm(*_block_sizes(config.get("quantization_config")))
+    block = lcm(*(size for each in (config, model) for size in _block_sizes(each.get("quantization_config"))))
     sizes = _Sizes(model, found, hidden, lcm(_ALIGNMENT, block), _heads_in_block(found, block))
     fractions = _fractions(sizes)
     if fractions is None:

@@ -145,6 +145,9 @@ class WatchedCommand:
             if status is not None:
                 if url is not None:
                     url.give_up()
+                if stopped_at is not None:
+                    # What the command left when it was stopped.
+                    kill_tree(process.pid, self._root, self._token)
                 return status
             if stop:
                 stopped_at = time.monotonic()
