@@ -123,6 +123,16 @@ class TestServer:
             assert goes(int((tmp_path / "pid").read_text()))
             running.stderr.close()  # type: ignore[union-attr]
 
+    def test_leaves_no_process_behind_the_gate(
+        self, commands: Commands, environment: dict[str, str], tmp_path: Path, port: int
+    ) -> None:
+        child = "import subprocess\nchild = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        (tmp_path / "program.py").write_text(child + "open('child', 'w').write(str(child.pid))\n" + SERVER)
+        ready = f"http://127.0.0.1:{port}/health"
+        words = ["--expect", "warm", "--ready", ready, "--", sys.executable, "program.py", str(port)]
+        assert commands.run("watch", *words, **environment).returncode == ExitCode.FAILED
+        assert goes(int((tmp_path / "child").read_text()))
+
     def test_that_is_not_ready_in_time_is_reported(
         self, commands: Commands, environment: dict[str, str], port: int
     ) -> None:
@@ -133,7 +143,7 @@ class TestServer:
         done = commands.run("watch", *words, **environment)
         assert done.returncode == ExitCode.CRASHED
         assert "coldwarm: the command was not ready after 1 s" in done.stderr
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50, "less than it would run"
 
 
 def test_a_command_is_needed(commands: Commands) -> None:

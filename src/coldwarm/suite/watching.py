@@ -72,14 +72,24 @@ class Watching:
         self._files = {folder: files_of(folder) for folder in cache_variables.places(os.environ)}
         with temporary_root() as root:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
-            status = watched.run(lambda record: self._report(record, watched), self._late, time_limit)
+            status = watched.run(lambda record: self._report_safely(record, watched), self._late, time_limit)
             shutil.rmtree(root, ignore_errors=True)
         before = "" if self._command.ends_itself else " before it was ready"
-        if self._verdict is None or (self._command.ends_itself and status != 0):
+        has_failed = self._command.ends_itself and status != 0 and self._verdict is not ExitCode.INTERNAL_ERROR
+        if self._verdict is None or has_failed:
             how = f"was killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
             self._on_problem(f"the command {how}{before}")
             self._verdict = ExitCode.CRASHED
         return int(self._verdict or ExitCode.HEALTHY) if self._is_gate else exit_status(status)
+
+    def _report_safely(self, record: StartRecord, watched: WatchedCommand) -> bool:
+        """Report as `_report` does; the command goes on even if that fails."""
+        try:
+            return self._report(record, watched)
+        except Exception as error:
+            self._verdict = ExitCode.INTERNAL_ERROR
+            self._on_problem(f"internal error: cannot report on the start: {type(error).__name__}: {error}")
+            return self._is_gate
 
     def _report(self, record: StartRecord, watched: WatchedCommand) -> bool:
         """Report on a start that is ready, and return whether to stop the command."""
@@ -106,7 +116,7 @@ class Watching:
 
     def _late(self, seconds: float) -> bool:
         self._verdict = ExitCode.CRASHED
-        self._on_problem(f"the command was not ready after {seconds:.0f} s")
+        self._on_problem(f"the command was not ready after {seconds:g} s")
         return self._is_gate
 
 
