@@ -114,3 +114,4 @@ def instant_launch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(start, "launch", launch)
     monkeypatch.setattr(ForkServers, "prepare", lambda *_: None)
+    monkeypatch.setattr(ForkServers, "why_not_forked", lambda *_: None)

@@ -30,7 +30,7 @@ def test_the_same_start_gives_the_same_counters(
 
 
 def test_pytest_starts_the_catalogs_models_from_one_import(tmp_path: Path) -> None:
-    options = ["--coldwarm", "--coldwarm-depth", "trace", "-k", "llama or qwen", "--coldwarm-output", "out"]
+    options = ["--coldwarm", "--coldwarm-depth", "trace", "-k", "llama-3 or qwen3-32b", "--coldwarm-output", "out"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
