@@ -139,3 +139,4 @@ def test_a_crash_makes_no_entry(commands: Commands, tmp_path: Path) -> None:
     assert (code, files(tmp_path / "mine")) == (3, [])
     assert "- the cold start crashed in phase 'weights': ValueError: no such weights" in shown
     assert "  log: ValueError: no such weights\n" in shown
+    assert "log: second line" not in shown

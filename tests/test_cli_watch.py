@@ -143,7 +143,7 @@ class TestServer:
         done = commands.run("watch", *words, **environment)
         assert done.returncode == ExitCode.CRASHED
         assert "coldwarm: the command was not ready after 1 s" in done.stderr
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50, "less than it would run"
 
 
 def test_a_command_is_needed(commands: Commands) -> None:

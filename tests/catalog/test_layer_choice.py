@@ -104,6 +104,13 @@ def test_a_period_that_a_list_shows_asks_for_nothing_more() -> None:
     assert chosen(config).kinds == 2
 
 
+def test_a_list_that_repeats_nothing_shows_no_period() -> None:
+    # By the period alone, the last of 9 layers is of a kind of its own.
+    pattern = "*" + "M" * 8
+    config = {"num_hidden_layers": 9, "hybrid_override_pattern": pattern, "attn_layer_period": 9}
+    assert choose_layers(config) is None
+
+
 def test_a_period_that_published_configs_leave_out() -> None:
     assert values({"num_hidden_layers": 62, "model_type": "gemma3_text"}) == {"num_hidden_layers": 12}
 

@@ -63,6 +63,40 @@ def test_blocks_are_whole_only_if_there_are_any() -> None:
     assert changed(config)["hidden_size"] == 448
 
 
+def test_quantized_blocks_consist_of_whole_heads() -> None:
+    # 8 heads of 80 values are 5 blocks.
+    config = {
+        "num_hidden_layers": 2,
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "head_dim": 80,
+    }
+    assert changed(config)["num_attention_heads"] == 2
+    quantized = changed({**config, "quantization_config": {"weight_block_size": [128, 128]}})
+    assert (quantized["num_attention_heads"], quantized["num_key_value_heads"]) == (8, 8)
+
+
+def test_key_value_heads_divide_the_heads() -> None:
+    # 40 and 128 heads have 8 as their divisor: half of the 5 heads that remain would be 2.
+    config = {
+        "num_hidden_layers": 2,
+        "hidden_size": 4480,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 20,
+        "head_dim": 128,
+        "mamba_num_heads": 128,
+    }
+    small = changed(config)
+    assert (small["num_attention_heads"], small["num_key_value_heads"]) == (5, 1)
+
+
+@pytest.mark.parametrize(("per_token", "experts"), [(1, 8), (4, 8), (6, 16), (10, 32), (33, 128)])
+def test_a_token_leaves_half_of_the_experts_out(per_token: int, experts: int) -> None:
+    config = {"num_experts": 512, "num_experts_per_tok": per_token}
+    assert changed(config) == {"num_experts": experts}
+
+
 def test_a_language_model_may_be_quantized_by_itself() -> None:
     small = shrunk({"text_config": DEEPSEEK_V3, "vision_config": {"vt_num_hidden_layers": 27}})
     assert small["text_config"] == shrunk(DEEPSEEK_V3)

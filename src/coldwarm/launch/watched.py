@@ -70,8 +70,7 @@ class WatchedCommand:
         Args:
             on_ready: Called with what was observed, once it is ready, or at its end if nothing else makes it ready.
                 Returns whether to stop it.
-            on_late: Called with the seconds that have passed if it is not ready within the time limit. Returns whether
-                to stop it.
+            on_late: Called with the time limit if it is not ready within it. Returns whether to stop it.
             time_limit: Seconds in which it should be ready; None: no limit.
 
         Returns:
@@ -139,7 +138,7 @@ class WatchedCommand:
                 stop = on_ready(self._record(process, status))
             elif not is_over and time_limit is not None and seconds > time_limit:
                 is_over = True
-                stop = on_late(seconds)
+                stop = on_late(time_limit)
             else:
                 stop = False
             if status is not None:

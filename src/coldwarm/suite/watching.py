@@ -116,7 +116,7 @@ class Watching:
 
     def _late(self, seconds: float) -> bool:
         self._verdict = ExitCode.CRASHED
-        self._on_problem(f"the command was not ready after {seconds:.0f} s")
+        self._on_problem(f"the command was not ready after {seconds:g} s")
         return self._is_gate
 
 

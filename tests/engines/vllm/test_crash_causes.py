@@ -210,6 +210,11 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message(logged: 
             ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
             ("vllm/v1/x.py", 1, "raise"),
         ),
+        crash(
+            "NotImplementedError: no",
+            ("vllm/platforms/cpu.py", 150, 'raise NotImplementedError("Sparse Attention is not supported on CPU.")'),
+            ("vllm/platforms/cpu.py", 160, "raise"),
+        ),
         # vLLM's own config, not that of the model.
         crash(
             "AttributeError: 'VllmConfig' object has no attribute 'x'",
@@ -221,7 +226,12 @@ def test_a_package_that_the_class_of_a_model_lacks_is_only_in_a_message(logged: 
         ),
         # A part of what is installed: the installation is damaged.
         crash("ModuleNotFoundError: No module named 'vllm._C'", ("vllm/_custom_ops.py", 1, "import vllm._C")),
-        # The user's own code.
+        # Code of the user's, or of coldwarm's.
+        crash(
+            "ModuleNotFoundError: No module named 'tilelang'",
+            ("vllm/plugins/__init__.py", 1, "load()"),
+            ("coldwarm/engines/vllm/rank.py", 1, "import tilelang"),
+        ),
         crash(
             "ModuleNotFoundError: No module named 'tilelang'",
             ("vllm/plugins/__init__.py", 1, "load()"),

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.record import ProcessReport
@@ -179,6 +178,9 @@ def _watching_hashes(vllm_config: Any) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _restored() -> Iterator[Callable[[Any, str, Any], None]]:
     """Yield a function that replaces an attribute until the end of the block."""
+    # Here, because its import takes 0.1 s, and only the processes that run a model need it.
+    from unittest.mock import patch
+
     patches: list[Any] = []
 
     def replace(owner: Any, name: str, value: Any) -> None:

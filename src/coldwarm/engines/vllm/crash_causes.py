@@ -257,8 +257,8 @@ def _missing_package(failure: Failure, messages: Iterable[Message]) -> str | Non
     text = ""
     if failure.exception == "ModuleNotFoundError":
         # Not if code of the user's imports it.
-        files = [frame["path"] for frame in _FRAME.finditer(failure.traceback or "")]
-        text = failure.what if any(f"/{package}/" in files[-1] for package in ("vllm", "transformers")) else ""
+        importer = [frame["path"] for frame in _FRAME.finditer(failure.traceback or "")][-1]
+        text = failure.what if _path_in_vllm(importer) or "/transformers/" in importer else ""
     elif _NOT_INSPECTED in (failure.traceback or ""):
         text = "\n".join(message.exception or "" for message in messages if _INSPECTING in message.text)
     if found := _REQUIRED.findall(text):
