@@ -114,6 +114,14 @@ def test_a_block_of_another_device_is_added_behind_all_expectations() -> None:
     assert after == f"{before}\n\n{expectation_block(added, 'alone')}\n\n[[known_issue]]{behind}"
 
 
+def test_comments_belong_to_what_they_stand_at() -> None:
+    head = TEXT[: TEXT.index("\n# On a CPU.")] + "# Derived from the started model.\n"
+    issue = "# Tracked.\n" + TEXT[TEXT.index("[[known_issue]]") :]
+    edit = Edit(expectation(), None, "alone")
+    block = expectation_block(edit.expectation, edit.note)
+    assert with_expectations(PATH, f"{head}\n{issue}", [edit]) == f"{head}\n{block}\n{issue}"
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\n\n# the end\n"])
 def test_the_first_block_is_added_before_known_issues_or_at_the_end(end: str) -> None:
     head = TEXT[: TEXT.index("\n# On a CPU.")]

@@ -72,7 +72,7 @@ def test_an_issue_accepts_what_the_run_breaks_and_its_page_has_the_finding() -> 
         "It is caused by `vllm/model_executor/models/tiny.py:12`.",
         "x = a | b",
         "- only in submod_2: a | b",
-        "compute it outside.",
+        "Compute it outside.",
     ):
         assert line in lines
     other = failed({SAVED: 6}, {LOADED: 6, MISSES: 2}, NOT_SHARED)

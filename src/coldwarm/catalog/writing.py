@@ -240,8 +240,10 @@ def _insert(text: str, place: int, block: str) -> str:
     else:
         at = next((number for number in headers if _OF_ISSUE.match(lines[number])), None)
     end = len(lines) if at is None else at
-    # Comments above the next table belong to it.
-    while end > 0 and (not lines[end - 1].strip() or (at is not None and lines[end - 1].lstrip().startswith("#"))):
+    # Comments directly above the next table belong to it.
+    while at is not None and end > 0 and lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    while end > 0 and not lines[end - 1].strip():
         end -= 1
     head, rest = "".join(lines[:end]), "".join(lines[end:])
     newline = "" if head.endswith("\n") or not head else "\n"

@@ -136,7 +136,7 @@ def _page(issue: KnownIssue, broken: Sequence[Check], findings: Sequence[Finding
     lines += [f"| {name} | {_cell(text)} |" for name, text in rows.items()]
     lines += ["", "## Why", ""]
     for finding in findings:
-        lines += [f"{finding.what}."]
+        lines += [_sentence(finding.what)]
         lines += [f"It is caused by `{finding.where}`."] if finding.where else []
         lines += ["", "```python", finding.code, "```"] if finding.code else []
         lines += [""]
@@ -144,8 +144,12 @@ def _page(issue: KnownIssue, broken: Sequence[Check], findings: Sequence[Finding
     details = [f"- {line}" for finding in findings for line in finding.details]
     lines += [*details, ""] if details else []
     lines += ["## Possible fix", ""]
-    lines += [f"{finding.next}." for finding in findings if finding.next] + [_TO_COMPLETE, ""]
+    lines += [_sentence(finding.next) for finding in findings if finding.next] + [_TO_COMPLETE, ""]
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _cell(text: str) -> str:
