@@ -108,7 +108,7 @@ def test_kept_records_meet_their_expectations_and_change_nothing(folder: Path) -
     decided = accept([folder.parent], Catalog.read())
     met = [each for each in decided if each.decision is Decision.UNCHANGED]
     assert file_changes(met) == []
-    assert len(met) >= 5
+    assert len(met) >= 3
     assert Decision.CHANGED not in {each.decision for each in decided}
     for each in decided:
         # The model may be shrunk differently now.
