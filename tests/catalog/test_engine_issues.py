@@ -37,6 +37,7 @@ def test_no_model_repeats_one_and_some_model_was_measured_with_each() -> None:
     # No expectations were measured yet with a start that shows the other ones.
     assert {name for entry in entries for row in entry.expect for name in row.shows} == {
         "first-moe-layer-on-cpu",
+        "grouped-topk-misses-its-cache",
         "triton-kernel-index-in-graph",
     }
 

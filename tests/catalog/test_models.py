@@ -15,7 +15,7 @@ from coldwarm.core.conditions import RunContext
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
 from coldwarm.store.suite_folder import read_runs
-from tests.support.records import LOADED, MISSES, SAVED
+from tests.support.records import LOADED, MISSES, SAVED, SEEN
 
 RECORDS = Path(__file__).parents[2] / "records"
 REPOSITORY = Path(__file__).parents[2]
@@ -103,12 +103,14 @@ def test_every_expectation_breaks_only_invariants_that_known_issues_accept(model
         excused = {invariant for issue in issues_of(entry, expectation) for invariant in issue.breaks}
         excused |= {issue.breaks for issue in engine_issues() if issue.id in expectation.shows}
         cold, warm = expectation.cold, expectation.warm
-        assert cold[SAVED] >= 1 and cold[LOADED] == 0
+        # Some releases do not compile the model with torch.compile, and blocks of an encoder share artifacts.
+        assert cold[SAVED] >= 1 or cold[SEEN] == 0
+        assert cold[LOADED] == 0 or "compilation_config" in entry.options
         assert is_counted or cold[MISSES] >= cold[SAVED]
         if entry.layer_kinds is not None:
             assert (cold[SAVED] > len(entry.layer_kinds) + 2) == (InvariantId.ONLY_UNIQUE in excused)
         assert (warm[SAVED] > 0) == (InvariantId.SAVES_NOTHING in excused)
-        assert (warm[LOADED] != cold[SAVED]) == (InvariantId.LOADS_ALL in excused)
+        assert (warm[LOADED] != cold[SAVED] + cold[LOADED]) == (InvariantId.LOADS_ALL in excused)
         assert is_counted or (warm[MISSES] > 0) == (InvariantId.NO_COMPILER in excused)
 
 

@@ -155,7 +155,8 @@ PACKAGED = [
     (model.entry, expected)
     for model in Catalog.read().models()
     for expected in model.entry.expect
-    if model.entry.layer_kinds is not None
+    # A model that a release does not compile with torch.compile has no artifacts to count.
+    if model.entry.layer_kinds is not None and expected.cold[SAVED] > 0
 ]
 of_the_catalog = pytest.mark.parametrize(
     ("entry", "expected"),

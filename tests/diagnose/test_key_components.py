@@ -42,3 +42,9 @@ def test_a_graph_is_shown_on_one_line_and_cut_off() -> None:
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_malformed_components_are_skipped(cold: list[str], warm: list[str]) -> None:
     assert isinstance(changed_components(cold, warm), list)
+
+
+def test_long_values_are_cut_to_the_part_in_which_they_differ() -> None:
+    graph = "x" * 500
+    [change] = changed_components([f"[a] gm: {graph}1 tail"], [f"[b] gm: {graph}2 tail"])
+    assert change == f"gm: ...{'x' * 40}1 tail -> ...{'x' * 40}2 tail"

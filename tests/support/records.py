@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
 
 SAVED = "vllm.num_compiled_artifacts_saved"
+SEEN = "vllm.num_piecewise_capturable_graphs_seen"
 LOADED = "vllm.num_compiled_artifacts_loaded"
 MISSES = "torch.aot_autograd.autograd_cache_miss"
 

@@ -27,6 +27,9 @@ def _valid_pattern(text: str) -> str:
     return text
 
 
+_OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.KERNEL_REPEATED, FindingKind.COMPILED_AFTER_READY)
+
+
 class FindingPattern(StrictModel):
     """A pattern of the finding that identifies an issue."""
 
@@ -57,6 +60,11 @@ class EngineIssue(StrictModel):
     breaks: Literal[InvariantId.ONLY_UNIQUE, InvariantId.NO_COMPILER, InvariantId.READY_NO_COMPILER]
     """The invariant that it breaks; for these, findings show how many artifacts or keys of kernels they account for."""
     finding: FindingPattern
+
+    @property
+    def is_about_kernels(self) -> bool:
+        """Whether its findings account for kernels, not for artifacts or misses, which counters show."""
+        return self.finding.kind in _OF_KERNELS
 
 
 class _File(StrictModel):

@@ -14,9 +14,6 @@ from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.model_entry import Expectation
 from coldwarm.engines.base import load_vocabulary
 
-_OF_KERNELS = (FindingKind.KERNEL_RECOMPILED, FindingKind.KERNEL_REPEATED, FindingKind.COMPILED_AFTER_READY)
-"""The findings that account for kernels; the others account for artifacts, or for misses in AOTAutograd's cache."""
-
 
 def accept_engine_issues(
     checks: list[Check],
@@ -50,12 +47,12 @@ def accept_engine_issues(
         if check.holds or not _concerns(issue, check):
             if rows and not showing:
                 seen.append(_seen(issue, shows=False, message=f"no longer occurs: {check.words}"))
-        elif check.accepted_by is not None or (check.accepted_in_part_by and issue.finding.kind not in _OF_KERNELS):
+        elif check.accepted_by is not None or (check.accepted_in_part_by and not issue.is_about_kernels):
             continue
         elif findings is None:
             seen.append(_seen(issue, message="cannot be recognized, because the run was not explained"))
         elif showing:
-            if issue.finding.kind in _OF_KERNELS:
+            if issue.is_about_kernels:
                 explained.setdefault(check.id, []).append((issue, showing))
                 continue
             if issue.finding.kind is FindingKind.COMPILED_OUTSIDE:
@@ -73,7 +70,7 @@ def accept_engine_issues(
 
 def _concerns(issue: EngineIssue, check: Check) -> bool:
     """Return whether the part of a failure that an issue may accept occurred: kernels, or something else."""
-    return bool(check.kernels) if issue.finding.kind in _OF_KERNELS else check.is_broken_otherwise
+    return bool(check.kernels) if issue.is_about_kernels else check.is_broken_otherwise
 
 
 def _accept_kernels(check: Check, issues: Sequence[tuple[EngineIssue, Sequence[Finding]]]) -> list[IssueSeen]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.engine import TORCH
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
@@ -68,7 +69,9 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             warm_frames=warm_frames.frames(),
         )
         uses_torch_compile = cold.facts is None or cold.facts.torch_compile is None
-        if uses_torch_compile and (known.cold_keys is None or known.warm_keys is None):
+        # PyTorch's own keys are in the trace.
+        has_keys = cold.engine != TORCH
+        if has_keys and uses_torch_compile and (known.cold_keys is None or known.warm_keys is None):
             notes.append("the components of the cache keys were not recorded")
         for keys in (known.cold_keys, known.warm_keys):
             notes += (

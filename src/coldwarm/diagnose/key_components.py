@@ -11,13 +11,15 @@ from collections.abc import Iterable
 
 _COMPONENT = re.compile(r"\[(?P<hash>\w+)\] (?P<name>[^:]+): (?P<value>.*)", re.DOTALL)
 _LONGEST_VALUE = 100
+_MARGIN = 40
+"""Characters before the first difference that are shown."""
 
 
 def changed_components(cold: Iterable[str], warm: Iterable[str]) -> list[str]:
     """Return the components whose hashes differ, each as ``name: cold value -> warm value``."""
     before, after = _by_name(cold), _by_name(warm)
     return [
-        f"{name}: {_value(before.get(name))} -> {_value(after.get(name))}"
+        f"{name}: {' -> '.join(_shown(_value(before.get(name)), _value(after.get(name))))}"
         for name in dict.fromkeys([*before, *after])
         if before.get(name, ("", ""))[0] != after.get(name, ("", ""))[0]
     ]
@@ -29,7 +31,13 @@ def _by_name(components: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def _value(component: tuple[str, str] | None) -> str:
-    if component is None:
-        return "nothing"
-    value = " ".join(component[1].split())
-    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
+    return "nothing" if component is None else " ".join(component[1].split())
+
+
+def _shown(first: str, second: str) -> list[str]:
+    """Return two values; if they are long, only the part in which they differ."""
+    common = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    begin = 0 if common < _LONGEST_VALUE - _MARGIN else common - _MARGIN
+    end = begin + _LONGEST_VALUE
+    before = "..." if begin else ""
+    return [f"{before}{each[begin:end]}{'...' if len(each) > end else ''}" for each in (first, second)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
+from pydantic_core import from_json, to_json
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel, is_file, read_model
 from coldwarm.catalog.preparing import config_for, drafter_for, overrides_for
@@ -210,9 +211,14 @@ def _other_model(run: StoredRun, model: CatalogModel) -> list[str]:
         return [f"{model.path} declares it [[unsupported]] on {device}; remove that first, as it ran"]
     started = case.config, case.overrides, case.drafter, case.files, case.entry.options
     declared = config_for(model, device), overrides_for(model, device), drafter_for(model, device), dict(model.files)
-    if started != (*declared, model.entry.options):
+    if _as_stored(started) != _as_stored((*declared, model.entry.options)):
         return [f"it was started with another config or other overrides than {model.path} has now; run it again"]
     return []
+
+
+def _as_stored(settings: object) -> object:
+    # A stored config has null for infinity.
+    return from_json(to_json(settings, inf_nan_mode="null"))
 
 
 def _compare(result: RunResult, model: CatalogModel, context: RunContext) -> Acceptance:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coldwarm.engines.base import load_worker
-from coldwarm.engines.vllm.worker import _compresses_its_cache, _number, _prompt
+from coldwarm.engines.vllm.worker import _needs_other_blocks, _number, _prompt
 
 
 @pytest.mark.parametrize("vocabulary", [1, 7, 997, 32000, 201088])
@@ -29,9 +29,15 @@ def test_loading_the_worker_does_not_import_the_engine() -> None:
     assert not {"torch", "vllm"} & sys.modules.keys()
 
 
-@pytest.mark.parametrize(("config", "compresses"), [({}, False), ({"compress_ratios": [0, 4, 128]}, True)])
-def test_a_model_that_compresses_its_cache_is_recognized(
-    config: dict[str, object], compresses: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("config", "needs"),
+    [
+        ({}, False),
+        ({"text_config": {"sparse_attention_config": None}}, False),
+        ({"compress_ratios": [0, 4, 128]}, True),
+        ({"text_config": {"sparse_attention_config": {"sparse_block_size": 128}}}, True),
+    ],
+)
+def test_a_model_that_needs_other_blocks_is_recognized(config: dict[str, object], needs: bool, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert _compresses_its_cache(tmp_path) is compresses
+    assert _needs_other_blocks(tmp_path) is needs

@@ -11,5 +11,8 @@ def kernel_advice(event: KernelEvent) -> str | None:
     # vllm/model_executor/layers/mamba/gdn/qwen_gdn_linear_attn.py: FlashInfer's prefill kernels are kept in memory
     # only (flashinfer/gdn_kernels); Triton's are cached on disk.
     if event.compiler is Compiler.CUTE_DSL and event.cache_folder is None and "gdn" in asked.lower():
-        return 'set additional_config.gdn_prefill_backend="triton", whose kernels are cached on disk'
+        return (
+            'set additional_config.gdn_prefill_backend="triton", whose kernels are cached on disk; '
+            "the cold start takes longer"
+        )
     return None

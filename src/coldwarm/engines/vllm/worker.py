@@ -189,7 +189,7 @@ def _options(request: StartRequest) -> dict[str, Any]:
         },
     }
     if request.device == "cuda":
-        if not _compresses_its_cache(request.model_folder):
+        if not _needs_other_blocks(request.model_folder):
             options["block_size"] = 64
     else:
         # vLLM's CPU platform disables it for MLA models too late: it then rejects the block size that it has chosen for
@@ -202,10 +202,13 @@ def _options(request: StartRequest) -> dict[str, Any]:
     return with_drafter(options, request)
 
 
-def _compresses_its_cache(model: Path) -> bool:
-    """Return whether the model stores one entry for many tokens (DeepSeek-V4, 4 or 128), so that vLLM must choose the
-    block size: with 64 tokens, a block would have no entry."""
-    return bool(json.loads((model / "config.json").read_bytes()).get("compress_ratios"))
+def _needs_other_blocks(model: Path) -> bool:
+    """Return whether the attention of a model does not work with blocks of 64 tokens, so that vLLM must choose their
+    size: DeepSeek-V4 stores one entry for 4 or 128 tokens, and MiniMax-M3's sparse attention has blocks of 128."""
+    config = json.loads((model / "config.json").read_bytes())
+    text = config.get("text_config")
+    parts = [config, text if isinstance(text, dict) else {}]
+    return any(part.get(key) for part in parts for key in ("compress_ratios", "sparse_attention_config"))
 
 
 def _prompt(vocabulary: int) -> list[int]:
