@@ -167,11 +167,16 @@ def test_ctrl_c_raises_keyboard_interrupt_after_storing_what_is_finished(command
 def test_run_has_each_option_of_the_command_with_the_same_default() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    names = {"set_": "options", "warm_set": "warm_options", "warm_env": "warm_environment"}
+    names = {
+        **{"set_": "options", "warm_set": "warm_options", "warm_env": "warm_environment"},
+        "all_": "whole_catalog",
+    }
+    of_commands = {"ready", "ready_log", "then"}
     options = [option for option in group.commands["run"].params if not getattr(option, "hidden", False)]
     arguments = inspect.signature(coldwarm.run).parameters
-    assert {names.get(option.name or "", option.name) for option in options} == arguments.keys() - {"observer"}
-    for name in ("engine", "compilation", "depth", "isolation", "timeout"):
+    of_models = {names.get(option.name or "", option.name) for option in options} - of_commands
+    assert of_models == arguments.keys() - {"observer"}
+    for name in ("engine", "depth", "isolation", "timeout"):
         [option] = [option for option in options if option.name == name]
         assert option.default == arguments[name].default
 

@@ -465,13 +465,15 @@ REPRODUCED = {
 }
 # Which models are started, where results go, and when and how many starts are made at a time; what that changes is in
 # their environment.
+OF_COMMANDS = {"ready", "ready_log", "then"}
+"""Options for a command of the user (test_cli_commands.py)."""
 CHANGES_NO_START = {"all_", "jobs", "timeout", "output", "report", "json", "junit", "markdown"}
 
 
 def test_every_option_of_run_is_reproduced_or_changes_no_start() -> None:
     command = typer.main.get_command(app)
     options = {parameter.name for parameter in command.commands["run"].params}  # type: ignore[attr-defined]
-    assert options == REPRODUCED.keys() | CHANGES_NO_START
+    assert options == REPRODUCED.keys() | CHANGES_NO_START | OF_COMMANDS
 
 
 @pytest.mark.usefixtures("instant_launch")

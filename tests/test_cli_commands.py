@@ -268,6 +268,15 @@ class TestServer:
         assert not (tmp_path / "out").exists()
 
 
+def test_the_command_that_repeats_a_run_has_its_options(run: Run, port: int) -> None:
+    done = run(
+        SERVER, "--ready-log", "no such", "--timeout=1", "--warm-env=X=1", "--then", "true 1", "--compilation=piecewise"
+    )
+    [line] = [line for line in done.stdout.splitlines() if "reproduce:" in line]
+    expected = "coldwarm run --compilation piecewise --warm-env X=1 --ready-log 'no such' --then 'true 1' -- "
+    assert f"{expected}{sys.executable} program.py" in line
+
+
 def test_nothing_is_left_after_an_interrupt(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
     (tmp_path / "tmp").mkdir()
