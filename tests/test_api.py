@@ -168,7 +168,9 @@ def test_run_has_each_option_of_the_command_with_the_same_default() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     names = {
-        "set_": "options", "warm_set": "warm_options", "warm_env": "warm_environment",
+        "set_": "options",
+        "warm_set": "warm_options",
+        "warm_env": "warm_environment",
         "all_": "whole_catalog",
     }
     of_commands = {"ready", "ready_log", "then"}
