@@ -269,6 +269,23 @@ def test_an_environment_without_the_engine_is_refused(commands: Commands, config
     )
 
 
+def test_an_environment_whose_python_cannot_be_run_is_refused(commands: Commands, config: Path) -> None:
+    words = environments(commands.folder, False, False)
+    python = commands.folder / "r1" / "bin" / "python"
+    python.parent.mkdir()
+    python.touch(mode=0o644)
+    done = commands.run_in_process("bisect", config, "--engine", "fake", *words)
+    assert done.returncode == 2
+    assert "r1/bin/python cannot be run: Permission denied" in done.stderr
+
+
+def test_a_checkout_needs_git(commands: Commands, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(commands.folder))
+    words = ["--checkout", ".", "--good", "a", "--bad", "b"]
+    done = commands.run_in_process("bisect", config, "--engine", "fake", *words)
+    assert (done.returncode, done.stderr) == (2, "coldwarm: --checkout needs git, which is not on PATH\n")
+
+
 def test_a_virtual_environment_is_run_by_its_own_python(commands: Commands, config: Path) -> None:
     """The link to Python is what a virtual environment has; its packages are those of these tests."""
     words = environments(commands.folder, False, True)

@@ -17,6 +17,9 @@ from coldwarm.core.errors import UsageError
 ONLY_UNIQUE = "cold-only-unique"
 
 
+NOT_COMPILED: Mapping[str, str] = {}
+
+
 class Made:
     """Measurements that are known beforehand, by name and depth; None: cannot be judged."""
 
@@ -30,6 +33,8 @@ class Made:
         values = self._values[name][depth]
         if values is None:
             return Measurement(name, depth, {STARTS: BROKEN}, (STARTS,), "crashed")
+        if values is NOT_COMPILED:
+            return Measurement(name, depth, {}, (), "use --depth full", needs_kernels=True)
         return Measurement(name, depth, {STARTS: HOLDS, **values}, (STARTS, *values), None)
 
 
@@ -100,3 +105,13 @@ def test_ends_that_do_not_differ_or_cannot_be_judged_are_an_error() -> None:
         find(made, ["crashed", "a"])
     with pytest.raises(UsageError, match="no check 'uniqe'; nearest: unique"):
         find(made, ["a", "b"], "uniqe")
+
+
+def test_a_model_that_is_not_compiled_is_searched_at_the_depth_that_judges_it() -> None:
+    compiled = at_all_depths({UNIQUE: "3", ONLY_UNIQUE: HOLDS})
+    only_kernels = {**dict.fromkeys(Depth, NOT_COMPILED), Depth.FULL: {UNIQUE: "0", ONLY_UNIQUE: HOLDS}}
+    found = find(Made({"a": compiled, "b": only_kernels, "c": only_kernels}), ["a", "b", "c"])
+    assert (found.check, found.depth, found.first_bad.name) == (UNIQUE, Depth.FULL, "b")
+    made = Made({"a": compiled, "b": only_kernels})
+    with pytest.raises(UsageError, match="b cannot be judged at depth count: use --depth full"):
+        search(["a", "b"], cast(Measurements, made), check=None, depths=[Depth.COUNT], say=lambda _: None)

@@ -21,7 +21,7 @@ from coldwarm.bisection.source_changes import (
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
-from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.finding import Finding
 
 SETTINGS = "bisect.json"
 """What was measured in a folder, so that other settings are not taken for it."""
@@ -132,9 +132,7 @@ def _new_findings(good: Measurement, bad: Measurement) -> list[Finding]:
 
 
 def _findings(measurement: Measurement) -> list[Finding]:
-    explanation = measurement.result.explanation if measurement.result else None
-    found = explanation.findings if explanation else []
-    return [each for each in found if each.kind is not FindingKind.IMPORTED_FROM_SOURCE]
+    return measurement.result.findings_on_model if measurement.result else []
 
 
 def _write_diff(folder: Path, changed: Sequence[FileChange]) -> Path | None:

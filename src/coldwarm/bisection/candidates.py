@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -112,13 +113,18 @@ def _environment(path: Path, package: str) -> Candidate:
     # Not resolved: the link decides which environment Python uses.
     python = python.absolute()
     code = (
-        "import importlib.util as u; print([(s.submodule_search_locations or [''])[0] if s else '' "
-        f"for s in map(u.find_spec, ({package!r}, 'coldwarm'))])"
+        "import json; import importlib.util as u; print(json.dumps([[*(s.submodule_search_locations or ''), ''][0] "
+        f"if s else '' for s in map(u.find_spec, ({package!r}, 'coldwarm'))]))"
     )
-    done = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UsageError(f"{python} cannot be run: {error.strerror}") from error
     if done.returncode != 0:
-        raise UsageError(f"{python} cannot be run: {done.stderr.strip().splitlines()[-1:]}")
-    engine, coldwarm = re.findall(r"'([^']*)'", done.stdout)
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise UsageError(f"{python} cannot be run: {reason[0]}")
+    # What sitecustomize and .pth files print comes first.
+    engine, coldwarm = json.loads(done.stdout.splitlines()[-1])
     for name, found in ((package, engine), ("coldwarm", coldwarm)):
         if not found:
             raise UsageError(f"{name} is not installed in the environment {path}; use `{python} -m pip install`")

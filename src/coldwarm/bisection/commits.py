@@ -90,13 +90,16 @@ class Commits:
         return [older, *between] if older in parents and older != newer else []
 
     def _git(self, *arguments: str, of: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(self._checkout), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(self._checkout), *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except FileNotFoundError as error:
+            raise UsageError("--checkout needs git, which is not on PATH") from error
         if done.returncode != 0:
             problem = done.stderr.strip().removeprefix("fatal: ") or f"no commit {of!r}"
             raise UsageError(f"git in {self._checkout}: {problem}")

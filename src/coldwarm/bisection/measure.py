@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from coldwarm.bisection.candidates import Candidate, Say, Source, file_name
+from coldwarm.bisection.child import child
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.invariant_ids import InvariantId
+from coldwarm.core.record import Outcome
 from coldwarm.core.run_folder import RunFolder
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.store.suite_folder import read_runs
@@ -45,6 +45,8 @@ class Measurement:
     """The folder of the run; None: nothing was started."""
     result: RunResult | None = None
     """None: nothing was started."""
+    needs_kernels: bool = False
+    """Whether only a depth with kernels can judge it, because the engine does not compile it with torch.compile."""
 
     def value(self, check: str) -> str | None:
         """Return the result of `check`; None if it has none at this depth, or cannot be judged."""
@@ -106,29 +108,15 @@ class Measurements:
             RuntimeError: coldwarm failed.
         """
         line = [str(candidate.python), "-P", "-m", "coldwarm", "run", self._model, "--depth", depth]
-        run = subprocess.Popen(
-            [*line, *self._options, "--output", str(folder)],
-            env=candidate.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # A Ctrl-C is for this process, which ends the run.
-            start_new_session=True,
-        )
-        assert run.stderr is not None
+        line += [*self._options, "--output", str(folder)]
         last: list[str] = []
-        try:
+        with child(line, orderly=True, environment=candidate.environment()) as run:
+            assert run.stderr is not None
             with run.stderr as lines:
                 for text in lines:
                     last = [*last[-9:], text.rstrip()]
                     self._say(f"{candidate.name} at depth {depth}: {text.rstrip().removeprefix('[1/1] ')}")
             status = run.wait()
-        except BaseException:
-            run.send_signal(signal.SIGTERM)
-            run.wait()
-            raise
         if status == ExitCode.USAGE:
             return "\n".join(last).removeprefix("coldwarm: ")
         if status not in (ExitCode.HEALTHY, ExitCode.FAILED, ExitCode.CRASHED):
@@ -155,7 +143,10 @@ def measurement(name: str, depth: Depth, result: RunResult, folder: Path) -> Mea
         reason = verdict.reasons[0]
         return Measurement(name, depth, {STARTS: BROKEN}, (STARTS,), reason, folder, result)
     if verdict.status is Status.UNSUPPORTED:
-        return Measurement(name, depth, {}, (), f"unsupported: {verdict.reasons[0]}", folder, result)
+        # A device that cannot run the model has no finished start.
+        ran = result.cold is not None and result.cold.outcome is Outcome.FINISHED
+        reason = f"unsupported: {verdict.reasons[0]}"
+        return Measurement(name, depth, {}, (), reason, folder, result, needs_kernels=ran)
     values = {STARTS: HOLDS}
     invariants = {check.id: check for check in verdict.checks if check.id in set(InvariantId) and check.is_checked}
     # A failure that a known issue accepts is one nevertheless.

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from coldwarm.bisection.candidates import Candidate, Say, between
+from coldwarm.bisection.child import child
 from coldwarm.core.errors import UsageError
 from coldwarm.engines.base import Installation
 
@@ -118,21 +119,8 @@ def install(distribution: str, release: str, path: Path, say: Say) -> None:
 
 def _pip_install(distribution: str, release: str, folder: Path) -> None:
     line = [sys.executable, *_PIP, "install", "--quiet", "--no-deps", "--target", str(folder)]
-    pip = subprocess.Popen(
-        [*line, f"{distribution}=={release}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A Ctrl-C is for this process, which ends pip.
-        start_new_session=True,
-    )
-    try:
+    with child([*line, f"{distribution}=={release}"], orderly=False) as pip:
         _, errors = pip.communicate()
-    except BaseException:
-        pip.kill()
-        pip.wait()
-        raise
     if pip.returncode != 0:
         raise UsageError(f"cannot install {distribution} {release}: {_reason(errors)}")
 
