@@ -31,6 +31,7 @@ def files(folder: Path) -> list[str]:
 
 def test_a_healthy_model_gets_an_entry_that_its_runs_meet(commands: Commands, tmp_path: Path) -> None:
     path = config(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     layouts = "--aot-artifact=bundled", "--aot-artifact=separate"
     code, shown = add(commands, path, f"--source={URL}", "--name=Tiny", "--output=runs", *layouts)
     assert code == 0
@@ -74,6 +75,8 @@ def test_what_exists_is_replaced_only_by_force(commands: Commands, tmp_path: Pat
         (("--id=glm-4.5",), "'glm-4.5' is already the id of "),
         (("--id=Tiny!",), "--id Tiny!: "),
         (("--id=other", "--depth=trace"), "--depth trace saves and loads nothing; use count or full"),
+        (("--id=other", "--known-issue=One!"), "--known-issue One!: an id has lower-case letters"),
+        (("--catalog=tiny.json",), "tiny.json is not a folder"),
     ):
         done = commands.run_in_process("add", path, "--engine=fake", "--catalog=mine", *arguments)
         assert (done.returncode, problem in done.stderr) == (2, True), done.stderr
@@ -107,6 +110,10 @@ def test_a_broken_invariant_needs_a_known_issue(commands: Commands, tmp_path: Pa
     assert f"to do: complete {Path('mine', issue.link)}" in shown
     judged = commands.run("judge", tmp_path / "runs" / "2", "--catalog=mine")
     assert (judged.returncode, "tiny: known issue" in judged.stdout) == (0, True)
+    (tmp_path / "mine" / issue.link).write_text("completed")
+    code, shown = add(commands, path, "--known-issue=one-too-many", "--force")
+    assert (code, (tmp_path / "mine" / issue.link).read_text()) == (0, "completed")
+    assert f"to do: add this model to {Path('mine', issue.link)}, which exists and was left as it is" in shown
 
 
 def test_runs_that_differ_make_no_entry(commands: Commands, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.launch import command_driver
+from coldwarm.suite.command_case import command_case
 from tests.support.commands import ROOT, Commands
 from tests.support.processes import goes
 
@@ -209,6 +210,14 @@ def test_no_secret_of_a_command_is_stored_or_printed(run: Run, tmp_path: Path) -
     assert "k3y-0f-th3-us3r" not in done.stdout + done.stderr
 
 
+def test_the_secret_in_the_url_of_a_command_is_not_stored(tmp_path: Path) -> None:
+    words = [sys.executable, "program.py"]
+    case = command_case(words, ready_url="http://127.0.0.1:9/health?api_key=k3y-0f-th3-us3r")
+    assert "k3y-0f-th3-us3r" not in case.model_dump_json() + case.reproduce({})
+    assert case.secrets().text("GET k3y-0f-th3-us3r") == "GET (secret)"
+    assert case.command is not None and str(case.command.ready_url).endswith("k3y-0f-th3-us3r"), "the start needs it"
+
+
 class TestServer:
     def test_is_ready_answers_and_is_stopped(
         self, run: Run, record: Callable[[str], Any], tmp_path: Path, port: int
@@ -306,6 +315,11 @@ def test_nothing_is_left_after_an_interrupt(commands: Commands, tmp_path: Path) 
         (["--then", "true", "--", "true"], "--then runs once the command is ready"),
         (["--ready-log", "(", "--", "true"], "not a regular expression"),
         (["--ready", "127.0.0.1:8000", "--", "true"], "is not a URL"),
+        (["--ready", "http://127.0.0.1:80a/", "--", "true"], "is not a URL"),
+        (
+            ["--ready", "http://127.0.0.1:80/", "--then", "echo 'a", "--", "true"],
+            "is not a command: No closing",
+        ),
     ],
 )
 def test_wrong_arguments_start_nothing(commands: Commands, arguments: list[str], words: str) -> None:

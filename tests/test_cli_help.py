@@ -61,6 +61,10 @@ def test_help_describes_each_option(help_of: Help, command: str) -> None:
             assert re.search(rf"^  {re.escape(name)}( \S+)?(  +|\n {{20,}})[A-Z]\w+ ", screen, re.MULTILINE), name
 
 
+def test_usage_names_the_options_that_are_required(help_of: Help) -> None:
+    assert "coldwarm bisect [OPTIONS] --good VERSION --bad VERSION MODEL" in " ".join(help_of("bisect").split())
+
+
 @pytest.mark.parametrize("command", SCREENS)
 @pytest.mark.parametrize("columns", [64, 80, 120])
 def test_help_fits_the_terminal(help_of: Help, command: str, columns: int) -> None:

@@ -33,7 +33,7 @@ def test_another_model_is_not_overwritten(here: Commands, tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text("{}")
     done = here.run_in_process("show", "llama-3.1-8b", "--write", ".", "--device", "cpu")
     assert done.returncode == ExitCode.USAGE
-    assert "config.json exists, and is another model" in done.stderr
+    assert "config.json exists, and is another model's" in done.stderr
     assert (tmp_path / "config.json").read_text() == "{}"
 
 
@@ -42,3 +42,16 @@ def test_a_model_that_the_device_cannot_run_is_not_written(here: Commands, tmp_p
     assert done.returncode == ExitCode.USAGE
     assert "deepseek-v3.2 is unsupported on cpu" in done.stderr
     assert not (tmp_path / "d").exists()
+
+
+def test_the_other_files_of_an_entry_are_written_too(here: Commands, tmp_path: Path) -> None:
+    done = here.run_in_process("show", "qwen3-vl-4b", "--write", "vl", "--device", "cuda")
+    assert done.returncode == ExitCode.HEALTHY, done.stderr
+    files = Catalog.read().resolve("qwen3-vl-4b").files
+    assert {path.name for path in (tmp_path / "vl").iterdir()} == {"config.json", *files}
+    assert json.loads((tmp_path / "vl" / "tokenizer.json").read_bytes()) == json.loads(files["tokenizer.json"])
+
+
+def test_a_device_is_only_for_the_model_that_is_written(here: Commands) -> None:
+    done = here.run_in_process("show", "llama-3.1-8b", "--device", "cpu")
+    assert (done.returncode, "add --write DIR" in done.stderr) == (ExitCode.USAGE, True)

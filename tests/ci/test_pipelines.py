@@ -30,7 +30,7 @@ OPTIONS: list[list[str]] = [
         "--gpu-jobs",
         "4",
     ],
-    ["--nightly", "--cpu-setup", "pip install 'coldwarm[x]'", "--accepted", "/shared/a b"],
+    ["--nightly", "--cpu-setup", "pip install 'coldwarm[x]'", "--accepted", "shared/a b"],
     [
         "--cpu-setup",
         "pip install 'vllm[x]' coldwarm",
@@ -178,7 +178,11 @@ def test_githubs_nightly_workflow_runs_by_schedule_and_keeps_the_accepted_run() 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--nightly", "--path", "a/**"], "--path selects changes"), (["--accepted", "x"], "add --nightly")],
+    [
+        (["--nightly", "--path", "a/**"], "--path selects changes"),
+        (["--accepted", "x"], "add --nightly"),
+        (["--nightly", "--accepted", "~/x"], "the folder must be in the workspace"),
+    ],
 )
 def test_options_that_contradict_each_other_are_refused(options: list[str], message: str) -> None:
     refused = CliRunner().invoke(app, ["ci", "github", *options])

@@ -12,7 +12,7 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.errors import UsageError
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import suite_folder as store_module
-from coldwarm.store.suite_folder import Store, StoredRun, models_not_started, read_runs
+from coldwarm.store.suite_folder import Store, StoredRun, models_not_started, new_default_folder, read_runs
 from coldwarm.suite.result import RunResult
 from coldwarm.suite.stored import judge_stored
 from tests.support.explanations import finding
@@ -219,3 +219,10 @@ def test_a_record_from_before_explanations_can_be_read(suite: Path) -> None:
         del content["warm_changes"]
         path.write_text(json.dumps(content))
     assert read_runs(suite) == [run_of(suite, model, cold=cold_record(), warm=warm_record()) for model in ("b", "a")]
+
+
+def test_two_folders_of_the_same_second_have_different_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = {new_default_folder("-add-tiny") for _ in range(3)}
+    assert set((tmp_path / "coldwarm-runs").iterdir()) == {path.resolve() for path in folders}
+    assert len(folders) == 3

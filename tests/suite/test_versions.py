@@ -189,6 +189,32 @@ def test_a_folder_that_is_no_suite_is_not_replaced(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "work").write_text("x")
-    with pytest.raises(UsageError, match="exists and is no suite"):
+    with pytest.raises(UsageError, match="exists and is not a suite"):
         keep_records(suite(tmp_path, "1.0", one=3), mine)
     assert (mine / "work").exists()
+
+
+def test_a_run_is_not_replaced_by_its_own_copy_without_logs(tmp_path: Path) -> None:
+    run = suite(tmp_path, "1.0", one=3)
+    (run / "one" / "cold.log").write_text("x")
+    with pytest.raises(UsageError, match="is the run itself"):
+        keep_records(run, run.parent / "." / run.name)
+    assert (run / "one" / "cold.log").exists()
+
+
+def test_the_accepted_run_stays_if_a_copy_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = tmp_path / "accepted"
+    keep_records(suite(tmp_path, "1.0", one=3), accepted)
+    before = sorted(accepted.rglob("*"))
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        keep_records(suite(tmp_path, "1.1", one=4), accepted)
+    assert sorted(accepted.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

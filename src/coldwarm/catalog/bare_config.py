@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from coldwarm.catalog.shrinking import shrink_by_rule
-from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.model_entry import ModelEntry, id_of_name
 
 
 def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
@@ -15,7 +14,7 @@ def entry_of_bare_config(path: Path, config: dict[str, Any]) -> ModelEntry:
     folder = path.resolve().parent.name
     name = folder if path.name == "config.json" and folder else path.stem
     return ModelEntry(
-        id=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._") or "model",
+        id=id_of_name(name) or "model",
         name=name or config["architectures"][0],
         config=path.name,
         source=str(path),

@@ -142,7 +142,7 @@ def check_writable(path: Path) -> None:
     """Check that the catalog file `path` may be written.
 
     Raises:
-        UsageError: It is part of an installed coldwarm, or its permissions do not allow it.
+        UsageError: It is part of an installed coldwarm, its folder is a file, or its permissions do not allow it.
     """
     # In a checkout, the sources are in `src/coldwarm` next to pyproject.toml.
     if path.parent.resolve() == PACKAGED.resolve() and not (PACKAGED.parents[3] / "pyproject.toml").is_file():
@@ -151,12 +151,14 @@ def check_writable(path: Path) -> None:
             "coldwarm (pip install --editable), or copy the entry with its config to a folder and give --catalog"
         )
     folder = path.parent if path.exists() else next(each for each in path.parents if each.exists())
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: {folder} is not a folder")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise UsageError(f"no permission to write {path}")
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write the file `path`, or leave it as it is if that fails or is interrupted.
+    """Write `text` to the file `path` with its own line endings, or leave the file as it is if that fails.
 
     Raises:
         UsageError: It cannot be written.
@@ -165,10 +167,10 @@ def write_file(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
             unfinished = Path(file.name)
             try:
-                file.write(text)
+                file.write(text.encode("utf-8"))
                 file.close()
                 unfinished.chmod(mode)
                 unfinished.replace(path)

@@ -52,6 +52,11 @@ class Verdict(BaseModel):
     checks: list[Check] = Field(default_factory=list)
     issues: list[IssueSeen] = Field(default_factory=list)
 
+    @property
+    def accepting(self) -> set[str]:
+        """The ids of the known issues that accept a failure."""
+        return {name for check in self.checks for name in check.accepting}
+
 
 def judge(
     entry: ModelEntry,
@@ -88,9 +93,7 @@ def judge(
     checks += expectations
     broken = [check for check in checks if not check.holds and check.accepted_by is None]
     fixed = [issue for issue in issues if not issue.shows]
-    accepting = {
-        name for check in checks if check.accepted_by for name in (check.accepted_by, *check.accepted_in_part_by)
-    }
+    accepting = {name for check in checks for name in check.accepting}
     accepted = [issue for issue in issues if issue.id in accepting]
     if any(check.id in set(InvariantId) for check in broken) or (broken and not fixed):
         status, reasons = Status.FAILED, [check.words for check in broken]

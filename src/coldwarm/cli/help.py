@@ -50,7 +50,10 @@ class PlainHelp:
         """Return what comes after the name of the command in a line that begins with ``Usage:``."""
         command: Any = self
         arguments = [param.metavar for param in command.params if param.param_type_name == "argument"]
-        return ["[OPTIONS]", *(["COMMAND [ARGS]..."] if hasattr(command, "commands") else arguments)]
+        required = [
+            f"{each.opts[0]} {each.metavar}" for each in command.params if each.required and each.opts[0][0] == "-"
+        ]
+        return ["[OPTIONS]", *required, *(["COMMAND [ARGS]..."] if hasattr(command, "commands") else arguments)]
 
 
 class Command(PlainHelp, TyperCommand):
@@ -82,7 +85,7 @@ def codes_of_watching() -> str:
         exit_codes(
             {
                 ExitCode.HEALTHY: "With --expect: it was warm.",
-                ExitCode.FAILED: "With --expect: it compiled something, or could not be observed.",
+                ExitCode.FAILED: "With --expect: it compiled something, loaded nothing, or could not be observed.",
                 ExitCode.USAGE: "Usage error. The command was not started.",
                 ExitCode.CRASHED: "With --expect: it ended before it was ready, or was not ready in time.",
                 ExitCode.INTERNAL_ERROR: "Internal error or full disk.",

@@ -93,6 +93,7 @@ class Case(BaseModel):
         settings: list[Mapping[str, Any]] = [os.environ, self.options]
         if self.command is not None:
             settings += [*settings_of(self.command.words), *settings_of(self.command.then)]
+            settings.append({"": self.command.ready_url or ""})
         for each in (self.warm_changes, *changes):
             settings += [each.environment, each.options]
         return Secrets(*settings)

@@ -34,6 +34,11 @@ class Check(BaseModel):
     """Whether nothing but `kernels` broke it."""
 
     @property
+    def accepting(self) -> list[str]:
+        """The ids of the known issues that together accept this failure; empty: none do."""
+        return [self.accepted_by, *self.accepted_in_part_by] if self.accepted_by is not None else []
+
+    @property
     def is_broken_otherwise(self) -> bool:
         """Whether something else than `kernels` broke it."""
         return not self.holds and not self.only_kernels

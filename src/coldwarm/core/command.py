@@ -36,9 +36,13 @@ class Command(BaseModel):
     def _without_secrets(self, words: list[str]) -> list[str]:
         return shown(words)
 
+    @field_serializer("ready_url")
+    def _url_without_secrets(self, url: str | None) -> str | None:
+        return None if url is None else shown([url])[0]
+
     def as_arguments(self) -> list[str]:
         """Return the arguments of ``coldwarm run`` for this command, quoted for a shell, without secrets."""
-        flags = (("--ready", self.ready_url), ("--ready-log", self.ready_log))
+        flags = (("--ready", self._url_without_secrets(self.ready_url)), ("--ready-log", self.ready_log))
         words = [word for flag, value in flags if value is not None for word in (flag, shlex.quote(value))]
         if self.then:
             words += ["--then", shlex.quote(shlex.join(shown(self.then)))]

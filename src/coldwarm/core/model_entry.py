@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -167,6 +168,11 @@ class KnownIssue(StrictModel):
                 "issue of the engine"
             )
         return breaks
+
+
+def id_of_name(name: str) -> str:
+    """Return an id that is like `name`; empty if it has no letters and digits."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._")
 
 
 class ModelEntry(StrictModel):

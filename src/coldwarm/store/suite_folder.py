@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -56,7 +57,7 @@ class Store:
             UsageError: The folder already contains a suite, or cannot be created.
         """
         try:
-            store = cls(_new_default_folder() if folder is None else folder)
+            store = cls(new_default_folder() if folder is None else folder)
             store.folder.mkdir(parents=True, exist_ok=True)
             with SuiteFolder(store.folder).suite.open("x") as file:
                 suite = schema.SuiteRecord(
@@ -130,25 +131,35 @@ def keep_records(source: Path, target: Path) -> None:
     """Copy the suite in `source` to `target`, without logs and traces; a suite that is there is replaced.
 
     Raises:
-        UsageError: `source` has no suite, `target` is something else than a suite, or cannot be written.
+        UsageError: `source` has no suite, `target` is `source` or is not a suite, or cannot be written.
     """
     suite = SuiteFolder(source)
     if not suite.suite.is_file():
         raise UsageError(f"{source} contains no suite ({SUITE})")
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the run itself, whose logs and traces would be lost; choose another folder")
     if target.exists() and not SuiteFolder(target).suite.is_file():
-        raise UsageError(f"{target} exists and is no suite; it is not replaced")
-    unfinished = target.with_name(f".{target.name}.part")
+        raise UsageError(f"{target} exists and is not a suite, so it is not replaced; choose another folder")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for path in [*source.glob("*.json"), *source.glob("*/*.json")]:
-            copy = unfinished / path.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, copy)
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Several agents of a CI system may share the folder.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            unfinished = Path(scratch) / "new"
+            for path in [*source.glob("*.json"), *source.glob("*/*.json")]:
+                copy = unfinished / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+            old = Path(scratch) / "old"
+            if target.exists():
+                target.rename(old)
+            try:
+                unfinished.rename(target)
+            except BaseException:
+                if old.exists():
+                    old.rename(target)
+                raise
     except OSError as error:
-        raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
+        raise UsageError(f"cannot write to {error.filename or target}: {error.strerror}") from error
 
 
 def read_runs(folder: Path) -> list[StoredRun]:
@@ -197,8 +208,14 @@ def _read_run(folder: Path) -> StoredRun:
     )
 
 
-def _new_default_folder() -> Path:
-    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+def new_default_folder(suffix: str = "") -> Path:
+    """Create a new folder in ``coldwarm-runs/``, named after the current time, with `suffix`.
+
+    Raises:
+        UsageError: There is no unused name.
+        OSError: It cannot be created.
+    """
+    name = f"{datetime.now():%Y-%m-%d-%H%M%S}{suffix}"
     for number in range(1, 1000):
         folder = DEFAULT_PARENT / (name if number == 1 else f"{name}-{number}")
         try:

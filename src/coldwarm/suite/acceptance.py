@@ -21,7 +21,7 @@ from coldwarm.checks.run_context import context_of, warm_changes
 from coldwarm.checks.verdict import Status
 from coldwarm.core.conditions import VERSIONED, Conditions, RunContext
 from coldwarm.core.errors import nearest
-from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation
 from coldwarm.core.record import StartKind
@@ -369,15 +369,12 @@ def _lowest(specifier: str | None) -> float:
 
 def _why(result: RunResult, fixed: Sequence[IssueSeen]) -> list[str]:
     """Return known issues that occur or no longer occur, and the findings on the model."""
-    accepting = {name for check in result.verdict.checks for name in (check.accepted_by, *check.accepted_in_part_by)}
+    accepting = result.verdict.accepting
     shown = [issue for issue in result.verdict.issues if issue.id in accepting]
     why = [note for note in result.verdict.notes if note.startswith(NOT_COMPILED)]
     why += [f"known issue {issue.id} occurs: {issue.title} ({issue.link})" for issue in shown]
     why += [f"known issue {issue.id} no longer occurs: {issue.title} ({issue.link})" for issue in fixed]
-    findings = result.explanation.findings if result.explanation is not None else []
-    # About the machine, not about the model.
-    of_model = [finding for finding in findings if finding.kind is not FindingKind.IMPORTED_FROM_SOURCE]
-    why += [_finding(finding) for finding in of_model]
+    why += [_finding(finding) for finding in result.findings_on_model]
     return why or ["not known: no known issue and no finding; `coldwarm explain` shows both starts"]
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from coldwarm.core.errors import CatalogError, UsageError
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.model_entry import ModelEntry, Unsupported
-from coldwarm.store.suite_folder import DEFAULT_PARENT
+from coldwarm.store.suite_folder import new_default_folder
 from coldwarm.suite.acceptance import Acceptance, Decision, accept
-from coldwarm.suite.issue_skeleton import IssueSkeleton, issue_from
+from coldwarm.suite.issue_skeleton import IssueSkeleton, id_and_url, issue_from
 from coldwarm.suite.longest_first import chosen_jobs
 from coldwarm.suite.observer import ProgressObserver
 from coldwarm.suite.plan import plan
@@ -91,7 +90,8 @@ class Adder:
         settings: Further arguments of `plan`: engine, device, aot_artifacts, depth.
 
     Raises:
-        UsageError: The entry exists or may not be written, or the engine or the device is not available.
+        UsageError: The entry exists or may not be written, an id is invalid, or the engine or the device is not
+            available.
         CatalogError: The config cannot be used.
     """
 
@@ -99,7 +99,11 @@ class Adder:
         self, request: Request, *, timeout: float, isolation: IsolationKind = IsolationKind.FORK, **settings: Any
     ) -> None:
         self._request, self._timeout, self._isolation, self._settings = request, timeout, isolation, settings
+        if request.known_issue is not None:
+            id_and_url(request.known_issue)
         self._model = _new_model(request)
+        # Now, because the file may change while the model runs. As bytes, because line endings are kept, too.
+        self._config_text = _path_of(request).read_bytes().decode("utf-8")
         self._results: list[RunResult] = []
         self._folder = Path()
         # Finds errors of all arguments.
@@ -119,7 +123,10 @@ class Adder:
         Raises:
             UsageError: `output` already contains runs, or cannot be written.
         """
-        self._folder = output or DEFAULT_PARENT / f"{datetime.now():%Y-%m-%d-%H%M%S}-add-{self._model.entry.id}"
+        try:
+            self._folder = output or new_default_folder(f"-add-{self._model.entry.id}")
+        except OSError as error:
+            raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from error
         folders = [self._folder / str(number) for number in range(1, RUNS + 1)]
         skeleton = None
         for number, folder in enumerate(folders, 1):
@@ -192,7 +199,9 @@ class Adder:
             with_expectations(self._model.path, text, [edit for each in decided for edit in each.edits])
         )
         to_do = _to_do(self._model.entry)
-        if skeleton is not None and skeleton.page is not None:
+        if skeleton is not None and skeleton.page is not None and skeleton.page.exists():
+            to_do.append(f"add this model to {skeleton.page}, which exists and was left as it is")
+        elif skeleton is not None and skeleton.page is not None:
             files[skeleton.page] = skeleton.text
             to_do.append(f"complete {skeleton.page}: why it occurs, and how it could be fixed")
         elif self._request.known_issue is not None and skeleton is None:
@@ -201,7 +210,7 @@ class Adder:
 
     def _files(self, text: str) -> dict[Path, str]:
         # The config comes first, because the entry refers to it.
-        return {self._model.config_path: _path_of(self._request).read_text(encoding="utf-8"), self._model.path: text}
+        return {self._model.config_path: self._config_text, self._model.path: text}
 
     def _ended(
         self,

@@ -7,17 +7,18 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
+from urllib.parse import urlsplit
 
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.command import Command, shown
 from coldwarm.core.engine import TORCH
 from coldwarm.core.errors import UsageError
-from coldwarm.core.model_entry import ModelEntry
+from coldwarm.core.model_entry import ModelEntry, id_of_name
 from coldwarm.engines.base import command_hints
 from coldwarm.launch.command_driver import user_of_port
 
 _SCRIPT = re.compile(r".+\.py")
-_PORT = re.compile(r"https?://[^/]+(/.*)?")
+_URL = re.compile(r"https?://[^/]+(/.*)?")
 
 
 def command_case(
@@ -50,7 +51,7 @@ def command_case(
         words=list(words), folder=str(Path.cwd()), ready_url=ready_url, ready_log=ready_log, then=list(then)
     )
     name = hints.name if hints is not None else name_of(words)
-    entry = ModelEntry(id=_id(name), name=name, config="-", source=shlex.join(shown(list(words))))
+    entry = ModelEntry(id=id_of_name(name) or "command", name=name, config="-", source=shlex.join(shown(list(words))))
     return Case(
         entry=entry,
         argument=shlex.join(shown(list(words))),
@@ -75,10 +76,6 @@ def name_of(words: Sequence[str]) -> str:
     return PurePath(words[0]).name
 
 
-def _id(name: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).removesuffix(".json").strip("-._") or "command"
-
-
 def check_command(
     words: Sequence[str], *, ready_url: str | None = None, ready_log: str | None = None, then: Sequence[str] = ()
 ) -> None:
@@ -96,7 +93,15 @@ def check_command(
         except re.error as error:
             raise UsageError(f"--ready-log {ready_log!r} is not a regular expression: {error}") from error
     if ready_url is not None:
-        if not _PORT.fullmatch(ready_url):
+        if not _is_url(ready_url):
             raise UsageError(f"--ready {ready_url!r} is not a URL, such as http://127.0.0.1:8000/health")
         if (user := user_of_port(ready_url)) is not None:
             raise UsageError(user)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        return False
+    return port != 0 and _URL.fullmatch(text) is not None

@@ -11,7 +11,8 @@ from coldwarm.catalog.catalog import PACKAGED, CatalogModel
 from coldwarm.checks.run_context import context_of
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import Conditions
-from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.errors import UsageError
+from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import KnownIssue
 from coldwarm.core.record import StartKind
@@ -37,6 +38,18 @@ class IssueSkeleton:
     """The beginning of the page."""
 
 
+def id_and_url(name: str) -> tuple[str, str]:
+    """Return the id in ``ID`` or ``ID=URL``, and the URL; empty: there is none.
+
+    Raises:
+        UsageError: The id cannot be that of a known issue.
+    """
+    issue_id, _, url = name.partition("=")
+    if not _ID.fullmatch(issue_id):
+        raise UsageError(f"--known-issue {name}: an id has lower-case letters, digits, and the characters . _ -")
+    return issue_id, url
+
+
 def issue_from(result: RunResult, name: str, model: CatalogModel) -> tuple[IssueSkeleton | None, list[str]]:
     """Return the known issue that accepts exactly what the failed run `result` breaks; or None, and why there is none.
 
@@ -44,15 +57,16 @@ def issue_from(result: RunResult, name: str, model: CatalogModel) -> tuple[Issue
         result: The run.
         name: The id of the issue; followed by ``=URL`` if it is tracked elsewhere.
         model: The model, to whose entry it is added.
+
+    Raises:
+        UsageError: The id cannot be that of a known issue.
     """
-    issue_id, _, url = name.partition("=")
-    if not _ID.fullmatch(issue_id):
-        return None, [f"--known-issue {name}: an id has lower-case letters, digits, and the characters . _ -"]
+    issue_id, url = id_and_url(name)
     broken = [check for check in result.verdict.checks if not check.holds and check.accepted_by is None]
     if problems := [problem for check in broken if (problem := _why_not(check, result)) is not None]:
         return None, problems
     assert result.cold is not None and result.cold.facts is not None
-    findings = _of_model(result)
+    findings = result.findings_on_model
     cold, warm = _symptoms(broken, result)
     issue = KnownIssue(
         id=issue_id,
@@ -72,7 +86,7 @@ def _why_not(check: Check, result: RunResult) -> str | None:
     if check.id in _NEVER:
         return f"{check.words}: never accepted as known, because {_NEVER[InvariantId(check.id)]}"
     if check.kernels or check.id == InvariantId.READY_NO_COMPILER:
-        finding = next((each for each in _of_model(result) if each.kernel in check.kernels), None)
+        finding = next((each for each in result.findings_on_model if each.kernel in check.kernels), None)
         by = f"kind {finding.kind}, {finding.where or 'no location'}, {finding.what}" if finding else "none was found"
         return (
             f"{check.words}: no counter identifies kernels; declare an issue of the engine in known_issues.toml, which "
@@ -104,22 +118,13 @@ def _symptoms(broken: Sequence[Check], result: RunResult) -> tuple[dict[str, int
     return symptoms[StartKind.COLD], symptoms[StartKind.WARM]
 
 
-def _of_model(result: RunResult) -> list[Finding]:
-    findings = result.explanation.findings if result.explanation is not None else []
-    return [finding for finding in findings if finding.kind is not FindingKind.IMPORTED_FROM_SOURCE]
-
-
-def _is_packaged(model: CatalogModel) -> bool:
-    return model.path.parent == PACKAGED
-
-
 def _folder_of_link(model: CatalogModel) -> str:
-    return "docs/known-issues" if _is_packaged(model) else "known-issues"
+    return "docs/known-issues" if model.is_packaged else "known-issues"
 
 
 def _folder_of_pages(model: CatalogModel) -> Path:
     """Return the folder of pages: that of this checkout, or one in the user's catalog."""
-    return (PACKAGED.parents[3] if _is_packaged(model) else model.path.parent) / _folder_of_link(model)
+    return (PACKAGED.parents[3] if model.is_packaged else model.path.parent) / _folder_of_link(model)
 
 
 def _page(issue: KnownIssue, broken: Sequence[Check], findings: Sequence[Finding], result: RunResult) -> str:

@@ -47,7 +47,7 @@ def issues_shown(verdict: Verdict) -> tuple[str, ...]:
 
     Others are about kernels, which depend on the model of a GPU, and that is not a condition of an expectation.
     """
-    accepting = {name for check in verdict.checks for name in (check.accepted_by, *check.accepted_in_part_by)}
+    accepting = verdict.accepting
     return tuple(issue.id for issue in engine_issues() if not issue.is_about_kernels and issue.id in accepting)
 
 

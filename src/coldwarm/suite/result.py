@@ -8,6 +8,7 @@ from pathlib import Path
 from coldwarm.checks.verdict import Status, Verdict, judge, unsupported
 from coldwarm.core.case import Case
 from coldwarm.core.exit_codes import ExitCode
+from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.launch.environment import recorded
@@ -38,6 +39,12 @@ class RunResult:
             return cls(case, None, None, unsupported(reason.reason))
         findings = None if explanation is None or explanation.failed else explanation.findings
         return cls(case, cold, warm, judge(case.entry, cold, warm, findings), explanation)
+
+    @property
+    def findings_on_model(self) -> list[Finding]:
+        """The findings on the model, without those on the machine; empty: there are none, or it was not explained."""
+        findings = self.explanation.findings if self.explanation is not None else []
+        return [each for each in findings if each.kind is not FindingKind.IMPORTED_FROM_SOURCE]
 
     @property
     def reproduce(self) -> str:

@@ -213,12 +213,7 @@ def _without_shallow(table: VersionTable) -> VersionTable:
 
 def _cell(result: RunResult) -> Cell:
     verdict, vocabulary = result.verdict, load_vocabulary(result.case.engine)
-    accepted = [
-        (name, check)
-        for check in verdict.checks
-        if check.accepted_by
-        for name in (check.accepted_by, *check.accepted_in_part_by)
-    ]
+    accepted = [(name, check) for check in verdict.checks for name in check.accepting]
     cold, warm = (
         next(iter(vocabulary.compile_stats(record).values()), None) if record is not None else None
         for record in (result.cold, result.warm)
@@ -230,7 +225,7 @@ def _cell(result: RunResult) -> Cell:
         saved=cold.saved if cold else None,
         loaded=warm.loaded if warm else None,
         reason=None if healthy else verdict.reasons[0],
-        issues={issue.id: issue for issue in verdict.issues if issue.id in {name for name, _ in accepted}},
+        issues={issue.id: issue for issue in verdict.issues if issue.id in verdict.accepting},
         of_counts=frozenset(name for name, check in accepted if check.id in _OF_ARTIFACTS and not check.only_kernels),
         not_compiled=cold.torch_compile if cold else None,
     )

@@ -26,13 +26,13 @@ def accept(
 ) -> None:
     """Write what stored runs measured into the catalog, as its new expectations.
 
-    Use it after an upgrade. If the catalog has an expectation for the conditions of a run (device, versions, ...) and
-    the run does not meet it, it is replaced. If it has none, one is added for all patch releases of the versions. All
-    changes are printed, with known issues and findings that may explain them, and as a diff. Review it before you
-    commit.
+    Use it after an upgrade. If the catalog has an expectation for the conditions of a run (device, versions, ...) that
+    the run does not meet, the expectation is replaced. If it has none, one is added for all patch releases of the
+    versions. Each change is printed, with known issues and findings that may explain it, and a diff of the files.
+    Review the diff before you commit.
 
-    A run is refused if it breaks an invariant and no known issue accepts that; if it had options or variables that
-    expectations do not apply to, or depth trace; and if its model is in no catalog.
+    A run is refused if it breaks an invariant and no known issue accepts that, if it had options or variables that
+    expectations do not apply to, if it was run with --depth trace, or if its model is in no catalog.
 
     Examples:
       coldwarm accept coldwarm-runs/X --dry-run      # what would change

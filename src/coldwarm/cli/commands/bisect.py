@@ -48,11 +48,12 @@ def bisect(
         ),
     ],
     good: Annotated[
-        str, typer.Option(metavar="VERSION", rich_help_panel=_WHERE, help="Begin with this one, which is good.")
+        str,
+        typer.Option(metavar="VERSION", rich_help_panel=_WHERE, help="The good end: a release, environment or commit."),
     ],
     bad: Annotated[
         str,
-        typer.Option(metavar="VERSION", rich_help_panel=_WHERE, help="End with this one, which is bad. May be older."),
+        typer.Option(metavar="VERSION", rich_help_panel=_WHERE, help="The bad end; it may be older."),
     ],
     releases: Annotated[
         str | None,
@@ -86,7 +87,7 @@ def bisect(
         typer.Option(
             metavar="DIR",
             rich_help_panel=_WHERE,
-            help="Keep installed releases and checked out commits in this folder.",
+            help="Keep installed releases and checked-out commits in this folder.",
             show_default="coldwarm-runs/environments",
         ),
     ] = _FOLDER / "environments",
@@ -129,9 +130,10 @@ def bisect(
 ) -> None:
     """Find the first version of the engine that breaks a check.
 
-    Releases of the installed package are installed beside one another, without their requirements: torch and all
-    other packages stay as they are. Both ends are started first, at the cheapest depth that tells them apart. Then the
-    versions between them are halved. A version that cannot be judged, because it does not start, is skipped.
+    By default, the versions are releases of the installed package. Each is installed into a folder of its own, without
+    its requirements: torch and all other packages stay as they are. Both ends are started first, at the cheapest depth
+    that tells them apart. Then the model is started with the version in the middle, and so on. A version that cannot be
+    judged, because it does not start, is skipped.
 
     At the end you see the first bad version, the finding that explains it, and what changed in the function that the
     finding names. After Ctrl-C, the same command continues with what was measured.

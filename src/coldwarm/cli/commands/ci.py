@@ -65,7 +65,7 @@ def ci(
             metavar="DIR",
             rich_help_panel=_STEPS,
             help="Keep the last accepted run of --nightly in this folder, with a folder for each device below it. On "
-            "Buildkite, it must be one that all agents share.",
+            "Buildkite, all agents must share it; on GitHub, it is in the workspace.",
             show_default=f"~/{ACCEPTED}; {ACCEPTED} in GitHub's cache",
         ),
     ] = None,
@@ -167,6 +167,9 @@ def ci(
         raise UsageError("--path selects changes, and a nightly pipeline runs without any; leave it out with --nightly")
     if accepted is not None and not nightly:
         raise UsageError("--accepted is for nightly pipelines; add --nightly")
+    if accepted is not None and system is CiSystem.GITHUB and accepted.startswith(("/", "~", "..")):
+        # `hashFiles`, which decides whether it is kept, sees only files in the workspace.
+        raise UsageError(f"--accepted {accepted}: on GitHub, the folder must be in the workspace; give a relative path")
     vocabulary = load_vocabulary(DEFAULT_ENGINE)
     folder = accepted or (ACCEPTED if system is CiSystem.GITHUB else f"~/{ACCEPTED}")
     artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))

@@ -28,8 +28,8 @@ def compare(
 ) -> None:
     """Show what changed since the last accepted run: versions, and what broke or was fixed.
 
-    Prints Markdown. Both suites are judged by the current catalog. With --update, a run that fails is compared with the
-    same accepted run each time, until its failure is fixed, or accepted as an expectation or a known issue.
+    It prints Markdown. The current catalog judges both suites. With --update, ACCEPTED becomes a copy of RUN if RUN is
+    healthy. Otherwise ACCEPTED stays, so that each run shows the failure until it is fixed or accepted.
 
     Examples:
       coldwarm compare coldwarm-runs/A coldwarm-runs/B
@@ -42,7 +42,7 @@ def compare(
     from coldwarm.suite.stored import judge_suite
     from coldwarm.suite.versions import compare_suites
 
-    # A pipeline quotes its words, so that no shell expands a `~`.
+    # A pipeline quotes its words, so the shell does not expand `~`.
     accepted = accepted.expanduser()
     newer = judge_suite(run, catalog or [])
     if update and not accepted.exists():

@@ -102,7 +102,7 @@ def run(
             words,
             ready_url=ready,
             ready_log=ready_log,
-            then=shlex.split(then or ""),
+            then=_words(then),
             compilation=compilation or CompilationChoice.SHIPPED,
             warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
         )
@@ -155,3 +155,10 @@ def run(
     if broken is not None:
         raise broken
     exit_with(session.results)
+
+
+def _words(then: str | None) -> list[str]:
+    try:
+        return shlex.split(then or "")
+    except ValueError as error:
+        raise UsageError(f"--then {then!r} is not a command: {error}") from error

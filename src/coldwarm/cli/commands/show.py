@@ -13,10 +13,10 @@ from coldwarm.cli.options import CatalogOption, DeviceChoice
 from coldwarm.cli.results import stdout
 from coldwarm.core.errors import UsageError
 
-_SIZES_ON_CPU = " --max-num-batched-tokens 1024 --num-gpu-blocks-override 64 --gpu-memory-utilization 0.1"
-
 if TYPE_CHECKING:
     from coldwarm.catalog.catalog import CatalogModel
+
+_SIZES_ON_CPU = " --max-num-batched-tokens 1024 --num-gpu-blocks-override 64 --gpu-memory-utilization 0.1"
 
 
 def show(
@@ -31,8 +31,8 @@ def show(
         typer.Option(
             "--write",
             metavar="DIR",
-            help="Write the config.json of the shrunk model to this folder, so that any command can start it, with "
-            "random weights and without a tokenizer.",
+            help="Write the config.json of the shrunk model to this folder, and the other files that its entry names. "
+            "Any command can then start it with random weights.",
         ),
     ] = None,
     device: Annotated[
@@ -62,6 +62,8 @@ def show(
     from coldwarm.suite.stored import judge_stored
 
     folder = Path(what)
+    if device is not None and write is None:
+        raise UsageError("--device is for the model that --write writes; add --write DIR")
     if write is not None:
         _write(Catalog.read(catalog or []).resolve(what), write, device)
     elif is_file(SuiteFolder(folder).suite) or is_file(RunFolder(folder).case):
@@ -75,7 +77,7 @@ def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
     """Write the startable folder of `model`, and print how to start it.
 
     Raises:
-        UsageError: The device cannot run the model, or the folder has another config.json or cannot be written.
+        UsageError: The device cannot run the model, or the folder has files of another one or cannot be written.
     """
     from coldwarm.catalog.preparing import startable_config
     from coldwarm.core.engine import DEFAULT_ENGINE
@@ -84,13 +86,16 @@ def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
     device = device or load_installation(DEFAULT_ENGINE).default_device()
     if (why := model.entry.unsupported_on(device, "piecewise")) is not None:
         raise UsageError(f"{model.entry.id} is unsupported on {device}: {why.reason}")
-    text = json.dumps(startable_config(model, device), indent=2) + "\n"
     file = folder / "config.json"
+    texts = {file: json.dumps(startable_config(model, device), indent=2) + "\n"}
+    texts |= {folder / name: text for name, text in model.files.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if file.exists() and file.read_text(encoding="utf-8") != text:
-            raise UsageError(f"{file} exists, and is another model; choose another folder")
-        file.write_text(text, encoding="utf-8")
+        for path, text in texts.items():
+            if path.exists() and path.read_bytes() != text.encode():
+                raise UsageError(f"{path} exists, and is another model's; choose another folder")
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     # On a CPU, vLLM needs less memory than it takes by default, and compiles piecewise only if asked to.

@@ -29,8 +29,8 @@ def versions(
 ) -> None:
     """Compare versions of vLLM: the counts and verdict of each model, and what each version broke or fixed.
 
-    Prints Markdown: a table for each device and way of compiling, and below it what changed from version to version,
-    with the known issue or vLLM's own reason. Without --catalog, the packaged catalog judges the runs.
+    It prints Markdown: a table for each device and way of compiling, and below it what changed from version to version,
+    with the known issue or vLLM's own reason. The current catalog judges all runs.
 
     Examples:
       coldwarm versions runs/A runs/B   # before and after an upgrade

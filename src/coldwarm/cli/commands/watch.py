@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coldwarm.cli.after_dashes import command_after_dashes
-from coldwarm.cli.options import CompilationChoice, ReadyOption, RunCompilationOption
+from coldwarm.cli.options import CompilationChoice, CompilationOption, ReadyOption
 from coldwarm.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def watch(
         Expected | None,
         typer.Option(
             metavar="warm",
-            help="Stop the command once it is ready, and exit with 1 if it compiled anything.",
+            help="Stop the command once it is ready, and exit with 1 unless it loaded everything that it needed.",
         ),
     ] = None,
     report: Annotated[
@@ -43,7 +43,7 @@ def watch(
             show_default="stderr",
         ),
     ] = None,
-    compilation: RunCompilationOption = None,
+    compilation: CompilationOption = CompilationChoice.SHIPPED,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -70,16 +70,17 @@ def watch(
     words = command_after_dashes(ctx)
     if words is None:
         raise UsageError("no command; for example: coldwarm watch -- vllm serve my/model")
-    if report is not None:
-        _write(report, "")
     watching = Watching(
         words,
         ready_url=ready,
-        compilation=compilation or CompilationChoice.SHIPPED,
+        compilation=compilation,
         is_gate=expect is not None,
         on_report=partial(_report, report),
         on_problem=lambda problem: _print(f"coldwarm: {problem}\n"),
     )
+    if report is not None:
+        # If it cannot be written, the command is not started.
+        _write(report, "")
     raise typer.Exit(watching.run(time_limit=timeout))
 
 
