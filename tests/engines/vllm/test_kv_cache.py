@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import spec_from_loader
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from coldwarm.core.record import ProcessReport
+from coldwarm.engines.vllm import kv_cache
+from coldwarm.engines.vllm.kv_cache import KvCacheProbe
+
+
+class Worker:
+    """Allocates a KV cache as vLLM's does."""
+
+    def initialize_from_config(self, kv_cache_config: Any) -> str:
+        """Allocate it."""
+        return f"allocated {kv_cache_config.num_blocks}"
+
+
+class CPUWorker(Worker):
+    """Inherits the method, as vLLM's does."""
+
+
+Reported = Callable[[], int | None]
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
+    """Return what a probe reports, which is installed twice."""
+    module = ModuleType("fake_gpu_worker")
+    module.__spec__ = spec_from_loader("fake_gpu_worker", None)
+    module.Worker = Worker  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_gpu_worker", module)
+    monkeypatch.setattr(kv_cache, "_WORKER", "fake_gpu_worker")
+    monkeypatch.setattr(Worker, "initialize_from_config", Worker.initialize_from_config)  # restored afterwards
+    probe = KvCacheProbe()
+    probe.install()
+    probe.install()
+
+    def blocks() -> int | None:
+        report = ProcessReport()
+        probe.report(report)
+        return report.kv_cache_blocks
+
+    return blocks
+
+
+def test_the_blocks_are_those_of_the_last_cache_that_was_allocated(reported: Reported) -> None:
+    assert reported() is None
+    assert CPUWorker().initialize_from_config(SimpleNamespace(num_blocks=64)) == "allocated 64"
+    assert reported() == 64
+    assert Worker().initialize_from_config(kv_cache_config=SimpleNamespace(num_blocks=7)) == "allocated 7"
+    assert reported() == 7
+
+
+def test_a_config_of_another_version_is_passed_on(reported: Reported) -> None:
+    Worker().initialize_from_config(SimpleNamespace(num_blocks="many"))
+    assert reported() is None
