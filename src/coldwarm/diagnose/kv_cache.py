@@ -33,8 +33,8 @@ def kv_cache_findings(cold: StartRecord, warm: StartRecord) -> list[Finding]:
             kind=FindingKind.KV_CACHE_SMALLER,
             start=StartKind.COLD,
             what=f"the KV cache has {before.kv_cache_blocks} blocks after the cold start and {after.kv_cache_blocks} "
-            f"after the warm one ({percent:.0f} % fewer, rank {before.rank}): a start that compiles has less memory "
-            "left for it",
+            f"after the warm one ({percent:.0f} % fewer, rank {before.rank}): a start that compiles may have less "
+            "memory left for it",
             evidence=[
                 Evidence(
                     file=record_name(kind), record=f"rank {process.rank}: kv_cache_blocks = {process.kv_cache_blocks}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.util import spec_from_loader
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from coldwarm.core.record import ProcessReport
 from coldwarm.engines.vllm import kv_cache
 from coldwarm.engines.vllm.kv_cache import KvCacheProbe
+from coldwarm.observe.probes import Observer
 
 
 class Worker:
@@ -29,8 +31,8 @@ Reported = Callable[[], int | None]
 
 
 @pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
-    """Return what a probe reports, which is installed twice."""
+def probe(monkeypatch: pytest.MonkeyPatch) -> KvCacheProbe:
+    """Return a probe that is installed twice."""
     module = ModuleType("fake_gpu_worker")
     module.__spec__ = spec_from_loader("fake_gpu_worker", None)
     module.Worker = Worker  # type: ignore[attr-defined]
@@ -40,6 +42,12 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
     probe = KvCacheProbe()
     probe.install()
     probe.install()
+    return probe
+
+
+@pytest.fixture
+def reported(probe: KvCacheProbe) -> Reported:
+    """Return what the probe reports."""
 
     def blocks() -> int | None:
         report = ProcessReport()
@@ -55,6 +63,14 @@ def test_the_blocks_are_those_of_the_last_cache_that_was_allocated(reported: Rep
     assert reported() == 64
     assert Worker().initialize_from_config(kv_cache_config=SimpleNamespace(num_blocks=7)) == "allocated 7"
     assert reported() == 7
+
+
+def test_allocating_is_seen_so_that_it_is_reported_at_once(probe: KvCacheProbe, tmp_path: Path) -> None:
+    observer = Observer(tmp_path)
+    observer.install(probe)
+    before = observer.seen()
+    Worker().initialize_from_config(SimpleNamespace(num_blocks=64))
+    assert observer.seen() > before
 
 
 def test_a_config_of_another_version_is_passed_on(reported: Reported) -> None:

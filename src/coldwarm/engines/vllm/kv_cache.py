@@ -25,6 +25,7 @@ class KvCacheProbe:
     def __init__(self) -> None:
         self._began = False
         self._blocks: int | None = None
+        self._allocated = 0
 
     def install(self) -> None:
         """Wait for the import of vLLM's worker."""
@@ -36,6 +37,10 @@ class KvCacheProbe:
     def report(self, report: ProcessReport) -> None:
         """Report the blocks of the KV cache that was allocated last; None: none was."""
         report.kv_cache_blocks = self._blocks
+
+    def seen(self) -> int:
+        """Return how often a KV cache was allocated, so that a process that is killed later has reported it."""
+        return self._allocated
 
     def _forget(self) -> None:
         self._blocks = None
@@ -51,6 +56,7 @@ class KvCacheProbe:
         def counted(worker: Any, kv_cache_config: Any, *args: Any, **kwargs: Any) -> Any:
             blocks = getattr(kv_cache_config, "num_blocks", None)
             self._blocks = blocks if isinstance(blocks, int) else None
+            self._allocated += 1
             return allocate(worker, kv_cache_config, *args, **kwargs)
 
         return counted
