@@ -70,7 +70,7 @@ class Watching:
         """
         self._before = {each.title: each.entries(os.environ) for each in vocabularies()}
         self._files = {folder: files_of(folder) for folder in cache_variables.places(os.environ)}
-        with temporary_root() as root:
+        with temporary_root(has_users_command=True) as root:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
             status = watched.run(lambda record: self._report_safely(record, watched), self._late, time_limit)
             shutil.rmtree(root, ignore_errors=True)
