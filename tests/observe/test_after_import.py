@@ -94,7 +94,7 @@ def test_other_finders_do_not_break_the_import(seen: list[str]) -> None:
             self.find_spec = finder.find_spec
 
     after_import(NAMES[:1], lambda module: seen.append(module.__name__))
-    sys.meta_path[0] = Wrapper(sys.meta_path[0])  # type: ignore[assignment, arg-type]
+    sys.meta_path[0] = Wrapper(sys.meta_path[0])  # type: ignore[arg-type]
     importlib.import_module(NAMES[0])
     after_import(NAMES[2:], lambda module: seen.append(module.__name__))
     sys.meta_path.append(object())  # type: ignore[arg-type]

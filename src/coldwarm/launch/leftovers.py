@@ -70,10 +70,10 @@ def _owner_of(folder: Path) -> dict[str, Any] | None:
 
 def _has_ended(owner: dict[str, Any]) -> bool:
     try:
-        return _ticks(owner["pid"]) != owner["ticks"]
+        return bool(_ticks(owner["pid"]) != owner["ticks"])
     except FileNotFoundError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return False
 
 
