@@ -79,7 +79,7 @@ def test_the_folder_of_a_running_process_stays_when_the_clock_of_the_machine_is_
 
 def test_a_users_command_goes_on_if_the_coldwarm_that_watches_it_was_killed(folder: Path) -> None:
     owned_by(folder, pid=dead_pid(), has_users_command=True)
-    variables = {TOKEN_VARIABLE: "t", OBSERVATION_VARIABLE: str(folder / "observation.json")}
+    variables = {TOKEN_VARIABLE: str(folder), OBSERVATION_VARIABLE: str(folder / "observation.json")}
     server = subprocess.Popen(["sleep", "60"], env={**os.environ, **variables})
     try:
         remove_leftovers()

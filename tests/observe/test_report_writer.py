@@ -3,6 +3,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
 from multiprocessing import util
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from coldwarm.observe.report_writer import ReportWriter
 
 
 def test_nothing_is_written_while_python_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_exit = []
+    at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr(atexit, "register", at_exit.append)
     monkeypatch.setattr(util, "register_after_fork", lambda *_: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)

@@ -9,7 +9,6 @@ from typing import Any
 
 from coldwarm.core.record import Message, ProcessReport
 
-
 _MOST_MESSAGES = 2000
 
 

@@ -69,7 +69,11 @@ def test_a_process_that_cannot_read_the_files_of_its_start_runs_as_if_it_had_non
         "install()\n"
         "print(os.environ.get('TORCH_TRACE', 'none'))"
     )
-    variables = {TOKEN_VARIABLE: "t", OBSERVATION_VARIABLE: "/nowhere/o.json", "TORCH_TRACE": str(tmp_path / trace)}
+    variables = {
+        TOKEN_VARIABLE: str(tmp_path),
+        OBSERVATION_VARIABLE: "/nowhere/o.json",
+        "TORCH_TRACE": str(tmp_path / trace),
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **variables}, check=True, timeout=60, capture_output=True
     )
