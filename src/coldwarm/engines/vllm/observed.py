@@ -91,7 +91,7 @@ def _noting(load_model: Any) -> Any:
         model = load_model(loader, *args, **kwargs)
         backends = sys.modules.get("vllm.compilation.backends")
         config = kwargs.get("model_config") or (args[1] if len(args) > 1 else None)
-        LOADED.append(LoadedModel(model, getattr(backends, "model_tag", "backbone"), config))
+        LOADED.append(LoadedModel.of_users_program(model, getattr(backends, "model_tag", "backbone"), config))
         return model
 
     return noting

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.phases import SETUP
-from coldwarm.core.record import ProcessReport
+from coldwarm.core.record import ModelLayers, ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
@@ -100,6 +100,7 @@ class ModelProbe:
 
     def __init__(self, role: Callable[[], str] = lambda: "engine core") -> None:
         self._role = role
+        self._described: tuple[str | None, ModelLayers | None, list[ModelLayers]] = None, None, []
 
     def install(self) -> None:
         """Do nothing: the loader of the weights stores each model."""
@@ -117,8 +118,11 @@ class ModelProbe:
         report.role = "worker"
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         report.rank = torch.distributed.get_rank() if distributed else 0
-        report.torch_compile = why_not_compiled()
-        main, further = layers_of_models()
+        models = [loaded.model for loaded in LOADED]
+        # A program may have released a model since it was described.
+        if not any(model is None for model in models):
+            self._described = why_not_compiled(), *layers_of_models()
+        report.torch_compile, main, further = self._described
         report.further_models = further
         if main is not None:
             report.layer_kinds = main.layer_kinds
