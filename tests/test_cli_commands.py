@@ -241,6 +241,13 @@ class TestServer:
         assert done.returncode == ExitCode.HEALTHY, done.stdout + done.stderr
         assert (tmp_path / "out" / "program" / "then.log").read_text() == "used\nused\n"
 
+    def test_no_secret_of_the_command_that_uses_it_is_stored(self, run: Run, tmp_path: Path, port: int) -> None:
+        then = f"{sys.executable} -S -c \"import sys; print('key:', sys.argv[2])\" --api-key k3y-0f-th3-us3r"
+        done = run(SERVER, "--ready-log", "serving", "--then", then, arguments=(str(port),))
+        assert done.returncode == ExitCode.HEALTHY, done.stdout + done.stderr
+        log = (tmp_path / "out" / "program" / "then.log").read_text()
+        assert log == "key: ***************\n" * 2
+
     def test_that_cannot_be_used_is_an_error(self, run: Run, port: int) -> None:
         done = run(SERVER, "--ready-log", "serving", "--then", "false", arguments=(str(port),))
         assert done.returncode == ExitCode.CRASHED

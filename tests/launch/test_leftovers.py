@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from coldwarm.core.variables import OBSERVATION_VARIABLE, TOKEN_VARIABLE
 from coldwarm.launch.leftovers import mark_as_own, remove_leftovers
 from tests.support.commands import Commands
 from tests.support.processes import goes, is_gone
@@ -44,7 +46,7 @@ def test_a_folder_whose_process_has_ended_is_removed(folder: Path) -> None:
 
 
 def test_a_folder_whose_process_has_the_id_of_another_one_is_removed(folder: Path) -> None:
-    owned_by(folder, began=psutil.Process().create_time() - 100)
+    owned_by(folder, ticks=1)
     remove_leftovers()
     assert not folder.exists()
 
@@ -63,6 +65,31 @@ def test_any_other_folder_stays(folder: Path, case: str) -> None:
             folder = folder.rename(folder.with_name("mine"))
     remove_leftovers()
     assert folder.is_dir()
+
+
+def test_the_folder_of_a_running_process_stays_when_the_clock_of_the_machine_is_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark_as_own(folder)
+    began = psutil.Process().create_time()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: began - 60)
+    remove_leftovers()
+    assert folder.is_dir()
+
+
+def test_a_users_command_goes_on_if_the_coldwarm_that_watches_it_was_killed(folder: Path) -> None:
+    owned_by(folder, pid=dead_pid(), has_users_command=True)
+    variables = {TOKEN_VARIABLE: str(folder), OBSERVATION_VARIABLE: str(folder / "observation.json")}
+    server = subprocess.Popen(["sleep", "60"], env={**os.environ, **variables})
+    try:
+        remove_leftovers()
+        assert server.poll() is None
+        assert folder.is_dir()
+    finally:
+        server.kill()
+        server.wait()
+    remove_leftovers()
+    assert not folder.exists()
 
 
 def test_a_killed_run_is_cleaned_up_by_the_next_one(commands: Commands, tmp_path: Path) -> None:

@@ -275,7 +275,9 @@ def test_a_hanging_worker_that_has_closed_the_pipe_is_killed(start: Callable[...
 
 def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
     events = os.pipe()
-    launch(begin(["true"], events[1], tmp_path, "t"), events, "t", log=tmp_path / "log", time_limit=9)
+    launch(
+        begin(["true"], events[1], tmp_path, str(tmp_path)), events, str(tmp_path), log=tmp_path / "log", time_limit=9
+    )
     for end in events:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(end)
@@ -284,8 +286,8 @@ def test_both_ends_of_the_pipe_are_closed(tmp_path: Path) -> None:
 def test_both_ends_of_the_pipe_are_closed_if_the_command_cannot_be_run(tmp_path: Path) -> None:
     events = os.pipe()
     with pytest.raises(FileNotFoundError):
-        failing = begin([str(tmp_path / "no such program")], events[1], tmp_path, "t")
-        launch(failing, events, "t", log=tmp_path / "log", time_limit=9)
+        failing = begin([str(tmp_path / "no such program")], events[1], tmp_path, str(tmp_path))
+        launch(failing, events, str(tmp_path), log=tmp_path / "log", time_limit=9)
     for end in events:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(end)

@@ -86,3 +86,18 @@ def test_a_loader_of_several_modules_is_not_changed_for_the_others(
     importlib.import_module(NAMES[0])
     importlib.import_module(NAMES[1])
     assert seen == [f"{NAMES[0]} 4"]
+
+
+def test_other_finders_do_not_break_the_import(seen: list[str]) -> None:
+    class Wrapper:
+        def __init__(self, finder: MetaPathFinder) -> None:
+            self.find_spec = finder.find_spec
+
+    after_import(NAMES[:1], lambda module: seen.append(module.__name__))
+    sys.meta_path[0] = Wrapper(sys.meta_path[0])  # type: ignore[arg-type]
+    importlib.import_module(NAMES[0])
+    after_import(NAMES[2:], lambda module: seen.append(module.__name__))
+    sys.meta_path.append(object())  # type: ignore[arg-type]
+    finder = sys.meta_path[0]
+    assert finder.find_spec(NAMES[2], None) is None
+    assert seen == []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from coldwarm.observe import log_watch
 from coldwarm.observe.log_watch import WarningProbe
 
 NAME = "test_log_watch.compiler"
@@ -54,6 +55,15 @@ def test_each_text_is_stored_once(probe: WarningProbe) -> None:
     for text in ("a", "b", "a"):
         logging.getLogger(NAME).warning(text)
     assert texts(probe) == ["a", "b"]
+
+
+def test_a_server_that_never_stops_warning_does_not_fill_the_memory(
+    probe: WarningProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_watch, "_MOST_MESSAGES", 3)
+    for n in range(5):
+        logging.getLogger(NAME).warning("request %d", n)
+    assert texts(probe) == ["request 0", "request 1", "request 2"]
 
 
 def test_the_probe_still_works_after_logging_is_reconfigured(probe: WarningProbe) -> None:

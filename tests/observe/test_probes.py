@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,3 +126,17 @@ def test_kernels_are_recorded_with_the_phase_of_the_process_that_knows_it(tmp_pa
         [recorder] = [each for each in process_probes(request, (), None, known) if isinstance(each, Recorder)]
         phases.append(recorder.request().phase)
     assert phases == ["JIT warm-up", None]
+
+
+def test_the_peak_is_that_of_the_device_that_the_process_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = [0, 0, 7]
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        device_count=lambda: len(peaks),
+        # Without a device, PyTorch takes the current one of the thread: the first, in a new thread.
+        max_memory_reserved=lambda device=0: peaks[device],
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    report = ProcessReport()
+    MemoryProbe().report(report)
+    assert report.peak_device_memory_bytes == 7

@@ -30,7 +30,7 @@ def reason(monkeypatch: pytest.MonkeyPatch, *parts: dict[str, Any]) -> str | Non
             )
 
     model = nn.Sequential(*(Decorated(**part) for part in parts))
-    monkeypatch.setattr(layers, "LOADED", [LoadedModel(model, "backbone", None)])
+    monkeypatch.setattr(layers, "LOADED", [LoadedModel(lambda: model, "backbone", None)])
     return why_not_compiled()
 
 

@@ -24,13 +24,28 @@ _this_process: _ObservedProcess | None = None
 
 
 def begin() -> None:
-    """Observe this process and those that are forked from it, once, if it belongs to a user's command."""
+    """Observe this process and those that are forked from it, once, if it belongs to a user's command.
+
+    Does nothing once the start has ended, or if this process may not read its files, as one of another user.
+    """
     global _this_process
     path = os.environ.get(OBSERVATION_VARIABLE)
     if path is None or _this_process is not None:
         return
-    _this_process = _ObservedProcess(json.loads(Path(path).read_text(encoding="utf-8")))
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        _leave_torch_alone()
+        return
+    _this_process = _ObservedProcess(content)
     _this_process.begin()
+
+
+def _leave_torch_alone() -> None:
+    """Have PyTorch write no trace in a folder that it cannot use: torch.compile would fail, or create it again."""
+    folder = os.environ.get("TORCH_TRACE")
+    if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+        del os.environ["TORCH_TRACE"]
 
 
 class _ObservedProcess:

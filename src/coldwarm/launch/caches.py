@@ -70,12 +70,15 @@ def _recordable(path: str) -> str:
 
 
 @contextmanager
-def temporary_root() -> Iterator[Path]:
+def temporary_root(*, has_users_command: bool = False) -> Iterator[Path]:
     """Yield a new folder below the user's temporary folder; remove it with its contents at the end.
 
     First, what a killed coldwarm left there is removed, with the processes of its starts.
+
+    Args:
+        has_users_command: Whether the user's own command runs with it, which must go on if coldwarm is killed.
     """
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
-        mark_as_own(Path(folder))
+        mark_as_own(Path(folder), has_users_command=has_users_command)
         yield Path(folder)

@@ -9,10 +9,10 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -297,5 +297,5 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=5) as answer:
             return bool(answer.status == 200)
-    except (OSError, ValueError):  # also urllib.error.URLError, http.client's errors
+    except (OSError, ValueError, HTTPException):  # urllib's errors are `OSError`; an answer may be no HTTP
         return False

@@ -33,7 +33,8 @@ class CommandStarter(Starter):
     ) -> None:
         assert case.command is not None, "not the case of a command"
         self._command: Command = case.command
-        self._commands_driver = CommandDriver(case.command, RunFolder(output).log("then"), stop)
+        self._then_log = RunFolder(output).log("then")
+        self._commands_driver = CommandDriver(case.command, self._then_log, stop)
         super().__init__(case, scratch, output, time_limit=time_limit, driver=self._commands_driver, stop=stop)
 
     def _settings(self, changed: Changes) -> Settings:
@@ -87,6 +88,7 @@ class CommandStarter(Starter):
 
     def _seen(self, files: StartFiles, ended: Ended) -> Seen:
         driver = self._commands_driver
+        self._case.secrets().remove_from_files([self._then_log])
         processes = in_order([*read_reports(files.reports), *driver.unobserved()])
         seen = of_processes(processes, driver.completion)
         failure = (

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,8 @@ def request_completion(url: str) -> Completion | None:
     base = f"{address.scheme}://{address.netloc}"
     try:
         models = _answer(f"{base}/v1/models")
+    except HTTPException:  # another protocol
+        return None
     except urllib.error.HTTPError as error:
         if error.code in _NO_SUCH_API:
             return None
@@ -61,8 +64,8 @@ def request_completion(url: str) -> Completion | None:
     }
     try:
         return Completion(_PROMPT, _tokens(_answer(f"{base}/v1/completions", request)))
-    except ValueError as error:
-        raise OSError(f"its answer is not JSON: {error}") from error
+    except (ValueError, HTTPException) as error:
+        raise OSError(f"its answer cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _answer(url: str, request: dict[str, Any] | None = None) -> Any:

@@ -46,7 +46,10 @@ class Unobserved:
             return
         if process.pid in self._found or not _has_torch(process.pid):
             return
-        why = "it did not load coldwarm's sitecustomize, because Python ignored PYTHONPATH or another one replaced it"
+        why = (
+            "it did not load coldwarm's sitecustomize, because Python ignored PYTHONPATH or another one replaced it, "
+            "or it runs as another user"
+        )
         with suppress(OSError):
             why = failure.read_text(encoding="utf-8")
         with suppress(psutil.Error):

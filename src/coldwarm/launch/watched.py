@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from coldwarm.core.command import Command, settings_of, shown
@@ -61,14 +64,15 @@ class WatchedCommand:
 
     def run(
         self,
-        on_ready: Callable[[StartRecord], bool],
+        on_ready: Callable[[Callable[[], StartRecord]], bool],
         on_late: Callable[[float], bool] = lambda seconds: False,
         time_limit: float | None = None,
     ) -> int:
         """Run the command until it exits.
 
         Args:
-            on_ready: Called with what was observed, once it is ready, or at its end if nothing else makes it ready.
+            on_ready: Called once it is ready, or at its end if nothing else makes it ready, with a function that
+                returns what was observed. Runs in another thread, so that signals are passed on. Must not raise.
                 Returns whether to stop it.
             on_late: Called with the time limit if it is not ready within it. Returns whether to stop it.
             time_limit: Seconds in which it should be ready; None: no limit.
@@ -120,12 +124,13 @@ class WatchedCommand:
         self,
         process: subprocess.Popen[bytes],
         pipe: int,
-        on_ready: Callable[[StartRecord], bool],
+        on_ready: Callable[[Callable[[], StartRecord]], bool],
         on_late: Callable[[float], bool],
         time_limit: float | None,
     ) -> int:
         url = UrlAnswers(self._command.ready_url) if self._command.ready_url is not None else None
         is_over = False
+        report: _InThread | None = None
         stopped_at: float | None = None
         while True:
             self._take_signal(process)
@@ -135,12 +140,16 @@ class WatchedCommand:
             seconds = time.monotonic() - self._began
             if not is_over and (url.answered if url is not None else status is not None):
                 is_over = True
-                stop = on_ready(self._record(process, status))
+                report = _InThread(partial(on_ready, partial(self._record, process, status)))
             elif not is_over and time_limit is not None and seconds > time_limit:
                 is_over = True
-                stop = on_late(time_limit)
-            else:
-                stop = False
+                report = _InThread(partial(on_late, time_limit))
+            if status is not None and report is not None:
+                report.wait()
+            stop = False
+            if report is not None and report.has_ended:
+                stop, report = report.result, None
+                self._end_observation()
             if status is not None:
                 if url is not None:
                     url.give_up()
@@ -150,7 +159,7 @@ class WatchedCommand:
                 return status
             if stop:
                 stopped_at = time.monotonic()
-                process.send_signal(signal.SIGTERM)
+                _send(process, signal.SIGTERM)
             if stopped_at is not None and time.monotonic() - stopped_at > GRACE_SECONDS:
                 kill_tree(process.pid, self._root, self._token)
             if not is_over and time.monotonic() - self._looked > _LOOK_SECONDS:
@@ -162,19 +171,26 @@ class WatchedCommand:
             return
         # What the terminal sends reaches the command, too: it is in the same process group.
         if taken.si_code < _KERNEL and _poll(process) is None:
-            process.send_signal(taken.si_signo)
+            _send(process, taken.si_signo)
 
     def _look(self) -> None:
         self._looked = time.monotonic()
-        if self._root is not None:
-            self._unobserved.look(self._root, self._reports)
+        # The command goes on, whatever its processes are.
+        with suppress(Exception):
+            if self._root is not None:
+                self._unobserved.look(self._root, self._reports)
+
+    def _end_observation(self) -> None:
+        """Have processes that begin from now on not be observed: a server may start any number of them."""
+        self._observation.unlink(missing_ok=True)
+        shutil.rmtree(self._reports, ignore_errors=True)
 
     def _record(self, process: subprocess.Popen[bytes], status: int | None) -> StartRecord:
         """Return what was observed until now."""
         ended = time.monotonic()
         self._look()
         if status is None:
-            have_reported(self._reports, lambda: _poll(process) is not None)
+            have_reported(self._reports, lambda: process.returncode is not None)
         reports = read_reports(self._reports)
         seen = of_processes(in_order([*reports, *self._unobserved.reports()]))
         secrets = Secrets(os.environ, *settings_of(self._command.words))
@@ -206,6 +222,32 @@ class WatchedCommand:
     def failures(self) -> list[str]:
         """Return why processes that tried to be observed failed to, each once."""
         return failed_to_observe(self._reports)
+
+
+class _InThread:
+    """Calls a function in another thread, which does not keep this process alive."""
+
+    def __init__(self, call: Callable[[], bool]) -> None:
+        self.result = False
+        self._thread = threading.Thread(target=self._run, args=(call,), name="report", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the function has returned; `result` is what it returned."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Wait until the function has returned."""
+        self._thread.join()
+
+    def _run(self, call: Callable[[], bool]) -> None:
+        self.result = call()
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(OSError):  # it runs as another user
+        process.send_signal(number)
 
 
 def _poll(process: subprocess.Popen[bytes]) -> int | None:

@@ -37,10 +37,12 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in self._waiting:
+        # A program may have replaced `sys.meta_path`, or wrapped the finders in it. The others then find the module.
+        if fullname not in self._waiting or self not in sys.meta_path:
             return None
-        # Those after this one, so that two of these do not ask each other.
-        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        # Those after this one, so that two of these do not ask each other. Python skips finders of old libraries, which
+        # do not have the method, as of Python 3.12; before, they were asked in another way.
+        others = [each for each in sys.meta_path[sys.meta_path.index(self) + 1 :] if hasattr(each, "find_spec")]
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is None or spec.loader is None:
             return spec

@@ -9,6 +9,8 @@ from typing import Any
 
 from coldwarm.core.record import Message, ProcessReport
 
+_MOST_MESSAGES = 2000
+
 
 def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
     """Call `on_record` with every record that is logged from now on.
@@ -28,6 +30,8 @@ def watch_logs(on_record: Callable[[logging.LogRecord], None]) -> None:
 
 class WarningProbe:
     """Reports the messages of given loggers and their children at level WARNING or above, without duplicates.
+
+    Only the first `_MOST_MESSAGES` are stored: a server may warn with every request, each time with another text.
 
     Args:
         loggers: The names of the loggers.
@@ -68,7 +72,7 @@ class WarningProbe:
         message = Message(
             logger=record.name, level=record.levelname, text=_text_of(record), exception=_exception_of(record)
         )
-        if message not in self.messages:
+        if len(self.messages) < _MOST_MESSAGES and message not in self.messages:
             self.messages.append(message)
 
     def _is_watched(self, name: str) -> bool:

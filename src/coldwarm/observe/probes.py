@@ -171,4 +171,6 @@ class MemoryProbe:
         torch = sys.modules.get("torch")
         # Reading the peak must not initialize CUDA.
         if torch is not None and torch.cuda.is_initialized():
-            report.peak_device_memory_bytes = int(torch.cuda.max_memory_reserved())
+            # Of all devices: the current one is that of the thread, and a thread of coldwarm's own has the first.
+            devices = range(torch.cuda.device_count())
+            report.peak_device_memory_bytes = max(map(int, map(torch.cuda.max_memory_reserved, devices)), default=0)

@@ -34,6 +34,7 @@ class ReportWriter:
         self._seen = seen
         self._written: tuple[int, int] | None = None
         self._writing = threading.Lock()
+        self._has_ended = False
         self._pid = 0
 
     def begin(self) -> None:
@@ -41,24 +42,25 @@ class ReportWriter:
         os.register_at_fork(after_in_child=self._begin_in_this_process)
         # Processes of `multiprocessing` may end without running what is registered with `atexit`.
         util.register_after_fork(self, ReportWriter._write_at_end)
-        atexit.register(self._write)
+        atexit.register(self._write_last)
         self._begin_in_this_process()
 
     def _begin_in_this_process(self) -> None:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
+        self._has_ended = False
         self._written = None
         self._writing = threading.Lock()
         with suppress(RuntimeError):  # Python is exiting
             threading.Thread(target=self._write_repeatedly, name="coldwarm reports", daemon=True).start()
 
     def _write_at_end(self) -> None:
-        util.Finalize(self, self._write, exitpriority=-1000)
+        util.Finalize(self, self._write_last, exitpriority=-1000)
 
     def _write_repeatedly(self) -> None:
         wait = threading.Event()
-        while self._pid == os.getpid():
+        while self._pid == os.getpid() and not self._has_ended:
             with suppress(Exception):  # the next look may succeed; a program must not see it
                 state = self._seen(), self._asked()
                 if state != self._written:
@@ -75,4 +77,10 @@ class ReportWriter:
     def _write(self) -> None:
         # The folder is removed after the start, which a process may outlive.
         with self._writing, suppress(OSError):
-            self._observer.write()
+            if not self._has_ended:
+                self._observer.write()
+
+    def _write_last(self) -> None:
+        self._write()
+        # Python ends threads that are in C++ code while it exits, which can abort the process.
+        self._has_ended = True

@@ -70,9 +70,9 @@ class Watching:
         """
         self._before = {each.title: each.entries(os.environ) for each in vocabularies()}
         self._files = {folder: files_of(folder) for folder in cache_variables.places(os.environ)}
-        with temporary_root() as root:
+        with temporary_root(has_users_command=True) as root:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
-            status = watched.run(lambda record: self._report_safely(record, watched), self._late, time_limit)
+            status = watched.run(lambda observe: self._report_safely(observe, watched), self._late, time_limit)
             shutil.rmtree(root, ignore_errors=True)
         before = "" if self._command.ends_itself else " before it was ready"
         has_failed = self._command.ends_itself and status != 0 and self._verdict is not ExitCode.INTERNAL_ERROR
@@ -82,10 +82,10 @@ class Watching:
             self._verdict = ExitCode.CRASHED
         return int(self._verdict or ExitCode.HEALTHY) if self._is_gate else exit_status(status)
 
-    def _report_safely(self, record: StartRecord, watched: WatchedCommand) -> bool:
+    def _report_safely(self, observe: Callable[[], StartRecord], watched: WatchedCommand) -> bool:
         """Report as `_report` does; the command goes on even if that fails."""
         try:
-            return self._report(record, watched)
+            return self._report(observe(), watched)
         except Exception as error:
             self._verdict = ExitCode.INTERNAL_ERROR
             self._on_problem(f"internal error: cannot report on the start: {type(error).__name__}: {error}")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,22 @@ def test_the_plugin_is_an_entry_point_and_imports_nothing_heavy() -> None:
         "assert not {'torch', 'vllm', 'pydantic', 'typer'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("trace", ["there", "gone"])
+def test_a_process_that_cannot_read_the_files_of_its_start_runs_as_if_it_had_none(tmp_path: Path, trace: str) -> None:
+    (tmp_path / "there").mkdir()
+    code = (
+        "import os; from coldwarm.engines.vllm.general_plugin import install\n"
+        "install()\n"
+        "print(os.environ.get('TORCH_TRACE', 'none'))"
+    )
+    variables = {
+        TOKEN_VARIABLE: str(tmp_path),
+        OBSERVATION_VARIABLE: "/nowhere/o.json",
+        "TORCH_TRACE": str(tmp_path / trace),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **variables}, check=True, timeout=60, capture_output=True
+    )
+    assert done.stdout.decode().strip() == (str(tmp_path / trace) if trace == "there" else "none")

@@ -14,9 +14,10 @@ import pytest
 from tests.support.commands import ROOT
 
 LOADER = """
+class Model: ...
 class BaseModelLoader:
     def load_model(self, vllm_config, model_config):
-        return "a model"
+        return Model()
 """
 MODULES = {
     "vllm/__init__.py": "import torch\n",
@@ -43,7 +44,7 @@ def report(tmp_path: Path) -> Any:
     (tmp_path / "reports").mkdir()
     (tmp_path / "observation.json").write_text(json.dumps({"reports": str(tmp_path / "reports")}))
     path = [ROOT / "src/coldwarm/engines/startup", tmp_path, ROOT / "tests/support/fake_torch", ROOT, ROOT / "src"]
-    variables = {"COLDWARM_OBSERVATION": str(tmp_path / "observation.json"), "COLDWARM_START": "t"}
+    variables = {"COLDWARM_OBSERVATION": str(tmp_path / "observation.json"), "COLDWARM_START": str(tmp_path)}
 
     def report(program: str) -> Any:
         environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(map(str, path))}
@@ -77,13 +78,16 @@ def test_the_role_of_a_process_without_a_model(report: Any, program: str, role: 
     assert report(program)["role"] == role
 
 
-def test_a_model_that_a_process_loads_is_noted(report: Any) -> None:
+def test_a_model_that_a_process_loads_is_noted_and_not_kept(report: Any) -> None:
     found = report(
         "import vllm.envs, vllm.compilation.decorators\n"
         "from vllm.model_executor.model_loader.base_loader import BaseModelLoader\n"
-        "assert BaseModelLoader().load_model(None, model_config='c') == 'a model'\n"
-        "from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel\n"
-        "assert LOADED == [LoadedModel('a model', 'backbone', 'c')]\n"
+        "model = BaseModelLoader().load_model(None, model_config='c')\n"
+        "from coldwarm.engines.vllm.loaded_models import LOADED\n"
+        "[loaded] = LOADED\n"
+        "assert (loaded.model, loaded.tag, loaded.config) == (model, 'backbone', 'c')\n"
+        "del model\n"
+        "assert loaded.model is None\n"
         "LOADED.clear()\n"
     )
     assert found["failed_probes"] == {}

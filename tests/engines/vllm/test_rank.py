@@ -12,6 +12,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.record import ModelLayers, ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.engines.vllm import rank
+from coldwarm.engines.vllm.loaded_models import LoadedModel
 from coldwarm.engines.vllm.rank import ModelProbe, engine_probes, set_up
 from coldwarm.observe.probes import Observer, Probe, process_probes
 from coldwarm.observe.progress import Progress
@@ -89,10 +90,18 @@ def test_a_process_is_set_up_once(tmp_path: Path, installed: list[str]) -> None:
     assert installed == names
 
 
-def test_a_process_that_loaded_a_model_reports_its_rank_and_layers(loader: SimpleNamespace) -> None:
-    loader.loaded.append("a model")
+def test_a_process_that_loaded_a_model_reports_its_rank_and_layers(
+    loader: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: list[str] | None = ["a model"]
+    loader.loaded.append(LoadedModel(lambda: model, "backbone", None))
+    probe = ModelProbe()
+    probe.report(ProcessReport())
+    # The program releases it. What it was stays known.
+    model = None
+    monkeypatch.setattr(sys.modules["coldwarm.engines.vllm.layers"], "layers_of_models", lambda: (None, []))
     report = ProcessReport()
-    ModelProbe().report(report)
+    probe.report(report)
     assert (report.role, report.rank, report.main_model) == ("worker", 3, "backbone")
     assert report.layer_configurations == {"l": 0}
     assert report.torch_compile == "mode NONE"

@@ -15,6 +15,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.record import ProcessReport
 from coldwarm.engines.vllm.cache_keys import KeyProbe
 from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+from coldwarm.engines.vllm.kv_cache import KvCacheProbe
 from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel
 from coldwarm.engines.vllm.program import aot_artifact, versions
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS, ModelProbe
@@ -37,7 +38,7 @@ def observe(observer: Observer, progress: Progress) -> None:
     after_import(_LOADERS, _note_loaded_models)
 
     def observe_vllm() -> None:
-        observer.install(ModelProbe(role), VllmProgramProbe(), JitWarmupProbe(Depth.FULL))
+        observer.install(ModelProbe(role), VllmProgramProbe(), KvCacheProbe(), JitWarmupProbe(Depth.FULL))
         # Until the first rank announces its own steps, most time goes to imports in one process after the other.
         progress.announce("import")
 
@@ -90,7 +91,7 @@ def _noting(load_model: Any) -> Any:
         model = load_model(loader, *args, **kwargs)
         backends = sys.modules.get("vllm.compilation.backends")
         config = kwargs.get("model_config") or (args[1] if len(args) > 1 else None)
-        LOADED.append(LoadedModel(model, getattr(backends, "model_tag", "backbone"), config))
+        LOADED.append(LoadedModel.of_users_program(model, getattr(backends, "model_tag", "backbone"), config))
         return model
 
     return noting

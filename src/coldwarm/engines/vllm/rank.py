@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from coldwarm.core.depth import Depth
 from coldwarm.core.phases import SETUP
-from coldwarm.core.record import ProcessReport
+from coldwarm.core.record import ModelLayers, ProcessReport
 from coldwarm.core.request import StartRequest
 from coldwarm.core.variables import REQUEST_VARIABLE
 from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
 from coldwarm.engines.vllm.depth_limits import limit_to
 from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+from coldwarm.engines.vllm.kv_cache import KvCacheProbe
 from coldwarm.engines.vllm.loaded_models import LOADED
 from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
@@ -61,7 +62,7 @@ def set_up(request: StartRequest, observer: Observer | None = None) -> None:
 
 def engine_probes(depth: Depth = Depth.FULL) -> list[Probe]:
     """Return the additional probes for every process of vLLM, in the order of installation."""
-    return [KeyProbe(), CounterProbe(snapshot), ModelProbe(), JitWarmupProbe(depth)]
+    return [KeyProbe(), CounterProbe(snapshot), ModelProbe(), KvCacheProbe(), JitWarmupProbe(depth)]
 
 
 def set_up_from_environment() -> None:
@@ -99,6 +100,7 @@ class ModelProbe:
 
     def __init__(self, role: Callable[[], str] = lambda: "engine core") -> None:
         self._role = role
+        self._described: tuple[str | None, ModelLayers | None, list[ModelLayers]] = None, None, []
 
     def install(self) -> None:
         """Do nothing: the loader of the weights stores each model."""
@@ -116,8 +118,11 @@ class ModelProbe:
         report.role = "worker"
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         report.rank = torch.distributed.get_rank() if distributed else 0
-        report.torch_compile = why_not_compiled()
-        main, further = layers_of_models()
+        models = [loaded.model for loaded in LOADED]
+        # A program may have released a model since it was described.
+        if not any(model is None for model in models):
+            self._described = why_not_compiled(), *layers_of_models()
+        report.torch_compile, main, further = self._described
         report.further_models = further
         if main is not None:
             report.layer_kinds = main.layer_kinds

@@ -40,7 +40,7 @@ class SeededWeightsLoader(DummyModelLoader):  # type: ignore[misc]
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         """Fill the model's parameters."""
-        LOADED.append(LoadedModel(model, backends.model_tag, model_config))
+        LOADED.append(LoadedModel(lambda: model, backends.model_tag, model_config))
         if self.depth is Depth.TRACE:
             return
         if self.depth is Depth.COUNT and all(each.dtype in _WIDE_ENOUGH for each in model.parameters()):

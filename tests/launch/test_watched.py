@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_cli_commands import port as port
+
+SERVER = """
+import os, signal, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+def end(*_):
+    open("ended", "w").close()
+    os._exit(5)
+
+signal.signal(signal.SIGTERM, end)
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+# In a process of its own, because a thread of the tests' process could take the signal.
+WATCH = """
+import os, signal, sys, time
+from pathlib import Path
+from coldwarm.core.command import Command
+from coldwarm.launch.watched import WatchedCommand
+
+def on_ready(observe):
+    os.kill(os.getpid(), signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while not Path("ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    print("ended" if Path("ended").exists() else "still running")
+    return False
+
+url = f"http://127.0.0.1:{sys.argv[1]}/"
+command = Command(words=[sys.executable, "server.py", sys.argv[1]], ready_url=url)
+print(WatchedCommand(command, Path("scratch")).run(on_ready))
+print(sorted(path.name for path in Path("scratch").iterdir()))
+"""
+
+
+def test_a_command_gets_signals_while_it_is_reported_on_and_is_not_observed_afterwards(
+    tmp_path: Path, port: int
+) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "scratch").mkdir()
+    words = [sys.executable, "-c", WATCH, str(port)]
+    done = subprocess.run(words, cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    assert done.stdout == "ended\n5\n['trace']\n", done.stderr
