@@ -67,6 +67,7 @@ def test_the_names_match_those_of_stored_runs() -> None:
     ]
     files = [run.record(StartKind.COLD), run.log(StartKind.COLD), run.trace(StartKind.COLD), run.keys(StartKind.COLD)]
     assert [path.name for path in files] == ["cold.json", "cold.log", "cold.trace", "cold.keys.json"]
+    assert run.keys(StartKind.COLD, 1).name == "cold.rank-1.keys.json"
 
 
 def test_only_starts_after_the_first_are_numbered() -> None:

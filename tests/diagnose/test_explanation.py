@@ -10,7 +10,7 @@ from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.isolation import IsolationKind
-from coldwarm.core.record import Outcome, StartKind
+from coldwarm.core.record import Outcome, ProcessReport, StartKind
 from coldwarm.core.seen_in_process import MissingBytecode
 from coldwarm.diagnose.explanation import Explanation, explain
 from tests.support.explanations import (
@@ -24,7 +24,17 @@ from tests.support.explanations import (
     write_keys,
     write_trace,
 )
-from tests.support.records import MISSES, cold_record, unfinished_record, warm_record
+from tests.support.records import (
+    COLD_COUNTERS,
+    LOADED,
+    MISSES,
+    WARM_COUNTERS,
+    cold_facts,
+    cold_record,
+    unfinished_record,
+    warm_facts,
+    warm_record,
+)
 
 OTHER = keys(environment={"VLLM_USE_V1": "[/x]"})
 
@@ -94,6 +104,29 @@ def test_unreadable_keys_count_as_not_recorded(run: Path, kind: StartKind, conte
     assert finding.kind is FindingKind.UNEXPLAINED
     assert finding.details == ["the components of the cache keys were not recorded"]
     assert explain(run, cold_record(), warm_record()).notes == ["the components of the cache keys were not recorded"]
+
+
+def test_keys_that_differ_between_ranks_are_read_from_the_folder_and_named_once(run: Path) -> None:
+    for kind in StartKind:
+        (run / f"{kind}.rank-1.keys.json").write_text(OTHER.model_dump_json())
+    ranks = [ProcessReport(pid=rank, rank=rank, counters=COLD_COUNTERS, keys_digest=str(rank)) for rank in (0, 1)]
+    of_warm = [each.model_copy(update={"counters": WARM_COUNTERS}) for each in ranks]
+    cold, warm = cold_record(facts=cold_facts(processes=ranks)), warm_record(facts=warm_facts(processes=of_warm))
+    found = only(explain(run, cold, warm))
+    assert (found.kind, found.start) == (FindingKind.RANKS_DISAGREE, StartKind.COLD)
+    assert "is True in rank 0, [/x] in rank 1" in found.what
+
+
+def test_work_that_differs_between_ranks_is_a_finding_of_that_start(run: Path) -> None:
+    ranks = [ProcessReport(pid=rank, rank=rank, counters=WARM_COUNTERS, keys_digest="a") for rank in (0, 1)]
+    ranks[1] = ranks[1].model_copy(update={"counters": {**WARM_COUNTERS, LOADED: 2}})
+    found = only(explain(run, cold_record(), warm_record(facts=warm_facts(processes=ranks))))
+    assert found.what == "rank 1 differs from rank 0 in the warm start: loaded 2 artifacts instead of 3"
+
+
+def test_a_smaller_kv_cache_is_a_finding(run: Path) -> None:
+    found = only(explain(run, cold_record(kv_cache_blocks=90), warm_record(kv_cache_blocks=100)))
+    assert found.kind is FindingKind.KV_CACHE_SMALLER
 
 
 def test_keys_without_components_count_as_not_recorded(run: Path) -> None:

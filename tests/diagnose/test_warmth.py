@@ -46,6 +46,19 @@ def test_the_warmth_of_a_start_is_that_of_its_least_warm_process(counters: dict[
     assert [process.warmth for process in found.processes] == [Warmth.NOTHING, warmth]
 
 
+def test_a_rank_that_compiles_while_another_waits_is_named_with_its_key() -> None:
+    processes = [
+        ProcessReport(pid=2 + rank, rank=rank, counters=counters, cache_keys=CacheKeys(factors={"environment": key}))
+        for rank, (counters, key) in enumerate([({SAVED: 0, LOADED: 3}, {"VLLM_A": "1"}), (COMPILED, {"VLLM_A": "2"})])
+    ]
+    found = whys(warmth_of(start(processes=processes), [], []))
+    assert found == [
+        "rank 1 differs from rank 0: saved 3 artifacts instead of 0, loaded 0 artifacts instead of 3, compiled "
+        "(3 AOTAutograd cache misses) while rank 0 waited",
+        "ranks have different cache keys, environment: VLLM_A is 1 in rank 0, 2 in rank 1",
+    ]
+
+
 def test_code_generation_alone_is_compiling() -> None:
     found = warmth_of(start(compiler_work=compiler_work(code_generations=1)), [], [])
     assert found.warmth is Warmth.PARTLY

@@ -181,6 +181,16 @@ class TestWithAFakeEngine:
         assert [message.text for message in record.messages] == ["cannot load it", "of rank 1"]
         assert record.peak_memory_bytes == (first.peak_memory_bytes or 0) + (second.peak_memory_bytes or 0)
 
+    def test_only_a_rank_with_other_keys_has_a_file_of_its_own(self, tmp_path: Path) -> None:
+        record = starter(tmp_path / "same", behaves="has two ranks").cold()
+        assert [process.keys_digest for process in record.processes] == [record.processes[0].keys_digest] * 2
+        assert [path.name for path in (tmp_path / "same" / "output").glob("*keys*")] == ["cold.keys.json"]
+        first, second = starter(tmp_path / "other", behaves="has ranks with different keys").cold().processes
+        assert first.keys_digest == stored_keys(tmp_path / "other", "cold").digest() != second.keys_digest
+        of_rank = stored_keys(tmp_path / "other", "cold.rank-1")
+        assert of_rank.digest() == second.keys_digest
+        assert of_rank.factors["environment"]["VLLM_OF_RANK"] == "1"
+
     def test_an_error_of_a_probe_is_recorded_and_does_not_fail_the_start(self, tmp_path: Path) -> None:
         record = starter(tmp_path, behaves="has broken probes").cold()
         assert record.outcome is Outcome.FINISHED

@@ -27,6 +27,7 @@ class TestServer:
             [worker] = [process for process in run[kind]["processes"] if process["rank"] is not None]
             assert worker["role"] == "worker"
             assert {name: worker["counters"][name] for name in expected} == expected
+            assert worker["kv_cache_blocks"] == 64
 
     def test_its_other_processes_are_observed_and_compile_nothing(self, run: dict[str, Any]) -> None:
         for kind in ("cold", "warm"):
@@ -50,7 +51,7 @@ class TestWatchedScript:
         assert (cold.exit_code, warm.exit_code) == (ExitCode.FAILED, ExitCode.HEALTHY), cold.report + warm.report
         assert "rank 0: cold (3 artifacts saved" in cold.report
         assert "why: the cache had no entry of any start" in cold.report
-        assert "rank 0: warm (3 artifacts loaded)" in warm.report
+        assert "rank 0: warm (3 artifacts loaded, 64 KV cache blocks)" in warm.report
 
     def test_two_causes_at_once_are_both_named(self, shared: Shared) -> None:
         *_, changed = shared.watched.result()

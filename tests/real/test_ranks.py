@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coldwarm.core.depth import Depth
+from coldwarm.core.finding import FindingKind
 from coldwarm.core.invariant_ids import InvariantId
 from tests.real.conftest import SECRETS, Shared
 from tests.support.records import LOADED, MISSES, SAVED
@@ -41,6 +42,7 @@ def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
             assert process["outside"]["caches_written"] == process["outside"]["caches_read"] == []
             assert process["missing_bytecode"] is not None
             assert process["keys_digest"] == processes[0]["keys_digest"] is not None
+            assert process["kv_cache_blocks"] == 64
             assert process["failed_probes"] == {}
         assert run[kind]["compiler_work"]["traced_ranks"] == [0, 1]
         # Rank 0 announces them, in a process that vLLM spawned.
@@ -61,8 +63,14 @@ def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
     assert all(each["words"].startswith("ranks 0, 1: ") for each in of_artifacts)
 
 
+def test_ranks_that_agree_have_no_finding(run: dict[str, Any]) -> None:
+    kinds = {finding["kind"] for finding in run["explanation"]["findings"]}
+    assert not kinds & {FindingKind.RANKS_DISAGREE, FindingKind.KV_CACHE_SMALLER}
+
+
 def test_the_cache_keys_are_those_of_the_first_rank(shared: Shared) -> None:
     output = shared.ranks.result().output
+    assert not [*output.rglob("*.rank-*")]
     cold, warm = (
         json.loads((output / "llama-3.1-8b" / f"{kind}.keys.json").read_bytes())["factors"] for kind in ("cold", "warm")
     )

@@ -42,6 +42,10 @@ class FindingKind(StrEnum):
     """A kernel was compiled with as many keys as the model has layers."""
     IMPORTED_FROM_SOURCE = "imported from source"
     """Modules had no cached bytecode; this concerns the machine, not the model."""
+    RANKS_DISAGREE = "ranks disagree"
+    """Ranks that run the same part of the model compiled, saved or loaded differently, or have different keys."""
+    KV_CACHE_SMALLER = "KV cache smaller"
+    """The KV cache is smaller after the cold start than after the warm one."""
     UNEXPLAINED = "unexplained"
     """Something was compiled, and the records do not show why."""
 

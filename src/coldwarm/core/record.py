@@ -142,7 +142,10 @@ class ProcessReport(BaseModel):
     """Identifies the components of all cache keys that the process computed; None: it computed none, or not
     recorded."""
     cache_keys: CacheKeys | None = None
-    """These components, as the process reports them. None in a stored record: those of the first rank have a file."""
+    """These components, as the process reports them. None in a stored record: those of the first rank, and of each rank
+    with others, have a file."""
+    kv_cache_blocks: int | None = None
+    """The blocks of the KV cache that the engine allocated in the process; None: it allocated none, or not recorded."""
     peak_memory_bytes: int | None = None
     """Peak resident memory."""
     peak_device_memory_bytes: int | None = None

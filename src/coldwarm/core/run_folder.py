@@ -2,7 +2,8 @@
 
 A suite's folder contains ``suite.json``, the logs of fork servers, and a folder for each run. A run's folder contains
 ``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record (``cold.json``), log
-(``cold.log``), trace (the folder ``cold.trace``) and cache key components (``cold.keys.json``).
+(``cold.log``), trace (the folder ``cold.trace``) and cache key components (``cold.keys.json``; if they differ in
+another rank, also ``cold.rank-1.keys.json``).
 """
 
 from __future__ import annotations
@@ -44,9 +45,14 @@ def trace_name(start: str) -> str:
     return f"{start}.trace"
 
 
-def keys_name(start: str) -> str:
-    """Return the name of the file with the components of a start's cache keys."""
-    return f"{start}.keys.json"
+def keys_name(start: str, rank: int | None = None) -> str:
+    """Return the name of the file with the components of a start's cache keys.
+
+    Args:
+        start: The name of the start.
+        rank: A rank whose components differ from those of the first; None: the first.
+    """
+    return f"{start}.keys.json" if rank is None else f"{start}.rank-{rank}.keys.json"
 
 
 def request_name(start: str) -> str:
@@ -102,9 +108,9 @@ class RunFolder:
         """Return the folder with the trace of a start."""
         return self.path / trace_name(start)
 
-    def keys(self, start: str) -> Path:
-        """Return the file with the cache key components of a start."""
-        return self.path / keys_name(start)
+    def keys(self, start: str, rank: int | None = None) -> Path:
+        """Return the file with the cache key components of a start; see `keys_name`."""
+        return self.path / keys_name(start, rank)
 
     def has_trace(self, start: str) -> bool:
         """Return whether the trace of a start exists; traces are large, and often removed or not copied."""

@@ -17,9 +17,11 @@ from coldwarm.diagnose.compilers import CompilerRow, KernelRow, compiler_rows, s
 from coldwarm.diagnose.costs import charged, without_cost
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
 from coldwarm.diagnose.kernels import kernel_findings
+from coldwarm.diagnose.kv_cache import kv_cache_findings
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
 from coldwarm.diagnose.native_kernels import native_kernel_findings
+from coldwarm.diagnose.ranks import rank_findings, rank_of_keys
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
@@ -98,6 +100,9 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         if record is not None and (seconds := charged(findings, record)) > record.seconds:
             findings = [without_cost(each) if each.start is record.kind else each for each in findings]
             notes.append(_too_long(record, seconds))
+    findings += _ranks_disagree(files, cold, warm)
+    if cold is not None and warm is not None:
+        findings += kv_cache_findings(cold, warm)
     for finding in imported_from_source_findings(cold, warm):
         findings.append(_charged_the_rest(finding, findings, cold if finding.start is StartKind.COLD else warm))
     return Explanation(
@@ -133,9 +138,32 @@ def _charged_the_rest(finding: Finding, findings: list[Finding], record: StartRe
     return finding.model_copy(update={"seconds": min(finding.seconds, record.seconds - charged(findings, record))})
 
 
-def _keys(folder: RunFolder, kind: StartKind) -> CacheKeys | None:
+def _ranks_disagree(files: RunFolder, *records: StartRecord | None) -> list[Finding]:
+    """Return how ranks disagree in each start; different keys in both starts only once."""
+    findings: list[Finding] = []
+    for record in records:
+        if record is None or record.engine == TORCH:  # the ranks of a script may do different things
+            continue
+        known = [finding.what for finding in findings]
+        for finding in rank_findings(record, _keys_by_rank(files, record), when=f"in the {record.kind} start"):
+            findings += [finding] if finding.what not in known else []
+    return findings
+
+
+def _keys_by_rank(files: RunFolder, record: StartRecord) -> dict[int, CacheKeys]:
+    """Return the stored components of the keys of each rank, without ranks of which they are unknown."""
+    processes = record.facts.processes if record.facts is not None else []
+    found = {}
+    for process in processes:
+        keys = _keys(files, record.kind, rank_of_keys(record, process))
+        if keys is not None and process.rank is not None:
+            found[process.rank] = keys
+    return found
+
+
+def _keys(folder: RunFolder, kind: StartKind, rank: int | None = None) -> CacheKeys | None:
     try:
-        keys = CacheKeys.model_validate_json(folder.keys(kind).read_bytes())
+        keys = CacheKeys.model_validate_json(folder.keys(kind, rank).read_bytes())
     except (OSError, ValidationError):
         return None
     return keys if keys.factors or keys.problems else None

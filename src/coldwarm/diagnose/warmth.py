@@ -10,8 +10,10 @@ from pydantic import BaseModel, Field
 
 from coldwarm.core.cache_keys import CacheEntry, ChangedFactor
 from coldwarm.core.cache_use import CacheUse
+from coldwarm.core.engine import TORCH
 from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
 from coldwarm.core.stats import CompileStats
+from coldwarm.diagnose.ranks import rank_findings
 from coldwarm.engines.base import load_vocabulary
 
 _MOST_SHOWN = 5
@@ -43,6 +45,8 @@ class ProcessWarmth(BaseModel):
     warmth: Warmth
     did: list[str]
     """What it compiled and loaded."""
+    kv_cache_blocks: int | None = None
+    """See `ProcessReport.kv_cache_blocks`."""
 
 
 class Reason(BaseModel):
@@ -168,7 +172,14 @@ def _process(process: ProcessReport, own: CompileStats | None) -> ProcessWarmth:
         warmth = Warmth.PARTLY if loaded else Warmth.COLD
     else:
         warmth = Warmth.WARM if loaded else Warmth.NOTHING
-    return ProcessWarmth(pid=process.pid, role=process.role, rank=process.rank, warmth=warmth, did=[*compiled, *loaded])
+    return ProcessWarmth(
+        pid=process.pid,
+        role=process.role,
+        rank=process.rank,
+        warmth=warmth,
+        did=[*compiled, *loaded],
+        kv_cache_blocks=process.kv_cache_blocks,
+    )
 
 
 def _reasons(record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry]) -> list[Reason]:
@@ -180,6 +191,9 @@ def _reasons(record: StartRecord, before: Sequence[CacheEntry], after: Sequence[
     made = new_entries(before, after)
     for entry in made[:1]:
         reasons += _compared(record, entry, before)
+    if record.engine != TORCH:  # the ranks of a script may do different things
+        keys = {each.rank: each.cache_keys for each in record.processes if each.rank is not None and each.cache_keys}
+        reasons += [Reason(what=each.what, next=each.next) for each in rank_findings(record, keys)[:_MOST_SHOWN]]
     work = record.compiler_work
     functions = [each for each in work.functions if each.missed or each.bypassed] if work is not None else []
     for function in functions[:_MOST_SHOWN]:

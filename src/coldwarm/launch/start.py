@@ -128,7 +128,8 @@ class Starter:
         after = self._caches.manifest()
         if kind is StartKind.COLD:
             self._left_by_cold = after
-        files.keys.write_text(_keys_of_first_rank(processes).model_dump_json(indent=1))
+        for rank, keys in _keys_to_store(processes).items():
+            self._output.keys(files.name, rank).write_text(keys.model_dump_json(indent=1))
         measured = Measured.of(files.trace, seen.engine)
         forked = ended.isolation is IsolationKind.FORK
         written = [path for path, state in sorted(after.items()) if before.get(path) != state]
@@ -208,9 +209,9 @@ class Starter:
         self._started[kind] += 1
         name = start_name(kind, self._started[kind])
         files = StartFiles(
+            name=name,
             log=self._output.log(name),
             trace=self._output.trace(name),
-            keys=self._output.keys(name),
             request=self._scratch / request_name(name),
             result=self._scratch / result_name(name),
             reports=self._scratch / reports_name(name),
@@ -329,9 +330,10 @@ class Settings:
 class StartFiles:
     """The files of one start."""
 
+    name: str
+    """The name of the start, with which those of its files begin that are stored."""
     log: Path
     trace: Path
-    keys: Path
     request: Path
     result: Path
     reports: Path
@@ -381,10 +383,18 @@ def read_reports(folder: Path) -> list[ProcessReport]:
     return in_order(found)
 
 
-def _keys_of_first_rank(processes: list[ProcessReport]) -> CacheKeys:
-    """Return the components of the first rank's cache keys; those of the first process if there are no ranks."""
-    first = min(processes, key=lambda each: (each.rank is None, each.rank or 0), default=ProcessReport())
-    return first.cache_keys or CacheKeys()
+def _keys_to_store(processes: list[ProcessReport]) -> dict[int | None, CacheKeys]:
+    """Return the components of the first rank's cache keys, without a rank, and those of each rank that has others.
+
+    If there are no ranks, the first process counts as one.
+    """
+    first, *others = sorted(processes, key=lambda each: (each.rank is None, each.rank or 0)) or [ProcessReport()]
+    keys: dict[int | None, CacheKeys] = {None: first.cache_keys or CacheKeys()}
+    for process in others:
+        differs = process.cache_keys is not None and process.cache_keys.factors != keys[None].factors
+        if process.cache_keys is not None and process.rank not in (None, first.rank) and differs:
+            keys.setdefault(process.rank, process.cache_keys)
+    return keys
 
 
 def _stored(process: ProcessReport) -> ProcessReport:

@@ -12,7 +12,9 @@ def watch_text(start: StartWarmth) -> str:
     lines = [f"coldwarm: {start.warmth} after {start.seconds:.1f} s"]
     for process in start.processes:
         rank = "" if process.rank is None else f", rank {process.rank}"
-        did = f" ({', '.join(process.did)})" if process.did else ""
+        blocks = [] if process.kv_cache_blocks is None else [f"{process.kv_cache_blocks} KV cache blocks"]
+        details = [*process.did, *blocks]
+        did = f" ({', '.join(details)})" if details else ""
         lines.append(f"  process {process.pid}, {process.role}{rank}: {process.warmth}{did}")
     if not start.processes:
         lines.append("  no process imported torch")

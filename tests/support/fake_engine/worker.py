@@ -111,6 +111,8 @@ class FakeWorker:
                     time.sleep(0.01)
             case "has two ranks":
                 self._run_second_rank(request)
+            case "has ranks with different keys":
+                self._run_second_rank(request, VLLM_OF_RANK="1")
             case "has broken probes":
                 observer.install(BrokenProbe(installs=False), BrokenProbe(installs=True))
             case "writes elsewhere":
@@ -149,11 +151,13 @@ class FakeWorker:
             counters = {SAVED: release.start(Path(os.environ["TORCH_TRACE"]))}
         return cold_facts(counters=counters, aot_artifact=layout)
 
-    def _run_second_rank(self, request: StartRequest) -> None:
-        """Have a new process do as rank 1 what this one does as rank 0."""
+    def _run_second_rank(self, request: StartRequest, **of_key: str) -> None:
+        """Have a new process do as rank 1 what this one does as rank 0, with variables `of_key` in its cache keys."""
         child = os.fork()
         if child == 0:
             try:
+                for name, value in of_key.items():
+                    self._keys.add("environment", name, value)
                 observer = Observer(request.reports)
                 observer.install(*process_probes(request, self.compiler_loggers))
                 observer.install(KeyProbe(self._keys), FakeProbe(warm_facts().processes[0], rank=1))

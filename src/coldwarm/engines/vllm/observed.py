@@ -15,6 +15,7 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.record import ProcessReport
 from coldwarm.engines.vllm.cache_keys import KeyProbe
 from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+from coldwarm.engines.vllm.kv_cache import KvCacheProbe
 from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel
 from coldwarm.engines.vllm.program import aot_artifact, versions
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS, ModelProbe
@@ -37,7 +38,7 @@ def observe(observer: Observer, progress: Progress) -> None:
     after_import(_LOADERS, _note_loaded_models)
 
     def observe_vllm() -> None:
-        observer.install(ModelProbe(role), VllmProgramProbe(), JitWarmupProbe(Depth.FULL))
+        observer.install(ModelProbe(role), VllmProgramProbe(), KvCacheProbe(), JitWarmupProbe(Depth.FULL))
         # Until the first rank announces its own steps, most time goes to imports in one process after the other.
         progress.announce("import")
 

@@ -16,6 +16,7 @@ from coldwarm.engines.counters import snapshot
 from coldwarm.engines.vllm.cache_keys import KeyProbe
 from coldwarm.engines.vllm.depth_limits import limit_to
 from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
+from coldwarm.engines.vllm.kv_cache import KvCacheProbe
 from coldwarm.engines.vllm.loaded_models import LOADED
 from coldwarm.engines.vllm.steps import announce_steps
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
@@ -61,7 +62,7 @@ def set_up(request: StartRequest, observer: Observer | None = None) -> None:
 
 def engine_probes(depth: Depth = Depth.FULL) -> list[Probe]:
     """Return the additional probes for every process of vLLM, in the order of installation."""
-    return [KeyProbe(), CounterProbe(snapshot), ModelProbe(), JitWarmupProbe(depth)]
+    return [KeyProbe(), CounterProbe(snapshot), ModelProbe(), KvCacheProbe(), JitWarmupProbe(depth)]
 
 
 def set_up_from_environment() -> None:
