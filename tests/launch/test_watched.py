@@ -52,3 +52,18 @@ def test_a_command_gets_signals_while_it_is_reported_on_and_is_not_observed_afte
     words = [sys.executable, "-c", WATCH, str(port)]
     done = subprocess.run(words, cwd=tmp_path, text=True, capture_output=True, timeout=60)
     assert done.stdout == "ended\n5\n['trace']\n", done.stderr
+
+
+def test_a_signal_after_the_end_of_the_command_does_not_change_the_status(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from coldwarm.core.command import Command\n"
+        "from coldwarm.launch.watched import WatchedCommand\n"
+        "command = Command(words=[sys.executable, '-c', 'raise SystemExit(5)'])\n"
+        "on_ready = lambda observe: bool(os.kill(os.getpid(), signal.SIGTERM))\n"
+        "print(WatchedCommand(command, Path('scratch')).run(on_ready))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr

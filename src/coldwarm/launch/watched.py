@@ -93,6 +93,9 @@ class WatchedCommand:
             self._root = identity_of(process.pid)
             return self._follow(process, pipe, on_ready, on_late, time_limit)
         finally:
+            # Those that came after the command had ended, while it was reported on: its status is what counts.
+            while signal.sigtimedwait(_FORWARDED, 0) is not None:
+                pass
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(pipe)
 
