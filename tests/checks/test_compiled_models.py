@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,16 @@ from coldwarm.core.compiler_work import CompiledGraph, SubgraphGroup
 from coldwarm.core.depth import Depth
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.record import LayerKind, ModelLayers
-from tests.support.records import LOADED, SAVED, cold_facts, cold_record, compiler_work, model_entry, warm_record
+from tests.support.records import (
+    LOADED,
+    SAVED,
+    cold_facts,
+    cold_record,
+    compiler_work,
+    expectation,
+    model_entry,
+    warm_record,
+)
 
 MAIN, DRAFTER = "backbone", "eagle_head"
 FIRST, BETWEEN, LAST = range(3)
@@ -190,10 +200,20 @@ def test_without_graphs_possible_artifacts_of_a_drafter_do_not_fail_the_main_mod
     assert judged(saved=6, further=()).status is Status.FAILED
 
 
-def traced(between: Sequence[int]) -> Verdict:
-    facts = cold_facts(layer_configurations=ALIKE, main_model=MAIN, further_models=[DRAFT_LAYERS])
+def traced(between: Sequence[int], further: Sequence[ModelLayers] = (DRAFT_LAYERS,), **entry: Any) -> Verdict:
+    facts = cold_facts(layer_configurations=ALIKE, main_model=MAIN, further_models=list(further))
     work = compiler_work(subgraphs_unique=2 + len(between), graphs=[graph(MAIN, 0, between)])
-    return judge(model_entry(), cold_record(facts=facts, compiler_work=work, depth=Depth.TRACE), None)
+    return judge(model_entry(**entry), cold_record(facts=facts, compiler_work=work, depth=Depth.TRACE), None)
+
+
+def test_a_trace_that_ends_before_the_drafter_does_not_check_counters_that_include_it() -> None:
+    counts = [expectation(cold={SAVED: 6})]
+    verdict = traced(HEALTHY, expect=counts)
+    assert verdict.status is Status.PASSED
+    assert any(
+        "--depth trace ends with the first model, and they also count eagle_head" in note for note in verdict.notes
+    )
+    assert traced(HEALTHY, further=(), expect=counts).status is Status.FAILED
 
 
 def test_a_trace_that_ends_before_the_drafter_is_noted() -> None:
