@@ -97,7 +97,7 @@ def test_ends_that_do_not_differ_or_cannot_be_judged_are_an_error() -> None:
     same = at_all_depths({ONLY_UNIQUE: BROKEN, UNIQUE: "3"})
     fixed = at_all_depths({ONLY_UNIQUE: HOLDS, UNIQUE: "3"})
     made = Made({"a": same, "b": same, "fixed": fixed, "crashed": at_all_depths(None)})
-    with pytest.raises(UsageError, match="no check tells a from b, at depth trace, count, full"):
+    with pytest.raises(UsageError, match="a and b differ in no check at depth trace, count, full"):
         find(made, ["a", "b"])
     with pytest.raises(UsageError, match="cold-only-unique is broken with a: swap --good and --bad"):
         find(made, ["a", "fixed"])

@@ -74,7 +74,7 @@ def search(
 def _where_the_ends_differ(
     names: list[str], measurements: Measurements, check: str | None, depths: list[Depth]
 ) -> tuple[str, Depth]:
-    """Return the check that tells the ends apart, and the first of `depths` at which it does."""
+    """Return the check in which the ends differ, and the first of `depths` at which they do."""
     seen: set[str] = set()
     for depth in depths:
         good, bad = measurements.measure(names[0], depth), measurements.measure(names[-1], depth)
@@ -96,7 +96,7 @@ def _where_the_ends_differ(
         raise UsageError(
             f"{check}, at depth {tried}: {results}; it must hold with the good one and differ with the bad"
         )
-    message = f"no check tells {names[0]} from {names[-1]}, at depth {tried}"
+    message = f"{names[0]} and {names[-1]} differ in no check at depth {tried}"
     if fixed := [each for each in good.default_checks if (good.value(each), bad.value(each)) == (BROKEN, HOLDS)]:
         message += f"; {fixed[0]} is broken with {names[0]}: swap --good and --bad to find what fixed it"
     raise UsageError(f"{message}; name a counter with --check, for example {next(reversed(good.values))}")

@@ -68,8 +68,8 @@ class LayerChoice:
     published: int
     """The number of layers of the published model."""
     kinds: int
-    """The number of kinds of layers, as far as the config tells."""
-    told_by: tuple[str, ...]
+    """The number of kinds of layers that the config distinguishes."""
+    distinguished_by: tuple[str, ...]
     """The keys that tell kinds of layers apart."""
     values: Mapping[Path, Any]
     """The new value of each key that changes, the number of layers included."""
@@ -101,7 +101,9 @@ def choose_layers(config: Mapping[str, Any], *, encoder: bool = False) -> LayerC
     if is_count(per_stack := config.get(_PER_STACK)):
         return _stacks(depth, per_stack)
     facts = [*_facts(config, (), depth, max(_drafter_layers(config), 1))]
-    if (period := _PERIOD_BY_DEFAULT.get(str(config.get("model_type")))) and not any(fact.told for fact in facts):
+    if (period := _PERIOD_BY_DEFAULT.get(str(config.get("model_type")))) and not any(
+        fact.distinguishes for fact in facts
+    ):
         facts.append(_Period(("sliding_window_pattern",), period))
     periodic = any(isinstance(fact, _Period) for fact in facts)
     facts = _without_listed_periods(facts, depth)
@@ -115,7 +117,7 @@ def choose_layers(config: Mapping[str, Any], *, encoder: bool = False) -> LayerC
         layers=layers,
         published=depth,
         kinds=len(set(kinds)),
-        told_by=tuple(dict.fromkeys(fact.path[-1] for fact in facts if fact.told)),
+        distinguished_by=tuple(dict.fromkeys(fact.path[-1] for fact in facts if fact.distinguishes)),
         values={path: value for path, value in values.items() if value != _at(config, path)},
     )
 
@@ -137,8 +139,8 @@ class _Fact(Protocol):
     def path(self) -> Path: ...
 
     @property
-    def told(self) -> bool:
-        """Whether it tells kinds of layers apart."""
+    def distinguishes(self) -> bool:
+        """Whether it distinguishes kinds of layers."""
 
     def kind(self, layer: int) -> Hashable:
         """Return a value that is the same for layers which this fact does not tell apart."""
@@ -156,7 +158,7 @@ class _PerLayer:
     layers: int
 
     @property
-    def told(self) -> bool:
+    def distinguishes(self) -> bool:
         return self._distinct > 1 and not self._is_data
 
     @property
@@ -185,7 +187,7 @@ class _Positions:
     numbers: list[int]
     first: int
     """The number of the first layer: 0 or 1."""
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return layer + self.first in self.numbers
@@ -200,7 +202,7 @@ class _ByNumber:
 
     path: Path
     table: Mapping[str, Any]
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return next((_comparable(entry) for number, entry in self.table.items() if int(number) == layer), None)
@@ -220,7 +222,7 @@ class _Leading:
 
     path: Path
     number: int
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return layer < self.number
@@ -236,7 +238,7 @@ class _Trailing:
     path: Path
     number: int
     layers: int
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return layer >= self.layers - self.number
@@ -251,7 +253,7 @@ class _Last:
 
     path: Path
     number: int
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return layer <= self.number
@@ -266,7 +268,7 @@ class _Period:
 
     path: Path
     length: int
-    told = True
+    distinguishes = True
 
     def kind(self, layer: int) -> Hashable:
         return layer % self.length
@@ -329,7 +331,7 @@ def _stacks(depth: int, per_stack: int) -> LayerChoice | None:
         return None
     layers = tuple(layer for layer in range(depth) if layer % per_stack < _OF_EACH_KIND)
     values: dict[Path, Any] = {(_PER_STACK,): _OF_EACH_KIND, ("num_hidden_layers",): len(layers)}
-    return LayerChoice(layers=layers, published=depth, kinds=1, told_by=(), values=values)
+    return LayerChoice(layers=layers, published=depth, kinds=1, distinguished_by=(), values=values)
 
 
 def _without_listed_periods(facts: list[_Fact], depth: int) -> list[_Fact]:

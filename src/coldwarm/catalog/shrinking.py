@@ -138,10 +138,10 @@ def _reason(choice: LayerChoice) -> str:
     number = len(choice.layers)
     which = f"the first {number}" if choice.is_beginning else f"{number} ({', '.join(map(str, choice.layers))})"
     if choice.kinds == 1:
-        return f"{which} of {choice.published} layers, which are alike as far as the config tells"
+        return f"{which} of {choice.published} layers, which the config does not distinguish"
     return (
         f"{which} of {choice.published} layers: at least two of each of the {choice.kinds} kinds by "
-        f"{', '.join(choice.told_by)}, or all of a kind with fewer"
+        f"{', '.join(choice.distinguished_by)}, or all of a kind with fewer"
     )
 
 

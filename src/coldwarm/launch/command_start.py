@@ -162,7 +162,7 @@ def _nothing_observed(processes: Sequence[ProcessReport], reports: Path) -> Fail
 
 
 def _same_ranks(processes: Sequence[ProcessReport], engine: str) -> Failure | None:
-    """Return a failure if processes of an engine have the same rank, so that their traces cannot be told apart."""
+    """Return a failure if processes of an engine have the same rank, so that their traces cannot be distinguished."""
     ranks = Counter(process.rank for process in processes if process.rank is not None)
     same = [rank for rank, number in ranks.items() if number > 1]
     if engine == TORCH or not same:

@@ -132,8 +132,8 @@ def bisect(
 
     By default, the versions are releases of the installed package. Each is installed into a folder of its own, without
     its requirements: torch and all other packages stay as they are. Both ends are started first, at the cheapest depth
-    that tells them apart. Then the model is started with the version in the middle, and so on. A version that cannot be
-    judged, because it does not start, is skipped.
+    that shows a difference. Then the model is started with the version in the middle, and so on. A version that cannot
+    be judged, because it does not start, is skipped.
 
     At the end you see the first bad version, the finding that explains it, and what changed in the function that the
     finding names. After Ctrl-C, the same command continues with what was measured.

