@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
+import threading
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ def test_an_interrupt_while_the_process_is_created_does_not_leave_it(monkeypatch
 
     def popen(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
         created.append(real(*arguments, **options))
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread: one for the process could go to another thread, which does not block it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         return created[0]
 
     real = subprocess.Popen

@@ -34,7 +34,7 @@ def test_pytest_starts_the_catalogs_models_from_one_import(tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0 and "2 passed" in done.stdout.splitlines()[-1], done.stdout
+    assert done.returncode == 0 and "3 passed" in done.stdout.splitlines()[-1], done.stdout
     assert len(list((tmp_path / "out").glob("*/fork-server-*.log"))) == 1
     for name in ("llama-3.1-8b", "qwen3-32b"):
         [suite] = read_runs(tmp_path / "out" / name)
