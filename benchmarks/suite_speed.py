@@ -1,6 +1,7 @@
-"""The representative models with coldwarm at each depth, beside the reference, in one run; do all count the same?
+"""Models with coldwarm at each depth, beside the reference, in one run; do all count the same?
 
-python benchmarks/suite_speed.py FOLDER [--rounds N] [--only NAME]... [--arguments "ARGUMENTS of coldwarm run"]
+python benchmarks/suite_speed.py FOLDER [--model MODEL]... [--rounds N] [--only NAME]...
+                                 [--arguments "ARGUMENTS of coldwarm run"]
 
 FOLDER keeps everything; a later call adds to what is there, and goes on with a reference that was cut off. NAME:
 reference, full, count or trace.
@@ -37,16 +38,15 @@ def main() -> None:
     """Run what is asked for, in turns, then print the table of all that FOLDER holds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", action="append", default=[], help="by default, the representative models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=[_REFERENCE, *_DEPTHS])
-    parser.add_argument(
-        "--arguments", default="", help="options of coldwarm run; no models, since the reference starts all of them"
-    )
+    parser.add_argument("--arguments", default="", help="options of coldwarm run")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     for _ in range(asked.rounds):
         for name in asked.only or (_REFERENCE, *_DEPTHS):
-            _run(name, _next(asked.folder, name), shlex.split(asked.arguments))
+            _run(name, _next(asked.folder, name), asked.model, shlex.split(asked.arguments))
     _print_times(asked.folder)
     if _print_differences(asked.folder):
         raise SystemExit(1)
@@ -63,12 +63,13 @@ def _next(folder: Path, name: str) -> Path:
     return folder / f"{name}-{max(taken, default=0) + 1}"
 
 
-def _run(name: str, output: Path, arguments: list[str]) -> None:
+def _run(name: str, output: Path, models: list[str], arguments: list[str]) -> None:
     if name == _REFERENCE:
         program = Path(__file__).with_name("reference.py")
-        command = [sys.executable, str(program), f"{output}.json"]
+        command = [sys.executable, str(program), f"{output}.json", *models]
     else:
-        command = [sys.executable, "-m", "coldwarm", "run", "--depth", name, "--output", str(output), *arguments]
+        command = [sys.executable, "-m", "coldwarm", "run", *models, "--depth", name, "--output", str(output)]
+        command += arguments
     began = time.monotonic()
     with Path(f"{output}.log").open("ab") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)

@@ -20,7 +20,7 @@ from coldwarm.suite.stored import explain_stored, judge_run
 KEPT = ("case.json", "cold.json", "warm.json")
 # Where a machine keeps packages, also those of a release beside others (.vllm/0.30.0), and the caches of one case.
 PLACES = re.compile(
-    r"/(?:[\w.+-]+/)*?(?:site-packages|site|\d+\.\d+\.\d+|src(?=/coldwarm/)|coldwarm-\w{8}/[\w.+-]+)/(?=\w)"
+    r"/(?:[\w.+-]+/)*?(?:site-packages|site|\.vllm/\d+\.\d+\.\d+|src(?=/coldwarm/)|coldwarm-\w{8}/[\w.+-]+)/(?=\w)"
 )
 # Where torch keeps the caches of a user.
 USERS_CACHES = re.compile(r"/tmp/torchinductor_\w+")

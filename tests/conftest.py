@@ -22,6 +22,7 @@ from coldwarm.launch import start
 from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.process_tree import Ended
 from coldwarm.launch.spawn import WorkerProcess
+from coldwarm.store.history import location
 from coldwarm.suite.capacity import XDIST_WORKERS, cores
 from tests.support.commands import ROOT, Commands
 from tests.support.marks import may_select
@@ -38,6 +39,8 @@ def pytest_configure() -> None:
     """
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # What the tests run is not for the history of whoever runs them.
+    os.environ.pop(location.VARIABLE, None)
     # coldwarm uses no plugin of pydantic's; looking for one reads the metadata of all installed packages.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     # A process builds its command line once; the tests call `main` some hundred times in one.

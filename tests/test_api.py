@@ -87,7 +87,7 @@ def test_run_passes_options_and_warm_start_changes_on(tmp_path: Path) -> None:
         ({"timeout": float("nan")}, "a timeout of nan s"),
         ({"catalog": "nowhere"}, "no such catalog folder: nowhere"),
         ({"options": {"x": {1}}}, "options: the value of 'x' cannot be written as JSON"),
-        ({"report": {"html": "x.html"}}, "unknown format 'html'"),
+        ({"report": {"htm": "x.html"}}, "unknown format 'htm'"),
         ({"report": {"json": "-"}}, "name a file"),
         ({"report": {"json": "folder"}}, "cannot write folder"),
     ],
@@ -173,7 +173,8 @@ def test_run_has_each_option_of_the_command_with_the_same_default() -> None:
         "warm_env": "warm_environment",
         "all_": "whole_catalog",
     }
-    of_commands = {"ready", "ready_log", "then"}
+    # Commands of the user, and the history, have no function.
+    of_commands = {"ready", "ready_log", "then", "store"}
     options = [option for option in group.commands["run"].params if not getattr(option, "hidden", False)]
     arguments = inspect.signature(coldwarm.run).parameters
     of_models = {names.get(option.name or "", option.name) for option in options} - of_commands

@@ -19,6 +19,7 @@ from junitparser import JUnitXml
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.cli.main import app, main
 from coldwarm.core.record import Failure, StartKind
+from coldwarm.report.exporters import formats
 from coldwarm.store.suite_folder import Store, read_runs
 from coldwarm.suite.plan import plan
 from coldwarm.suite.result import RunResult
@@ -26,6 +27,8 @@ from tests.support.commands import Commands
 from tests.support.processes import goes
 from tests.support.records import SAVED, cold_record, expectation, model_entry, warm_record
 from tests.support.runs import case_of, crashed, failed, known, passed, unsupported
+
+FORMATS = ", ".join(formats())
 
 
 @pytest.fixture
@@ -155,11 +158,11 @@ def test_the_older_flags_for_one_format_each_still_work(ask: Ask, tmp_path: Path
 @pytest.mark.parametrize(
     ("report", "problem"),
     [
-        ("html=x.html", "unknown format 'html'; formats: json, junit, markdown"),
-        ("jnuit=x.xml", "unknown format 'jnuit'; nearest: junit; formats: json, junit, markdown"),
-        ("junit", "the file is missing; write --report junit=FILE, or junit=- for stdout (formats: json, junit, mark"),
+        ("htlm=x.html", f"unknown format 'htlm'; nearest: html; formats: {FORMATS}"),
+        ("jnuit=x.xml", f"unknown format 'jnuit'; nearest: junit; formats: {FORMATS}"),
+        ("junit", f"the file is missing; write --report junit=FILE, or junit=- for stdout (formats: {FORMATS})"),
         ("junit=", "the file is missing; write --report junit=FILE"),
-        ("", "unknown format ''; formats: json, junit, markdown"),
+        ("", f"unknown format ''; formats: {FORMATS}"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused_in_one_line_before_anything_starts(
@@ -291,6 +294,16 @@ def test_the_command_that_runs_a_model_of_a_users_catalog_again_works(
     assert again.case == run.case
 
 
+@pytest.mark.usefixtures("instant_launch")
+def test_a_run_is_repeated(ask: Ask, tmp_path: Path, my_catalog: Path) -> None:
+    done = ask("run", "mine", "--catalog", my_catalog, "--engine", "fake", "--repeat", "2", "--output", "out")
+    [run] = read_runs(tmp_path / "out")
+    assert len(run.all_repetitions) == run.case.repeat == 2
+    assert "mine cold 2/2: done in 1.0 s" in done.stderr
+    refused = ask("run", "mine", "--catalog", my_catalog, "--repeat", "0")
+    assert refused.code == 2 and "--repeat" in refused.stderr
+
+
 def test_judge_of_a_users_config_does_not_take_a_packaged_model_of_that_name_for_it(ask: Ask, tmp_path: Path) -> None:
     # `coldwarm run my/llama-3.1-8b/config.json`: a model of another shape, whose kinds of layers were derived.
     entry = model_entry(id="llama-3.1-8b", layer_kinds=None, source="my/llama-3.1-8b/config.json")
@@ -399,7 +412,7 @@ def test_run_of_a_healthy_model(commands: Commands) -> None:
     done = commands.run("run", "a.json", "--engine", "fake", "--output", "out", "--report", "junit=junit.xml")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[-1] == "passed"
-    assert done.stderr.splitlines()[-1] == "records: out"
+    assert done.stderr.splitlines()[-2:] == ["records: out", "report: out/report.html"]
     assert (commands.folder / "out" / "a" / "verdict.json").is_file()
     assert JUnitXml.fromfile(str(commands.folder / "junit.xml")).failures == 0
 
@@ -462,12 +475,13 @@ REPRODUCED = {
     "warm_set": ["--warm-set", "b=1"],
     "warm_env": ["--warm-env", "VLLM_FAKE_X=1"],
     "catalog": ["--catalog", "catalog"],
+    "repeat": ["--repeat", "2"],
 }
 # Which models are started, where results go, and when and how many starts are made at a time; what that changes is in
 # their environment.
 OF_COMMANDS = {"ready", "ready_log", "then"}
 """Options for a command of the user (test_cli_commands.py)."""
-CHANGES_NO_START = {"all_", "jobs", "timeout", "output", "report", "json", "junit", "markdown"}
+CHANGES_NO_START = {"all_", "jobs", "timeout", "output", "report", "store", "json", "junit", "markdown"}
 
 
 def test_every_option_of_run_is_reproduced_or_changes_no_start() -> None:
@@ -496,7 +510,7 @@ def test_the_command_that_runs_a_case_again_has_every_option(ask: Ask, tmp_path:
 def test_run_names_the_folder_of_its_records_as_it_is(ask: Ask, tmp_path: Path, name: str) -> None:
     model(tmp_path, "a")
     done = ask("run", "a.json", "--engine", "fake", "--output", name)
-    assert done.stderr.splitlines()[-1] == f"records: {name}"
+    assert done.stderr.splitlines()[-2:] == [f"records: {name}", f"report: {name}/report.html"]
 
 
 def test_run_tells_failures_and_crashes_and_goes_on(ask: Ask, tmp_path: Path) -> None:
@@ -565,7 +579,7 @@ assert len(sys.modules) < modules, len(sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("modules", "arguments"), [(400, ["--help"]), (500, ["judge", "suite"])], ids=["--help", "judge"]
+    ("modules", "arguments"), [(400, ["--help"]), (520, ["judge", "suite"])], ids=["--help", "judge"]
 )
 def test_answers_without_an_engine_import_none_and_little_else(
     here: Commands, modules: int, arguments: list[str]

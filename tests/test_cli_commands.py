@@ -271,6 +271,16 @@ class TestServer:
         assert "the command exited with status 3 before it was ready" in done.stdout
         assert "cold.log: no model" in done.stdout
 
+    @pytest.mark.parametrize(
+        ("end", "how"), [("sys.exit(3)", "exited with status 3"), ("os.kill(os.getpid(), 9)", "was killed by SIGKILL")]
+    )
+    def test_that_ends_by_itself_after_it_was_ready_is_an_error(self, run: Run, end: str, how: str) -> None:
+        program = f"import os, sys, time, torch; torch.compile_function('f', 'a'); print('serving', flush=True); {end}"
+        done = run(program.replace(end, f"time.sleep(0.5); {end}"), "--ready-log", "serving", "--then", "sleep 20")
+        assert done.returncode == ExitCode.CRASHED, done.stdout + done.stderr
+        assert f"the command {how} after it was ready" in done.stdout
+        assert "which --then runs" not in done.stdout
+
     def test_that_is_never_ready_is_an_error(self, run: Run, port: int) -> None:
         done = run(SERVER, "--ready-log", "no such line", "--timeout=3", arguments=(str(port),))
         assert done.returncode == ExitCode.CRASHED
@@ -314,10 +324,10 @@ def test_nothing_is_left_after_an_interrupt(commands: Commands, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--"], "no command after --"),
+        (["--"], "no command after --; for example: coldwarm run -- python script.py"),
         (["--", "no-such-command"], "no command 'no-such-command'"),
         (["--depth", "count", "--", "true"], "--depth does not apply to a command"),
-        (["llama-3.1-8b", "--", "true"], "[MODEL]... does not apply to a command"),
+        (["llama-3.1-8b", "--", "true"], "give either models or a command after --, not both"),
         (["--ready", "http://x/", "llama-3.1-8b"], "are for a command, which comes after --"),
         (["--then", "true", "--", "true"], "--then runs once the command is ready"),
         (["--ready-log", "(", "--", "true"], "not a regular expression"),

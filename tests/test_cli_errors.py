@@ -52,6 +52,27 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return ask
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--repeat", "0"], "Invalid value for '--repeat': must be at least 1"),
+        (["run", "--timeout", "0"], "Invalid value for '--timeout': must be at least 1"),
+        (["run", "--repeat", "two"], "Invalid value for '--repeat': must be a valid integer"),
+        (["run", "--depth", "foo"], "Invalid value for '--depth': 'foo' is not one of 'trace', 'count', 'full'."),
+        (
+            ["watch", "--expect", "cold", "--", "true"],
+            "Invalid value for '--expect': 'cold' is not one of 'warm', 'cached'.",
+        ),
+        (["history", "list", "--limit", "0"], "Invalid value for '--limit': must be at least 1"),
+        (["watch", "--"], "no command after --; for example: coldwarm watch -- python script.py"),
+    ],
+)
+def test_wrong_values_are_refused_in_plain_words(ask: Ask, words: list[str], message: str) -> None:
+    exit_code, out, err = ask(*words)
+    assert (exit_code, out) == (2, "")
+    assert err.splitlines()[-1].removeprefix("Error: ").removeprefix("coldwarm: ") == message
+
+
 def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Has every command fail where it reads the catalog."""
 
@@ -185,7 +206,8 @@ def test_what_was_measured_is_reported_although_the_disk_is_full(
     reports = ("--report", "junit=junit.xml", "--report", "markdown=summary.md")
     code, stdout, stderr = ask("run", *models, "--engine", "fake", "--output", "out", "--jobs", "1", *reports)
     assert code == 4
-    assert stderr.endswith(f"records: out\ncoldwarm: out/second/{file}.json: No space left on device\n")
+    ending = f"records: out\nreport: out/report.html\ncoldwarm: out/second/{file}.json: No space left on device\n"
+    assert stderr.endswith(ending)
     assert [line.split()[0] for line in stdout.splitlines()[1:3]] == ["first", "second"]
     assert "| second |" in (tmp_path / "summary.md").read_text()
     [suite] = JUnitXml.fromfile(str(tmp_path / "junit.xml"))

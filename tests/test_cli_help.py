@@ -21,6 +21,13 @@ from tests.support.commands import Commands
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, TyperGroup)
 SCREENS: dict[str, TyperCommand | TyperGroup] = {"": GROUP, **GROUP.commands}  # type: ignore[dict-item]
+SCREENS |= {
+    f"{name} {each}": command
+    for name, group in GROUP.commands.items()
+    if isinstance(group, TyperGroup)
+    for each, command in group.commands.items()
+    if isinstance(command, TyperCommand)
+}
 
 Help = Callable[..., str]
 
@@ -47,7 +54,7 @@ def help_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_help_lists_the_commands(help_of: Help) -> None:
     commands = re.findall(r"^  ([a-z]+)  ", help_of(""), re.MULTILINE)
-    assert set(commands) == SCREENS.keys() - {""}
+    assert set(commands) == {name for name in SCREENS if name and " " not in name}
 
 
 @pytest.mark.parametrize("command", SCREENS)
@@ -59,6 +66,22 @@ def test_help_describes_each_option(help_of: Help, command: str) -> None:
             name = ", ".join(map(str, names))
             # At the beginning of a line, and followed by its text there or in the next line.
             assert re.search(rf"^  {re.escape(name)}( \S+)?(  +|\n {{20,}})[A-Z]\w+ ", screen, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("command", ["list", "history list"])
+def test_help_says_that_a_list_is_a_json_array(help_of: Help, command: str) -> None:
+    assert "as a JSON array of objects" in " ".join(help_of(command).split())
+
+
+def test_help_says_that_a_run_without_a_model_for_the_device_is_no_success(help_of: Help) -> None:
+    # As it is tested in tests/suite/test_plan.py.
+    assert re.search(r"^  2 +Usage .* no model can run here\.", help_of("run", 100), re.MULTILINE)
+    assert "no model can run here" not in help_of("judge", 100)
+
+
+def test_help_names_the_tags_that_buildkites_agents_need(help_of: Help) -> None:
+    screen = " ".join(help_of("ci").split())
+    assert "Require agents with the tag device=NAME" in screen and "with the tag device=cpu" in screen
 
 
 def test_usage_names_the_options_that_are_required(help_of: Help) -> None:
@@ -86,6 +109,9 @@ def test_examples_keep_their_lines(help_of: Help, command: str, columns: int) ->
 def test_examples_have_only_commands_and_options_that_exist(command: str) -> None:
     for example in re.findall(r"^ .*coldwarm (.*?)(?:  #|$)", SCREENS[command].help or "", re.MULTILINE):
         name, *words = example.split(" -- ")[0].split()
+        if isinstance(SCREENS[name], TyperGroup):
+            sub = f"{name} {next(iter(words), None)}"
+            name = sub if sub in SCREENS else f"{name} list"
         options = {option for parameter in SCREENS[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options
 
@@ -99,6 +125,7 @@ def test_exit_codes_in_help_are_those_of_commands(help_of: Help, command: str) -
     expected = {
         "run": list(ExitCode),
         "judge": list(ExitCode),
+        "compare": list(ExitCode),
         "add": list(ExitCode),
         "accept": with_failure,
         "bisect": with_failure,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,29 @@ def test_the_folder_has_the_shrunk_config(here: Commands, tmp_path: Path) -> Non
     assert "--compilation piecewise -- python -m vllm" in done.stdout
     assert "--model 'my llama'" in done.stdout
     assert "piecewise" not in here.run_in_process("show", "glm-4.5", "--write", "glm", "--device", "cuda").stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "flag"),
+    [("llama-3.1-8b-eagle3", 256, '"method": "eagle3"'), ("glm-4.5-mtp", 256, '"method": "mtp"')],
+)
+def test_the_drafter_is_written_too(here: Commands, tmp_path: Path, model: str, width: int, flag: str) -> None:
+    done = here.run_in_process("show", model, "--write", "m", "--device", "cuda")
+    assert done.returncode == ExitCode.HEALTHY, done.stderr
+    drafter = json.loads((tmp_path / "m" / "drafter" / "config.json").read_bytes())
+    assert drafter["hidden_size"] == width
+    words = shlex.split(done.stdout)
+    speculative = words[words.index("--speculative-config") + 1]
+    assert flag in speculative
+    assert json.loads(speculative)["model"] == "m/drafter"
+
+
+def test_the_command_has_the_options_of_the_entry(here: Commands) -> None:
+    done = here.run_in_process("show", "qwen3-vl-4b", "--write", "vl", "--device", "cuda")
+    assert "--no-skip-tokenizer-init" in done.stdout
+    assert """--limit-mm-per-prompt '{"image": 1, "video": 0}'""" in done.stdout
+    blocks = here.run_in_process("show", "deepseek-v4-flash", "--write", "d", "--device", "cuda")
+    assert "--num-gpu-blocks-override 256" in blocks.stdout
 
 
 def test_another_model_is_not_overwritten(here: Commands, tmp_path: Path) -> None:

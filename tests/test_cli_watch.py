@@ -16,6 +16,7 @@ import pytest
 
 from coldwarm.core.exit_codes import ExitCode
 from tests.support.commands import ROOT, Commands
+from tests.support.forked_commands import ForkedCommand
 from tests.support.processes import goes
 from tests.test_cli_commands import SERVER, TORCH, TWO
 from tests.test_cli_commands import port as port
@@ -45,14 +46,14 @@ def watch(commands: Commands, environment: dict[str, str], tmp_path: Path) -> Wa
     return watch
 
 
-def begin(commands: Commands, environment: dict[str, str], *options: str, port: int) -> subprocess.Popen[str]:
+def begin(commands: Commands, environment: dict[str, str], *options: str, port: int) -> ForkedCommand:
     (commands.folder / "program.py").write_text(SERVER)
     ready = f"http://127.0.0.1:{port}/health"
     words = ["watch", *options, "--ready", ready, "--", sys.executable, "program.py", str(port)]
     return commands.begin(*words, **environment)
 
 
-def reported(running: subprocess.Popen[str]) -> str:
+def reported(running: ForkedCommand) -> str:
     """Return the first line of the report of a command that is still running."""
     assert running.stderr is not None
     return next((line for line in running.stderr if line.startswith("coldwarm:")), "")
@@ -77,10 +78,17 @@ def test_a_start_is_cold_then_warm_then_partly_warm(watch: Watch, tmp_path: Path
 
 
 def test_the_gate_tells_warm_from_cold(watch: Watch) -> None:
-    assert watch(TWO, "--expect", "warm").returncode == ExitCode.FAILED
-    assert watch(TWO, "--expect", "warm").returncode == ExitCode.HEALTHY
+    cold = watch(TWO, "--expect", "warm")
+    assert cold.returncode == ExitCode.FAILED
+    assert cold.stderr.endswith("coldwarm: expected a warm start, but something was compiled (exit code 1)\n")
+    warm = watch(TWO, "--expect", "warm")
+    assert (warm.returncode, "expected" in warm.stderr) == (ExitCode.HEALTHY, False)
     assert watch(TWO + "raise SystemExit(7)", "--expect", "warm").returncode == ExitCode.CRASHED
-    assert watch("pass", "--expect", "warm").returncode == ExitCode.FAILED
+    nothing = watch("pass", "--expect", "warm")
+    assert nothing.returncode == ExitCode.FAILED
+    assert nothing.stderr.endswith(
+        "coldwarm: expected a warm start, but nothing was loaded from a cache (exit code 1)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,6 +152,55 @@ class TestServer:
         assert done.returncode == ExitCode.CRASHED
         assert "coldwarm: the command was not ready after 1 s" in done.stderr
         assert time.monotonic() - began < 50, "less than it would run"
+
+    def test_that_is_ready_late_is_reported_then_unless_it_is_a_gate(
+        self, commands: Commands, environment: dict[str, str], port: int
+    ) -> None:
+        (commands.folder / "program.py").write_text(_LATE)
+        ready = f"http://127.0.0.1:{port}/health"
+        words = [
+            "--timeout",
+            "1",
+            "--report",
+            "r.json",
+            "--ready",
+            ready,
+            "--",
+            sys.executable,
+            "program.py",
+            str(port),
+        ]
+        done = commands.run("watch", *words, **environment)
+        assert done.returncode == 0
+        assert done.stderr == "coldwarm: the command was not ready after 1 s; the report follows once it is\n"
+        assert json.loads((commands.folder / "r.json").read_bytes())["warmth"] == "compiles nothing"
+
+    def test_that_is_never_ready_leaves_no_report(
+        self, commands: Commands, environment: dict[str, str], port: int
+    ) -> None:
+        ready = f"http://127.0.0.1:{port}/health"
+        words = ["--report", "r.json", "--ready", ready, "--", sys.executable, "-c", "pass"]
+        done = commands.run("watch", *words, **environment)
+        assert (done.returncode, done.stderr) == (0, "coldwarm: the command exited with status 0 before it was ready\n")
+        assert not (commands.folder / "r.json").exists()
+
+
+_LATE = """
+import http.server, sys, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+time.sleep(2)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+server.handle_request()
+time.sleep(2)
+"""
 
 
 def test_a_command_is_needed(commands: Commands) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
 
 from coldwarm.catalog.catalog import Catalog
@@ -54,14 +55,48 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for line in _commands(page):
         _, name, *words = shlex.split(line.split(" -- ")[0].replace("[", "").replace("]", ""))
         assert name in group.commands, line
-        options = {option for parameter in group.commands[name].params for option in parameter.opts}
+        command = group.commands[name]
+        if isinstance(command, TyperGroup):
+            command = command.commands.get(words[0] if words else "", command.commands["list"])
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {word.split("=")[0] for word in words if word.startswith("-")} <= options | BEING_ADDED | {"--help"}, (
             line
         )
 
 
+def test_the_kubernetes_example_sets_the_variable_of_each_cache_to_a_folder_of_its_own_on_the_volume() -> None:
+    page = (ROOT / "docs" / "your-server.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| compiler \| variable \|.*\n\| --- .*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    [container] = [block for block in blocks if "volumeMounts" in block]
+    values = {each["name"]: each["value"] for each in container["env"]}
+    scratch = values.pop("TMPDIR")
+    assert list(values) == re.findall(r"\| `([A-Z_]+)` \|", table)
+    assert len(set(values.values())) == len(values) and all(value.startswith("/cache/") for value in values.values())
+    volumes = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    [job] = [block for block in blocks if block.get("kind") == "Job"]
+    assert volumes.keys() == {"/cache", scratch}
+    assert set(volumes.values()) == {each["name"] for each in job["spec"]["template"]["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize(("first", "second", "status"), [(1, 0, 0), (0, 0, 0), (1, 1, 1), (3, 0, 1)])
+def test_the_kubernetes_job_succeeds_only_if_its_second_start_is_warm(
+    tmp_path: Path, first: int, second: int, status: int
+) -> None:
+    page = (ROOT / "docs" / "your-server.md").read_text(encoding="utf-8")
+    [job] = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "kind: Job" in block]
+    [container] = yaml.safe_load(job)["spec"]["template"]["spec"]["containers"]
+    (tmp_path / "coldwarm").write_text(f"#!/bin/sh\nif mkdir ran; then exit {first}; else exit {second}; fi\n")
+    (tmp_path / "coldwarm").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    words = [*container["command"], *container["args"]]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == status
+
+
 def test_the_table_of_versions_is_what_coldwarm_prints_from_the_stored_suites() -> None:
-    suites = sorted(path.parent for path in (ROOT / "records").glob("*/suite.json"))
+    # In any order, as a shell has them.
+    suites = sorted((path.parent for path in (ROOT / "records").glob("*/suite.json")), reverse=True)
     printed = versions_as_markdown(compare_versions(suites, Catalog.read()), Path("docs"))
     stored = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
     assert printed == stored, "write it again: coldwarm versions records/*/ --output docs/versions.md"

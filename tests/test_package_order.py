@@ -24,6 +24,7 @@ ORDER = (
     "diagnose",
     "store",
     "suite",
+    "comparison",
     "bisection",
     "report",
     "ci",

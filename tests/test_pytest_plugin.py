@@ -270,10 +270,10 @@ def test_after_an_aborted_test_the_next_one_has_new_fork_servers(
 ) -> None:
     write_verdict = Store.write_verdict
 
-    def write(store: Store, case: Case, *rest: Verdict) -> None:
+    def write(store: Store, case: Case, verdict: Verdict, repetition: int = 1) -> None:
         if case.name == "a":
             raise OSError("no space left on device")
-        write_verdict(store, case, *rest)
+        write_verdict(store, case, verdict, repetition)
 
     monkeypatch.setattr(Store, "write_verdict", write)
     run(pytester, "--coldwarm", "--coldwarm-output", "out").assert_outcomes(passed=1, failed=1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from coldwarm.store.history.history import History
 from tests.support.commands import Commands
 from tests.support.records import tiny_config
 
@@ -75,7 +76,8 @@ class Run:
         config.write_text(json.dumps(tiny_config(behaves=behaves)))
         variables = {**IN_THE_ENVIRONMENT, "FAKE_LEAKS": str(seen)}
         reports = ("--junit", "out/junit.xml", "--markdown", "out/summary.md")
-        arguments = ("run", str(config), "--engine", "fake", "--output", "out", *reports, *flags(), *more)
+        settings = ("--output", "out", "--store", "out/history.db", *flags(), *more)
+        arguments = ("run", str(config), "--engine", "fake", *reports, *settings)
         self.printed = [commands.run(*arguments, **variables)]
         for command in ("judge", "explain", "show"):
             # Where the environment has no secrets: what is stored is what is shown.
@@ -87,6 +89,11 @@ class Run:
     def leaks(self) -> list[str]:
         files = [path for path in self.out.rglob("*") if path.is_file()]
         texts = {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+        with History.open(str(self.out / "history.db"), create=False) as history:
+            [point] = history.points()
+            history.export(point.id, self.folder / "exported")
+        texts["the history"] = repr(point).encode()
+        texts |= {str(path): path.read_bytes() for path in (self.folder / "exported").rglob("*.json")}
         for done in self.printed:
             texts[f"stdout of {done.args[3]}"] = done.stdout.encode()
             texts[f"stderr of {done.args[3]}"] = done.stderr.encode()

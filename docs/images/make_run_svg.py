@@ -22,7 +22,10 @@ from coldwarm.suite.stored import judge_stored
 
 HERE = Path(__file__).parent
 RUN = HERE.parent.parent / "records" / "h200-2026-11-29-vllm-0.33"
-COMMAND = "coldwarm run --device cuda"
+COMMAND = (
+    "coldwarm run deepseek-v3.2 glm-4.5 gpt-oss-120b kimi-k2.5 llama-3.1-8b minimax-m2.5 phi-tiny-moe qwen3-32b "
+    "--device cuda"
+)
 WIDTH = 100
 
 # Line beginnings: a heading or row of the table, the load, a model with its verdict, a reason.

@@ -26,6 +26,7 @@ def run(
     aot_artifact: str | Sequence[str] = (),
     depth: str = "full",
     isolation: str = "fork",
+    repeat: int = 1,
     options: Mapping[str, Any] | None = None,
     warm_options: Mapping[str, Any] | None = None,
     warm_environment: Mapping[str, str] | None = None,
@@ -48,6 +49,7 @@ def run(
         aot_artifact: ``bundled``, ``separate``, or both for a run with each; empty: the engine's default.
         depth: How much of a start is real: ``trace``, ``count`` or ``full``.
         isolation: ``fork`` or ``spawn``.
+        repeat: How many times each model is started cold, then warm, each time with caches of its own.
         options: Options of the engine for both starts: JSON values, by name. A name may have dots, as for ``--set``.
         warm_options: Options of the engine for the warm start only.
         warm_environment: Environment variables for the warm start only.
@@ -88,6 +90,7 @@ def run(
         aot_artifacts=[aot_artifact] if isinstance(aot_artifact, str) else aot_artifact,
         depth=depth,
         isolation=isolation,
+        repeat=repeat,
         options=_nested(options, "options"),
         warm_options=_nested(warm_options, "warm_options"),
         warm_environment={name: str(value) for name, value in (warm_environment or {}).items()},

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.commands import Commands
 from tests.support.fake_engine.release import PACKAGE, write_release
+from tests.support.forked_commands import ForkedCommand
 
 CRASHES = "raise ValueError('no such kernel')"
 
@@ -149,7 +150,20 @@ def test_releases_are_listed_by_pip_and_only_those_needed_are_installed(
     assert "give them with --releases" in unlisted.stderr
 
 
-def interrupt(running: subprocess.Popen[str], when: str) -> str:
+def test_a_release_that_cannot_be_installed_is_skipped_and_named(
+    commands: Commands, config: Path, index: dict[str, str]
+) -> None:
+    words = ["--releases", "1.8.0,1.8.1,1.10.0", "--good", "1.8.0", "--bad", "1.10.0"]
+    done = commands.run("bisect", config, "--engine", "fake", *words, **index)
+    assert done.returncode == 1, done.stderr
+    assert "first bad release: one of 1.8.1, 1.10.0 (last good: 1.8.0)" in done.stdout
+    assert "1.8.1 cannot be judged: cannot install fake-engine 1.8.1: ERROR: No matching" in done.stdout
+    end = commands.run("bisect", config, "--engine", "fake", *words[:-1], "1.8.1", "--output", "end", **index)
+    assert end.returncode == 2
+    assert "1.8.1 cannot be judged at depth trace: cannot install fake-engine 1.8.1" in end.stderr
+
+
+def interrupt(running: ForkedCommand, when: str) -> str:
     """Interrupt a bisection when it prints `when`, check that no process is left, and return what it printed then."""
     assert running.stderr is not None
     with running.stderr as lines:

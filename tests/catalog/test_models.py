@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from coldwarm.checks.verdict import context_of
 from coldwarm.core.conditions import RunContext
 from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.model_entry import Expectation, KnownIssue, ModelEntry
-from coldwarm.store.suite_folder import read_runs
+from coldwarm.store.suite_folder import StoredRun, read_runs
 from tests.support.records import LOADED, MISSES, SAVED, SEEN
 
 RECORDS = Path(__file__).parents[2] / "records"
@@ -26,9 +27,19 @@ HERE = RunContext(
 pytestmark = pytest.mark.parametrize("file", sorted(PACKAGED.glob("*.toml")), ids=lambda file: file.stem)
 
 
+@cache
+def kept_runs() -> list[StoredRun]:
+    return [run for suite in sorted(RECORDS.glob("*/suite.json")) for run in read_runs(suite.parent)]
+
+
+@cache
+def read(file: Path) -> CatalogModel:
+    return read_model(file)
+
+
 @pytest.fixture
 def model(file: Path) -> CatalogModel:
-    return read_model(file)
+    return read(file)
 
 
 def test_its_file_is_named_after_it(model: CatalogModel, file: Path) -> None:
@@ -126,7 +137,7 @@ def test_a_known_issue_matches_the_expectations_for_the_same_conditions(model: C
 
 def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogModel, file: Path) -> None:
     matched = dict.fromkeys((number for number, e in enumerate(model.entry.expect) if e.when.device == "cuda"), 0)
-    for run in (run for suite in RECORDS.glob("*/suite.json") for run in read_runs(suite.parent)):
+    for run in kept_runs():
         if run.case.model_id != model.entry.id or run.case.device != "cuda":
             continue
         assert run.cold and run.warm and run.cold.facts and run.warm.facts
@@ -147,8 +158,7 @@ def test_expected_counters_on_a_gpu_are_those_of_the_stored_runs(model: CatalogM
 def test_times_on_a_gpu_are_those_of_a_stored_run(model: CatalogModel, file: Path) -> None:
     times = [
         (round(run.cold.seconds, 1), round(run.warm.seconds, 1))
-        for suite in RECORDS.glob("*/suite.json")
-        for run in read_runs(suite.parent)
+        for run in kept_runs()
         if run.case.model_id == model.entry.id and run.cold and run.warm
     ]
     for seconds in (row.seconds for row in model.entry.measured("cuda", None)):

@@ -101,6 +101,26 @@ def test_code_generation_in_one_warm_rank_fails_that_rank() -> None:
     assert "2 code generations" in failed.words
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "generations", "misses"),
+    [
+        ({MISSES: 1}, {MISSES: 1}, {}, 1),
+        ({MISSES: 1}, {MISSES: 2}, {}, 2),
+        ({}, {MISSES: 2}, {}, 2),
+        # A known issue that accounts for misses must not accept the code that a rank generated.
+        ({MISSES: 1}, {MISSES: 1}, {1: 1}, 0),
+    ],
+)
+def test_the_misses_of_all_ranks_are_those_of_the_rank_with_the_most(
+    first: dict[str, int], second: dict[str, int], generations: dict[int, int], misses: int
+) -> None:
+    generated = sum(generations.values())
+    warm_start = warm(first, second, code_generations=generated, code_generations_by_rank=generations)
+    failed = the_only_failure(cold({}, {}), warm_start)
+    assert failed.id == InvariantId.NO_COMPILER
+    assert failed.misses == misses
+
+
 def test_a_rank_without_a_trace_is_not_treated_as_one_that_compiled_nothing() -> None:
     failed = the_only_failure(cold({}, {}), warm({}, {}, traced_ranks=[0]))
     assert failed.id == InvariantId.NO_COMPILER

@@ -101,6 +101,8 @@ def test_a_buildkite_step_has_its_agents_and_artifacts() -> None:
     ]
     assert step["agents"] == {"queue": "mithril", "device": "h200"}
     assert "coldwarm-out/**/*.json" in step["artifact_paths"]
+    assert steps_of("buildkite")["coldwarm-cpu"]["agents"] == {"queue": "cpu", "device": "cpu"}
+    assert steps_of("buildkite")["coldwarm-cuda"]["agents"] == {"queue": "gpu", "device": "h100"}
     setup, annotate, run = step["command"].strip().splitlines()
     assert setup == "pip install coldwarm"
     assert annotate.startswith("trap ") and "buildkite-agent annotate" in annotate and annotate.endswith("EXIT")
@@ -144,7 +146,7 @@ def test_buildkites_nightly_script_shows_what_changed_first(tmp_path: Path, stat
     assert remove == "python -m pip uninstall --yes torchvision torchaudio torchcodec"
     assert setup == "setup"
     assert run.startswith("coldwarm run --all --device cpu --output coldwarm-out ")
-    assert compare == "coldwarm compare ~/coldwarm-accepted/cpu coldwarm-out --update"
+    assert compare == "coldwarm compare ~/coldwarm-accepted/cpu coldwarm-out --update --fail-on none"
 
 
 def test_githubs_nightly_workflow_runs_by_schedule_and_keeps_the_accepted_run() -> None:
@@ -168,7 +170,7 @@ def test_githubs_nightly_workflow_runs_by_schedule_and_keeps_the_accepted_run() 
         assert setup["run"].startswith("python -m pip install --upgrade ")
         assert "coldwarm run --all " in run["run"]
         assert compare["if"] == "always()"
-        command = f"coldwarm compare coldwarm-accepted/{device} coldwarm-out --update"
+        command = f"coldwarm compare coldwarm-accepted/{device} coldwarm-out --update --fail-on none"
         assert f"{command} > coldwarm-out/changes.md\n" in compare["run"]
         assert restore["with"]["path"] == save["with"]["path"] == f"coldwarm-accepted/{device}"
         assert restore["with"]["key"] == save["with"]["key"]
@@ -182,11 +184,20 @@ def test_githubs_nightly_workflow_runs_by_schedule_and_keeps_the_accepted_run() 
         (["--nightly", "--path", "a/**"], "--path selects changes"),
         (["--accepted", "x"], "add --nightly"),
         (["--nightly", "--accepted", "~/x"], "the folder must be in the workspace"),
+        (["--store", "mysql://db/coldwarm"], "is not a store"),
+        (["--store", "postgresql://ci:secret@db/coldwarm"], "postgresql://ci:***@db/coldwarm: the password would be"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: list[str], message: str) -> None:
     refused = CliRunner().invoke(app, ["ci", "github", *options])
     assert refused.exit_code != 0 and message in str(refused.exception)
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_results_are_added_to_the_history_that_is_asked_for(system: str) -> None:
+    store = "--store postgresql://ci@db.example/coldwarm "
+    assert printed(system, "--store", "postgresql://ci@db.example/coldwarm").count(store) == 2
+    assert "--store" not in printed(system)
 
 
 def test_a_github_job_always_shows_the_table_and_uploads_the_records() -> None:
@@ -196,6 +207,25 @@ def test_a_github_job_always_shows_the_table_and_uploads_the_records() -> None:
     assert summary["if"] == upload["if"] == "always()"
     assert "$GITHUB_STEP_SUMMARY" in summary["run"]
     assert "coldwarm-out/**/*.json" in upload["with"]["path"]
+
+
+@pytest.mark.parametrize("options", [[], ["--nightly"]])
+def test_github_checks_out_submodules_because_coldwarm_may_be_one(options: list[str]) -> None:
+    jobs = yaml.safe_load(printed("github", *options))["jobs"]
+    checkouts = [step for job in jobs.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert len(checkouts) == len(jobs)
+    assert {step["with"]["submodules"] for step in checkouts} == {"recursive"}
+
+
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [([], "the representative models"), (["--all"], "every model"), (["--nightly"], "every model")],
+)
+def test_the_name_of_githubs_step_says_which_models_it_starts(options: list[str], models: str) -> None:
+    for job in steps_of("github", *options).values():
+        [run] = [step for step in job["steps"] if step.get("run", "").startswith("coldwarm run ")]
+        assert run["name"] == f"Start {models} cold, then warm"
+        assert run["run"].startswith("coldwarm run --all ") == (models == "every model")
 
 
 def test_githubs_changes_job_agrees_with_git(tmp_path: Path) -> None:

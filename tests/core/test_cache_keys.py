@@ -25,6 +25,29 @@ def test_cache_keys_do_not_share_data() -> None:
     assert CacheKeys().factors == {}
 
 
+class AddedMeanwhile(str):
+    """A value of a component. While it is copied, another thread adds a component."""
+
+    keys: CacheKeys
+
+    def __deepcopy__(self, memo: object) -> str:
+        self.keys.add("environment", f"VLLM_{len(self.keys.factors['environment'])}", "")
+        self.keys.add(f"group {len(self.keys.factors)}", "", "")
+        return str(self)
+
+
+def test_a_snapshot_can_be_taken_while_components_are_added() -> None:
+    value = AddedMeanwhile("1")
+    value.keys = CacheKeys.model_construct(
+        factors={"environment": {"VLLM_X": value}, "source": {"a.py": "1"}}, hints={}, problems=["p"]
+    )
+    taken = value.keys.snapshot()
+    assert taken.factors == {"environment": {"VLLM_X": "1"}, "source": {"a.py": "1"}}
+    assert taken.problems == ["p"]
+    value.keys.add("environment", "VLLM_LATER", "2")
+    assert "VLLM_LATER" not in taken.factors["environment"]
+
+
 def test_equal_keys_have_no_changed_components() -> None:
     same = keys({"a": {"b": "c"}, "d": {}}, a={"hint": "1"})
     assert changed_factors(same, same.model_copy(deep=True)) == []

@@ -71,13 +71,22 @@ def test_names_that_are_not_of_secrets(name: str) -> None:
         ("VLLM_URL", f"https://host/?a=1&api_key={TOKEN}&b=2", f"https://host/?a=1&api_key={MASK}&b=2"),
         ("VLLM_URL", "ssh://git@host/path", "ssh://git@host/path"),
         ("VLLM_URL", "http://host:80/image@2x.png", "http://host:80/image@2x.png"),
+        ("URL", f"postgresql://ci:{TOKEN}/{TOKEN}@host/db", f"postgresql://{MASK}@host/db"),
+        ("URL", f"mysql+pymysql://ci@tenant:{TOKEN}?/#@x@host/db", f"mysql+pymysql://{MASK}@host/db"),
+        ("URL", "postgresql://host:1/a and me@b, 'postgres://h:1/a', 'c@d'", None),
+        ("URL", "docker://host:5000/image@sha256", None),
         ("VLLM_CONFIG", json.dumps({"a": [{"password": TOKEN}]}), json.dumps({"a": [{"password": MASK}]})),
         ("VLLM_CONFIG", '{"a":  1}', '{"a":  1}'),
         ("VLLM_CONFIG", "{not JSON", "{not JSON"),
     ],
 )
-def test_a_variable_is_masked_by_its_name_or_the_form_of_its_value(name: str, value: str, shown: str) -> None:
-    assert masked(name, value) == shown
+def test_a_variable_is_masked_by_its_name_or_the_form_of_its_value(name: str, value: str, shown: str | None) -> None:
+    assert masked(name, value) == (value if shown is None else shown)
+
+
+def test_a_password_with_a_slash_is_removed_elsewhere_too() -> None:
+    secrets = Secrets({"": f"postgresql://ci:{TOKEN}/2@host/db"})
+    assert secrets.text(f"wrong password {TOKEN}/2") == "wrong password (secret)"
 
 
 def test_options_are_masked_at_any_depth() -> None:

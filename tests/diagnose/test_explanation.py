@@ -155,6 +155,12 @@ def test_missing_traces_and_keys_are_noted(tmp_path: Path) -> None:
     assert explain(tmp_path / "nowhere", cold_record(), warm_record()).notes == explained.notes
 
 
+def test_starts_that_compile_nothing_with_torch_compile_have_no_trace(tmp_path: Path) -> None:
+    why = "no class of DeepseekV4ForCausalLM is decorated with support_torch_compile"
+    cold, warm = (make(torch_compile=why) for make in (cold_facts, warm_facts))
+    assert explain(tmp_path, cold_record(facts=cold), warm_record(facts=warm)).notes == []
+
+
 def test_an_empty_trace_is_one_without_records(run: Path) -> None:
     for kind in StartKind:
         write_trace(run / f"{kind}.trace")

@@ -61,6 +61,14 @@ def test_a_component_is_described_by_its_group_with_both_values(group: str, desc
     ]
 
 
+@pytest.mark.parametrize("name", ["VLLM_P2P_SIDE_CHANNEL_HOST", "VLLM_EC_SIDE_CHANNEL_PORT", "VLLM_DP_RANK"])
+def test_a_variable_that_each_node_may_need_for_itself_should_not_be_in_the_key(name: str) -> None:
+    advice = only(ChangedFactor(group="environment", name=name, cold="1", warm="2")).next
+    assert advice is not None and "if each node needs its own, no setting helps: ask vLLM to leave it out" in advice
+    other = only(ChangedFactor(group="environment", name="VLLM_USE_V2", cold="1", warm="2")).next
+    assert other is not None and "each node" not in other
+
+
 @pytest.mark.parametrize(("value", "shown"), [(None, "nothing"), ("", "(empty)"), ("0", "0"), ("[/x]", "[/x]")])
 def test_a_value_that_is_missing_or_empty_is_shown_as_such(value: str | None, shown: str) -> None:
     found = only(factor("environment", cold=value, warm="2"))

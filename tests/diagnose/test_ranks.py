@@ -156,6 +156,11 @@ def test_keys_of_which_the_components_are_unknown_are_still_a_finding() -> None:
     )
 
 
+def test_keys_that_were_not_recorded_are_not_different() -> None:
+    record = cold(report(0, COLD_COUNTERS, keys_digest="a"), report(1, COLD_COUNTERS, keys_digest=None))
+    assert rank_findings(record, {0: keys()}) == []
+
+
 def test_the_number_of_findings_on_keys_is_limited() -> None:
     record = cold(report(0, COLD_COUNTERS), report(1, COLD_COUNTERS))
     known = {rank: keys(environment={f"V{number}": str(rank) for number in range(14)}) for rank in (0, 1)}

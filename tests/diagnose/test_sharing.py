@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def find(tmp_path: Path) -> Find:
     """Return a function that finds what prevents sharing among subgraphs between a first and a last one."""
 
     def collect_and_find(*subgraphs: Compiled) -> list[Finding]:
-        return sharing_findings(model(tmp_path, subgraphs))
+        return sharing_findings([model(tmp_path, subgraphs)])
 
     return collect_and_find
 
@@ -66,7 +67,7 @@ def test_a_healthy_model_has_no_finding(find: Find) -> None:
 
 
 def test_a_model_without_subgraphs_has_no_finding() -> None:
-    assert sharing_findings(CompiledModel()) == []
+    assert sharing_findings([CompiledModel()]) == []
     assert class_reports(CompiledModel()) == []
 
 
@@ -75,7 +76,7 @@ def test_dense_and_moe_layers_must_differ(find: Find) -> None:
 
 
 def test_one_subgraph_has_no_finding(tmp_path: Path) -> None:
-    assert sharing_findings(collected(tmp_path, *separate(moe_code()))) == []
+    assert sharing_findings([collected(tmp_path, *separate(moe_code()))]) == []
 
 
 def test_layers_of_a_hybrid_model_must_differ(find: Find) -> None:
@@ -108,7 +109,7 @@ def test_compile_ranges_must_differ(tmp_path: Path) -> None:
         for index, code in enumerate(codes)
         for which in (SMALL, LARGE)
     ]
-    assert sharing_findings(collected(tmp_path, *compiled)) == []
+    assert sharing_findings([collected(tmp_path, *compiled)]) == []
 
 
 def test_compile_ranges_without_their_own_dump_must_differ(tmp_path: Path) -> None:
@@ -123,14 +124,15 @@ def test_compile_ranges_without_their_own_dump_must_differ(tmp_path: Path) -> No
         for index, code in enumerate(codes)
         for which in (SMALL, LARGE)
     ]
-    assert sharing_findings(collected(tmp_path, *compiled)) == []
+    assert sharing_findings([collected(tmp_path, *compiled)]) == []
 
 
 def test_an_encoder_and_a_language_model_must_differ(tmp_path: Path) -> None:
     encoder = model_records(Compiled(layer_code(0, scale="0.5"), "k0"), total=1)
     language = model_records(*separate(first_code(), layer_code(0), last_code(1)))
     models = collect(tmp_path, rank_0_a=timed_trace(encoder + language))
-    assert [sharing_findings(each) for each in models] == [[], []]
+    assert len(models) == 2
+    assert sharing_findings(models) == []
 
 
 def test_the_first_must_differ_even_if_it_has_the_parameters_of_any_layer(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_the_first_must_differ_even_if_it_has_the_parameters_of_any_layer(tmp_pa
         return graph_code(inputs, [*add, f"a = rms_norm({'hidden' if first else 'add'}, {name})"], ["a"])
 
     subgraphs = [*separate(norm(0, True), norm(1, False)), *shared(norm(2, False)), Compiled(last_code(3), "last")]
-    assert sharing_findings(collected(tmp_path, *subgraphs)) == []
+    assert sharing_findings([collected(tmp_path, *subgraphs)]) == []
 
 
 @pytest.mark.xfail(
@@ -388,12 +390,24 @@ def test_layers_may_have_a_different_name(find: Find, layers: str) -> None:
 def test_the_evidence_names_the_lines_of_the_graphs(tmp_path: Path) -> None:
     found = model(tmp_path, separate(*(layer_code(n, scale=f"{n}.5") for n in range(7))))
     lines = (tmp_path / FILE).read_text().split("\n")
-    [finding] = sharing_findings(found)
+    [finding] = sharing_findings([found])
     assert len(finding.evidence) == 4
     for each, submodule in zip(finding.evidence, ("submod_2", "submod_4", "submod_6", "submod_8"), strict=True):
         number, name = each.record.removeprefix("line ").split(": ")
         assert (each.file, name) == (f"cold.trace/{FILE}", f"vllm_{submodule}")
         assert f'"{name}"' in lines[int(number) - 1]
+
+
+def test_a_finding_names_its_model_if_there_are_several(tmp_path: Path) -> None:
+    unshared = model(tmp_path, separate(*(layer_code(n, scale=f"{n}.5") for n in range(2))))
+    [alone] = sharing_findings([unshared])
+    assert (alone.model, alone.what.partition(" compiled")[0]) == (0, "2 subgraphs (dense layer)")
+    drafter = replace(unshared, name="eagle_head")
+    [of_drafter] = sharing_findings([CompiledModel(name="backbone"), drafter])
+    assert (of_drafter.model, of_drafter.what.partition(" compiled")[0]) == (
+        1,
+        "2 subgraphs (dense layer) of eagle_head",
+    )
 
 
 # The same graph

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from coldwarm.core.cache_keys import CacheEntry, CacheKeys
+from coldwarm.core.cache_use import CacheUse
+from coldwarm.core.kernels import Compiler, KernelEvent
 from coldwarm.core.record import Message, ProcessReport, StartRecord
 from coldwarm.diagnose.warmth import StartWarmth, Warmth, warmth_of
-from tests.support.records import LOADED, MISSES, SAVED, compiler_work, warm_record
+from tests.support.records import LOADED, MISSES, SAVED, compiler_work, kernel_event, kernel_events, warm_record
 
 Factors = dict[str, dict[str, str]]
 COMPILED = {SAVED: 3, LOADED: 0, MISSES: 3}
@@ -44,6 +46,66 @@ def test_the_warmth_of_a_start_is_that_of_its_least_warm_process(counters: dict[
     found = warmth_of(start(counters), [], [])
     assert found.warmth is warmth
     assert [process.warmth for process in found.processes] == [Warmth.NOTHING, warmth]
+
+
+def kernels(*events: KernelEvent) -> StartRecord:
+    """Return a start that loaded all graphs, and what its kernel compilers did."""
+    [worker] = [each for each in start().processes if each.rank == 0]
+    return start(processes=[worker.model_copy(update={"kernels": kernel_events(*events)})])
+
+
+IN_MEMORY: dict[str, Any] = {
+    "compiler": Compiler.CUTE_DSL,
+    "cache_folder": None,
+    "why_not_cached": "cute.compile has no cache on disk",
+}
+
+
+def in_triton(kernel: str, **fields: Any) -> KernelEvent:
+    return kernel_event(kernel=kernel, compiler=Compiler.TRITON, why_not_cached=None, **fields)
+
+
+def test_kernels_that_were_compiled_are_named_with_their_compiler_and_the_reason() -> None:
+    found = warmth_of(
+        kernels(
+            *(kernel_event(kernel="gemm", key=f"{n}", begin=10.0 + n, seconds=2.0, **IN_MEMORY) for n in range(3)),
+            in_triton("one", begin=1.0, seconds=0.5, cache_folder="/c/t/a"),
+            in_triton("two", begin=2.0, seconds=0.25, cache_folder="/c/t/b"),
+        ),
+        [],
+        [],
+    )
+    assert found.warmth is Warmth.PARTLY
+    assert whys(found) == [
+        "CuTe DSL compiled `gemm` (3 keys, 4.0 s): kept only in memory: cute.compile has no cache on disk",
+        "Triton compiled `one`, `two` (2 keys, 0.8 s): not found in its cache",
+    ]
+    assert found.reasons[1].next == "keep /c/t on a volume or in the image, if it does not outlive the container"
+    assert not found.only_in_memory
+
+
+def test_a_start_that_compiled_only_what_no_cache_has_says_so() -> None:
+    in_memory = kernel_event(kernel="gemm", **IN_MEMORY)
+    assert warmth_of(kernels(in_memory), [], []).only_in_memory
+    assert not warmth_of(start(), [], []).only_in_memory
+    graphs = start(COMPILED)
+    graphs.processes[1].kernels = kernel_events(in_memory)
+    assert not warmth_of(graphs, [], []).only_in_memory, "its graphs could have been loaded"
+
+
+@pytest.mark.parametrize(
+    ("counters", "written", "is_told"),
+    [({SAVED: 0, LOADED: 3}, 0, False), ({SAVED: 0, LOADED: 3}, 2, True), (COMPILED, 0, True)],
+)
+def test_a_cache_that_a_warm_start_only_read_has_no_problem(
+    counters: dict[str, int], written: int, is_told: bool
+) -> None:
+    problem = "/c is on the container's own file system, which is lost with it"
+    use = CacheUse(
+        folder="/c", file_system="overlay", problem=problem, found=9, found_all=True, read=9, written=written
+    )
+    [found] = warmth_of(start(counters), [], [], caches=[use]).caches
+    assert found.problem == (problem if is_told else None)
 
 
 def test_a_rank_that_compiles_while_another_waits_is_named_with_its_key() -> None:

@@ -32,6 +32,12 @@ def test_a_cache_folder_is_replaced_in_every_notation(options: dict[str, Any]) -
     assert list(folders_named(options)) == [Path("/users/warm")]
 
 
+def test_a_folder_of_a_user_who_does_not_exist_is_replaced_like_others(tmp_path: Path) -> None:
+    options, replaced = isolated_options({"download_dir": "~nosuchuser/models"}, tmp_path)
+    assert replaced == ["download_dir"]
+    assert Path(options["download_dir"]).is_relative_to(tmp_path)
+
+
 def test_other_options_are_unchanged_and_the_given_options_are_not_modified() -> None:
     options = {
         "dtype": "bfloat16",

@@ -161,3 +161,7 @@ def test_a_folder_with_a_package_in_development_mode_is_not_a_cache(
 def test_a_folder_with_python_is_not_a_cache(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.prefix", "/root-of-python/venv")
     assert Path(folder) not in places({"DG_JIT_CACHE_DIR": folder})
+
+
+def test_a_variable_may_name_the_home_folder_of_a_user_who_does_not_exist() -> None:
+    assert "nosuchuser" not in str(places({"DG_JIT_CACHE_DIR": "~nosuchuser/cache"}))

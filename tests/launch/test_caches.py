@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coldwarm.core.cache_files import FileChange, FileState, Manifest, changes, content
 from coldwarm.launch.caches import CACHE_VARIABLES, Caches, temporary_root
+from tests.support.commands import Commands
 
 
 @pytest.fixture
@@ -197,6 +198,20 @@ def test_temporary_root_is_removed_afterwards() -> None:
     with temporary_root() as root:
         Caches.fresh(root / "model")
     assert not root.exists()
+
+
+@pytest.mark.parametrize("command", ["watch", "run"])
+def test_a_machine_without_a_temporary_folder_is_told_to_set_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    commands = Commands(tmp_path, [])
+    # What `tempfile` does if no folder can be written, whoever runs the tests.
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    done = commands.run_in_process(command, "--", "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "coldwarm: no folder for temporary files can be written" in done.stderr and "set TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_rendezvous_file_of_ranks_is_not_a_cache(tmp_path: Path) -> None:

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import json
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import UnixStreamServer
 
 import pytest
 
-from coldwarm.launch.command_driver import UrlAnswers
+from coldwarm.core.record import ProcessReport
+from coldwarm.core.unix_url import unix_url
+from coldwarm.launch import readiness
 from coldwarm.launch.completion import request_completion
+from coldwarm.launch.process_tree import StartState
+from coldwarm.launch.readiness import RanksAreWarm, UrlAnswers, user_of_address
+
+RUNNING = StartState(None, (), Path(os.devnull))
 
 
 @pytest.fixture
@@ -38,7 +50,7 @@ def test_a_server_that_speaks_no_http_is_asked_again(url: str) -> None:
     [thread] = set(threading.enumerate()) - before
     thread.join(0.5)
     assert thread.is_alive()
-    assert not asking.answered
+    assert not asking.is_ready(RUNNING)
     asking.give_up()
     thread.join(10)
     assert not thread.is_alive()
@@ -46,3 +58,78 @@ def test_a_server_that_speaks_no_http_is_asked_again(url: str) -> None:
 
 def test_a_server_that_speaks_no_http_has_no_completions(url: str) -> None:
     assert request_completion(url) is None
+
+
+class Api(BaseHTTPRequestHandler):
+    """Has one model, and always the same answer; as many requests to `/health` fail as `failures` says."""
+
+    failures = 1
+
+    def address_string(self) -> str:
+        """Return a name for the client, which has no address."""
+        return "client"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if self.path == "/health" and Api.failures:
+            Api.failures -= 1
+            self.send_error(503)
+            return
+        self._answer({"data": [{"id": f"the model of {self.headers['Host']}"}]})
+
+    def do_POST(self) -> None:
+        """Answer with the token of the prompt's first id."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert asked["model"] == "the model of localhost"
+        self._answer({"choices": [{"logprobs": {"tokens": ["token_id:7"], "top_logprobs": [{"token_id:7": -0.5}]}}]})
+
+    def _answer(self, content: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+
+def test_a_server_at_a_unix_socket_is_asked(tmp_path: Path) -> None:
+    path = str(tmp_path / "a b.sock")
+    url = unix_url(path, "/health")
+    assert url.endswith("a%20b.sock/health")
+    assert user_of_address(url) is None
+    with UnixStreamServer(path, Api) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            assert f"the socket {path} is in use" in str(user_of_address(url))
+            asking = UrlAnswers(url)
+            deadline = time.monotonic() + 20
+            while not asking.is_ready(RUNNING):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert Api.failures == 0, "the first answer was an error"
+            completion = request_completion(url)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert completion is not None
+    assert [token.token_id for token in completion.generated] == [7]
+
+
+def test_ranks_are_ready_when_each_has_warmed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_LOOK_SECONDS", 0.0)
+    ready = RanksAreWarm(tmp_path)
+
+    def write(pid: int, rank: int | None, *, warm: bool) -> None:
+        report = ProcessReport(pid=pid, rank=rank, is_warmed_up=warm)
+        (tmp_path / f"{pid}.json").write_text(report.model_dump_json())
+
+    assert not ready.is_ready(RUNNING)
+    write(1, None, warm=False)
+    assert not ready.is_ready(RUNNING), "the engine core has no rank"
+    write(2, 0, warm=True)
+    write(3, 1, warm=False)
+    assert not ready.is_ready(RUNNING)
+    write(3, 1, warm=True)
+    assert ready.is_ready(RUNNING)
+    assert not ready.is_ready(StartState(1, (), Path(os.devnull)))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from coldwarm.launch import file_systems
 from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
 
 
@@ -46,3 +47,18 @@ def test_the_use_of_a_cache_is_counted(tmp_path: Path) -> None:
     [use] = cache_uses(before, [str(used / "read"), str(used / "new")])
     assert (use.folder, use.file_system, use.problem) == (str(used), "ext4", None)
     assert (use.found, use.read, use.written) == (3, 1, 2)
+
+
+@pytest.mark.usefixtures("mounts")
+@pytest.mark.parametrize(("most", "seconds", "found"), [(2, 60.0, 2), (20_000, -1.0, 0)])
+def test_of_a_cache_with_very_many_files_only_the_first_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, seconds: float, found: int
+) -> None:
+    for number in range(5):
+        (tmp_path / str(number)).write_text("x")
+    monkeypatch.setattr(file_systems, "_MOST_FILES", most)
+    monkeypatch.setattr(file_systems, "_MOST_SECONDS", seconds)
+    before = {tmp_path: files_of(tmp_path)}
+    (tmp_path / "0").write_text("longer")
+    [use] = cache_uses(before, [str(tmp_path / "3"), "/elsewhere"])
+    assert (use.found, use.found_all, use.read, use.written) == (found, False, 1, None)

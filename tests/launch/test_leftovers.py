@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from coldwarm.core.variables import OBSERVATION_VARIABLE, TOKEN_VARIABLE
+from coldwarm.launch import leftovers
 from coldwarm.launch.leftovers import mark_as_own, remove_leftovers
 from tests.support.commands import Commands
 from tests.support.processes import goes, is_gone
@@ -20,8 +21,12 @@ from tests.support.processes import goes, is_gone
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary folder of coldwarm's in that of the user."""
+    """A temporary folder of coldwarm's in that of the user.
+
+    No other folder is looked at: with what the tests change, those of running starts would look like leftovers.
+    """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(leftovers, "SHORT_FOLDER", tmp_path)
     folder = tmp_path / "coldwarm-x"
     folder.mkdir()
     return folder
@@ -40,6 +45,15 @@ def dead_pid() -> int:
 
 
 def test_a_folder_whose_process_has_ended_is_removed(folder: Path) -> None:
+    owned_by(folder, pid=dead_pid())
+    remove_leftovers()
+    assert not folder.exists()
+
+
+def test_a_folder_outside_of_a_temporary_folder_with_a_long_path_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder.parent / "long"))
     owned_by(folder, pid=dead_pid())
     remove_leftovers()
     assert not folder.exists()

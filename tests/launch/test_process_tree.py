@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -22,7 +24,7 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import Step
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch import process_tree
-from coldwarm.launch.process_tree import Ended, Steps, StoppedError, identity_of, kill_tree, launch
+from coldwarm.launch.process_tree import Ended, StartState, Steps, StoppedError, identity_of, kill_tree, launch
 from coldwarm.launch.spawn import NewProcesses, SpawnedProcess, WorkerOrder, WorkerProcess
 from tests.support.processes import is_gone
 
@@ -33,12 +35,14 @@ import os, signal, sys, time
 fd = int(sys.argv[1])
 def say(phase):
     os.write(fd, b'{"phase": "%s"}\\n' % phase.encode())
-def leave_behind(keep_events=False):
+def leave_behind(keep_events=False, burning=0):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             if not keep_events:
                 os.close(fd)
+            while time.process_time() < burning:
+                pass
             open("grandchild.part", "w").write(str(os.getpid()))
             os.rename("grandchild.part", "grandchild")
             time.sleep(60)
@@ -77,6 +81,7 @@ def start(tmp_path: Path) -> Callable[..., Ended]:
         time_limit: float = 20,
         on_phase: Callable[[str], None] = lambda phase: None,
         stop: Event | None = None,
+        **how: Any,
     ) -> Ended:
         events = os.pipe()
         token = uuid.uuid4().hex
@@ -88,6 +93,7 @@ def start(tmp_path: Path) -> Callable[..., Ended]:
             time_limit=time_limit,
             on_phase=on_phase,
             stop=stop,
+            **how,
         )
 
     return start
@@ -117,6 +123,35 @@ def test_steps_are_reported_and_cover_the_whole_time_without_gaps(start: Callabl
     assert began - 0.05 <= ended.steps[0].begin <= ended.steps[-1].end <= time.time() + 0.05
 
 
+BURN = """
+def burn(seconds):
+    while time.process_time() < seconds:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "burn(0.4)",
+        "if os.fork() == 0:\n    burn(0.4)\n    os._exit(0)\nos.wait()",
+        "leave_behind(burning=0.4)",
+    ],
+    ids=["in the worker", "in a child that ended", "in a process that was left behind"],
+)
+def test_cpu_time_is_that_of_all_processes(start: Callable[..., Ended], code: str) -> None:
+    ended = start(BURN + code)
+    assert ended.cpu_seconds is not None
+    # What the interpreter needs to start comes on top.
+    assert 0.38 <= ended.cpu_seconds <= 1.0
+
+
+def test_cpu_time_does_not_count_waiting(start: Callable[..., Ended]) -> None:
+    ended = start("time.sleep(0.5)")
+    assert ended.seconds >= 0.5
+    assert ended.cpu_seconds is None or ended.cpu_seconds < 0.4
+
+
 def test_steps_reported_just_before_the_end_are_not_lost(start: Callable[..., Ended]) -> None:
     def be_slow(phase: str) -> None:
         if phase == "first":
@@ -124,6 +159,27 @@ def test_steps_reported_just_before_the_end_are_not_lost(start: Callable[..., En
 
     ended = start("say('first'); time.sleep(0.05)\nfor n in range(200): say(f'phase {n}')", on_phase=be_slow)
     assert [step.name for step in ended.steps[2:]] == [f"phase {n}" for n in range(200)]
+
+
+def test_what_a_process_reports_while_it_is_used_and_ended_is_no_step(start: Callable[..., Ended]) -> None:
+    def end(worker: WorkerProcess, enter: Callable[[str], None]) -> None:
+        enter("generate")
+        time.sleep(0.3)
+        enter("exit")
+        worker.wait()
+
+    def be_late(state: StartState) -> bool:
+        time.sleep(0.1)
+        return True
+
+    ended = start(
+        "say('a'); say('b'); time.sleep(0.2); say('late'); time.sleep(0.4)",
+        # Reads late, as on a busy machine: the first steps are still in the pipe.
+        is_ready=be_late,
+        end=end,
+    )
+    assert [step.name for step in ended.steps] == ["process start", "a", "b", "generate", "exit"]
+    assert seconds_of(ended.steps[-1]) > 0.1
 
 
 def test_a_worker_that_reports_no_phase_has_one_step(start: Callable[..., Ended]) -> None:
@@ -307,6 +363,37 @@ def test_steps_are_complete_however_the_pipe_splits_them(names: list[str], data:
     finished = steps.finish(time.monotonic())
     assert [step.name for step in finished] == ["process start", *names]
     assert all(before.end == after.begin for before, after in pairwise(finished))
+
+
+def test_steps_that_begin_after_the_end_are_none() -> None:
+    began = time.monotonic() - 10.0
+    steps = Steps(began, lambda phase: None)
+    for at in (2.0, 5.0, 7.0):
+        steps.take(json.dumps({"phase": f"at {at:g}", "at": began + at}).encode() + b"\n")
+    finished = steps.finish(began + 6.0)
+    assert [(step.name, round(step.end - step.begin, 3)) for step in finished] == [
+        ("process start", 2.0),
+        ("at 2", 3.0),
+        ("at 5", 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reported", "begins"),
+    [(-3.0, 7.0), (-20.0, 0.0), (60.0, 10.0), (math.nan, 0.0), (None, 10.0)],
+    ids=["before it was read", "before the step before", "in the future", "never", "by an older worker"],
+)
+def test_a_step_begins_when_its_process_says(
+    monkeypatch: pytest.MonkeyPatch, reported: float | None, begins: float
+) -> None:
+    began = time.monotonic()
+    steps = Steps(began, lambda phase: None)
+    monkeypatch.setattr(time, "monotonic", lambda: began + 10.0)
+    report = {"phase": "generate"} if reported is None else {"phase": "generate", "at": began + 10.0 + reported}
+    steps.take(json.dumps(report).encode() + b"\n")
+    first, second = steps.finish(began + 11.0)
+    assert first.end == second.begin
+    assert second.begin - first.begin == pytest.approx(begins, abs=1e-5)
 
 
 @pytest.mark.parametrize(

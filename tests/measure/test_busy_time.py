@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coldwarm.core.stage import Stage
 from coldwarm.engines.vllm.trace_records import TRACE
-from coldwarm.measure.busy_time import _STAGES, Busy, BusyTime, Stage, stages_in_order
+from coldwarm.measure.busy_time import _STAGES, Busy, BusyTime, stages_in_order
 from coldwarm.trace.kinds import GraphDump
 from coldwarm.trace.reader import TraceFile, read_trace
 from tests.support.traces import span_edge, span_event, trace_text
@@ -23,7 +24,8 @@ ORDER = stages_in_order(TRACE.stages.values())
 
 DYNAMO, BACKEND, AOT, CODE = "dynamo", "vllm_backend", "create_aot_dispatcher_function", "compile_fx_inner"
 NATIVE, LOAD = "compile_file", "CompiledArtifact.load"
-RANK_0, RANK_1 = TraceFile(Path("rank_0.log"), 0, TRACE), TraceFile(Path("rank_1.log"), 1, TRACE)
+RANK_0, RANK_1 = (TraceFile(Path(f"rank_{rank}.log"), rank, TRACE, names_rank=True) for rank in (0, 1))
+WITHOUT_RANK = TraceFile(Path("dedicated_log_torch_trace_x.log"), 0, TRACE)
 
 
 def busy(*edges: Edge) -> list[Busy]:
@@ -33,10 +35,10 @@ def busy(*edges: Edge) -> list[Busy]:
     return time.stretches()
 
 
-def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge]) -> None:
+def follow(time: BusyTime, file: TraceFile, edges: Sequence[Edge], process: int = 1) -> None:
     time.begin(file)
     for edge in edges:
-        time.take(span_edge(*edge))
+        time.take(span_edge(*edge, process))
 
 
 def frames(*edges: tuple[str, str, float, int | None]) -> list[tuple[object, float]]:
@@ -149,22 +151,62 @@ def test_a_span_that_never_ends_is_not_busy() -> None:
 def test_other_ranks_are_not_followed() -> None:
     time = BusyTime()
     follow(time, RANK_0, [(DYNAMO, "B", 0.0), (DYNAMO, "E", 1.0)])
-    follow(time, RANK_1, [(DYNAMO, "B", 0.5), (DYNAMO, "E", 9.0)])
+    follow(time, RANK_1, [(DYNAMO, "B", 0.5), (DYNAMO, "E", 9.0)], process=2)
     assert time.stretches() == [Busy(0.0, 1.0, Stage.DYNAMO)]
+
+
+def test_on_a_further_node_the_first_of_its_ranks_is_followed() -> None:
+    time = BusyTime()
+    follow(time, WITHOUT_RANK, [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)], process=9)
+    for rank in (8, 9):
+        file = TraceFile(Path(f"rank_{rank}.log"), rank, TRACE, names_rank=True)
+        follow(time, file, [(DYNAMO, "B", 5.0), (DYNAMO, "E", 60.0 - rank)], process=rank)
+    assert time.stretches() == [Busy(5.0, 52.0, Stage.DYNAMO)]
 
 
 def test_a_span_does_not_continue_in_the_next_file() -> None:
     time = BusyTime()
     follow(time, RANK_0, [(AOT, "B", 0.0)])
-    follow(time, RANK_1, [(AOT, "E", 1.0), (DYNAMO, "B", 2.0), (DYNAMO, "E", 3.0)])
-    assert time.stretches() == []
+    follow(time, WITHOUT_RANK, [(AOT, "E", 1.0), (DYNAMO, "B", 2.0), (DYNAMO, "E", 3.0)])
+    assert time.stretches() == [Busy(2.0, 3.0, Stage.DYNAMO)]
 
 
 def test_two_processes_that_work_at_the_same_time_do_not_overlap() -> None:
     time = BusyTime()
     follow(time, RANK_0, [(DYNAMO, "B", 0.0), (DYNAMO, "E", 4.0)])
-    follow(time, TraceFile(Path("dedicated_log_torch_trace_x.log"), 0), [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)])
+    follow(time, WITHOUT_RANK, [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)], process=2)
     assert time.stretches() == [Busy(0.0, 4.0, Stage.DYNAMO)]
+
+
+def test_the_process_that_was_busy_for_the_longest_time_is_followed() -> None:
+    time = BusyTime()
+    follow(time, WITHOUT_RANK, [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)], process=2)
+    follow(time, RANK_0, [(DYNAMO, "B", 0.0), (DYNAMO, "E", 4.0)])
+    assert time.stretches() == [Busy(0.0, 4.0, Stage.DYNAMO)]
+
+
+def test_a_process_that_begins_a_second_file_is_followed_there() -> None:
+    # A process of vLLM's runs the C++ compiler before it knows its rank.
+    time = BusyTime()
+    follow(time, WITHOUT_RANK, [(NATIVE, "B", 1.0), (NATIVE, "E", 3.0)])
+    follow(time, RANK_0, [(DYNAMO, "B", 5.0), (DYNAMO, "E", 6.0)])
+    assert time.stretches() == [Busy(1.0, 3.0, Stage.NATIVE), Busy(5.0, 6.0, Stage.DYNAMO)]
+    assert time.stretches_by_file() == {
+        WITHOUT_RANK.path.name: [Busy(1.0, 3.0, Stage.NATIVE)],
+        RANK_0.path.name: [Busy(5.0, 6.0, Stage.DYNAMO)],
+    }
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=6))
+def test_files_of_one_process_do_not_overlap(spans: list[tuple[int, int]]) -> None:
+    time = BusyTime()
+    for number, (begin, seconds) in enumerate(spans):
+        file = TraceFile(Path(f"{number}.log"), 0, TRACE)
+        follow(time, file, [(DYNAMO, "B", float(begin)), (DYNAMO, "E", float(begin + seconds))])
+    stretches = time.stretches()
+    assert_disjoint(stretches)
+    covered = {moment for begin, seconds in spans for moment in range(begin, begin + seconds)}
+    assert seconds_of(stretches, Stage.DYNAMO) == len(covered)
 
 
 def test_a_span_that_is_logged_afterwards_overlaps_nothing() -> None:
@@ -263,4 +305,3 @@ def test_a_frame_does_not_continue_in_the_next_file() -> None:
     time.take(replace(edge, location=replace(edge.location, compile_id=(1, 0))))
     time.begin(RANK_1)
     assert time.stretches() == []
-    assert time.file == "rank_0.log"

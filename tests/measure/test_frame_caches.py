@@ -5,7 +5,17 @@ from pathlib import Path
 from coldwarm.engines.vllm.trace_records import TRACE
 from coldwarm.measure.frame_caches import Frame, FrameCaches
 from coldwarm.trace.reader import read_trace
-from tests.support.explanations import Written, asked, cache_event, compiled, frame, piecewise_start, span, write_trace
+from tests.support.explanations import (
+    BEGAN,
+    Written,
+    asked,
+    cache_event,
+    compiled,
+    frame,
+    piecewise_start,
+    span,
+    write_trace,
+)
 
 
 def frames(folder: Path, *records: Written) -> list[Frame]:
@@ -78,6 +88,19 @@ def test_a_frame_has_the_time_of_its_own_spans_without_loading(tmp_path: Path) -
         span("vllm_backend", "E", 16.0),
     )
     assert (outer.seconds, inner.seconds) == (2.5, 4.0)
+
+
+def test_a_frame_has_its_time_also_in_the_second_file_of_its_process(tmp_path: Path) -> None:
+    write_trace(tmp_path, span("compile_file", "B", 1.0), span("compile_file", "E", 2.0), name="t_a.log")
+    write_trace(
+        tmp_path,
+        span("dynamo", "B", 3.0, frame_id=1),
+        asked("miss", "a", frame_id=1),
+        span("dynamo", "E", 7.0, frame_id=1),
+        name="t_rank_0_a.log",
+    )
+    [found] = read(tmp_path)
+    assert (found.seconds, found.began) == (4.0, BEGAN + 3.0)
 
 
 def test_a_frame_without_spans_has_no_time(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldwarm.core.phases import COMPILE, UNACCOUNTED, Phase, Step
-from coldwarm.measure.busy_time import Busy, Stage
+from coldwarm.core.stage import Stage
+from coldwarm.measure.busy_time import Busy
 from coldwarm.measure.phases import split
 
 BEGAN = 1795435200.0

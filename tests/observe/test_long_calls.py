@@ -43,9 +43,10 @@ def test_calls_are_reported_that_take_long(tmp_path: Path) -> None:
     script.write_text(_PROGRAM)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, cwd=tmp_path)
     parent, child = ([LongCall(**call) for call in json.loads(line)["long_calls"]] for line in done.stdout.splitlines())
-    [call] = parent
+    # On a busy machine, other calls may take long, too.
+    [call] = (call for call in parent if call.operator is not None)
     assert (call.where, call.function, call.operator) == ("program.py:14", "loader", "_C.marlin_gemm")
-    assert 0.6 < call.seconds < 1.1
+    assert call.seconds > 0.6
     # A forked process has no calls of its parent.
-    [call] = child
-    assert (call.where, call.function, call.operator) == ("program.py:24", "<module>", None)
+    assert {call.operator for call in child} == {None}
+    assert ("program.py:24", "<module>") in {(call.where, call.function) for call in child}

@@ -64,6 +64,41 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Observer(tmp_path / "nowhere").write()
 
 
+class Named:
+    """A probe that reports a name which is not valid UTF-8, as that of a file may be."""
+
+    name = "named"
+
+    def install(self) -> None: ...
+
+    def report(self, report: ProcessReport) -> None:
+        report.role = "caf\udce9"
+        report.counters = {"\udce9": 3}
+        report.outside.written = ["/tmp/caf\udce9.txt"]
+
+
+def test_a_report_may_have_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    observer = Observer(tmp_path)
+    observer.install(Named())
+    observer.write()
+    report = ProcessReport.model_validate_json((tmp_path / f"{os.getpid()}.json").read_bytes())
+    assert (report.role, report.counters) == ("caf\\udce9", {"\\udce9": 3})
+    assert report.outside.written == ["/tmp/caf\\udce9.txt"]
+
+
+def test_a_forked_process_does_not_report_what_its_parent_counted() -> None:
+    counters = {"a": 3}
+    probe = CounterProbe(lambda: dict(counters))
+    probe.install()
+    counters["a"] += 4
+    if not (child := os.fork()):
+        counters["a"] += 1
+        report = ProcessReport()
+        probe.report(report)
+        os._exit(report.counters["a"])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 def test_counters_are_reported_relative_to_the_installation() -> None:
     counters = {"a": 3}
     probe = CounterProbe(lambda: dict(counters))

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from coldwarm.observe.progress import Progress
@@ -126,8 +128,36 @@ def test_a_phase_is_announced_to_a_named_pipe(tmp_path: Path) -> None:
     reader = os.open(tmp_path / "events", os.O_RDONLY | os.O_NONBLOCK)
     progress = Progress.to_pipe(tmp_path / "events", "engine setup")
     progress.announce("import")
-    assert os.read(reader, 100) == b'{"phase": "import"}\n'
+    announced = json.loads(os.read(reader, 100))
+    assert (announced.pop("phase"), announced.pop("at")) == ("import", pytest.approx(time.monotonic(), abs=60))
+    assert announced == {}
     assert progress.phase == "engine setup"
     os.close(reader)
     progress.announce("nobody reads it")
     assert Progress.to_pipe(tmp_path / "gone", "engine setup").phase == "engine setup"
+
+
+def test_a_program_may_close_all_descriptors_and_open_its_own_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events")
+    before = psutil.Process().num_fds()
+    progress = Progress.to_pipe(tmp_path / "events", "engine setup")
+    progress.announce("import")
+    assert psutil.Process().num_fds() == before
+
+
+def test_a_program_that_ends_on_sigpipe_outlives_the_launcher(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events")
+    program = (
+        "import signal\nfrom pathlib import Path\nfrom coldwarm.observe.progress import Progress\n"
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "progress = Progress.to_pipe(Path('events'), 'engine setup')\n"
+        "open('opened', 'w').close()\nopen('closed').read()\nprogress.announce('import')\n"
+    )
+    os.mkfifo(tmp_path / "closed")
+    reader = os.open(tmp_path / "events", os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    while not (tmp_path / "opened").exists():
+        time.sleep(0.02)
+    os.close(reader)
+    (tmp_path / "closed").write_text("")
+    assert process.wait(20) == 0

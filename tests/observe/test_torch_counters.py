@@ -69,6 +69,26 @@ def test_incremented_counters_are_read(dynamo: dict[str, Counter[str]], monkeypa
     }
 
 
+class CountedMeanwhile(int):
+    """A count. While it is read, another thread begins to count something else."""
+
+    counters: dict[str, Counter[str]]
+
+    def __int__(self) -> int:
+        self.counters["aot_autograd"][f"new {len(self.counters['aot_autograd'])}"] = 1
+        self.counters[f"group {len(self.counters)}"] = Counter()
+        return 4
+
+
+def test_counters_can_be_read_while_a_thread_compiles(dynamo: dict[str, Counter[str]]) -> None:
+    count = CountedMeanwhile()
+    count.counters = dynamo
+    dynamo["aot_autograd"] = Counter(autograd_cache_miss=count, autograd_cache_hit=2)
+    dynamo["inductor"] = Counter(fxgraph_cache_hit=1)
+    found = torch_source.read()
+    assert (found["torch.aot_autograd.autograd_cache_miss"], found["torch.inductor.fxgraph_cache_hit"]) == (4, 1)
+
+
 @needs_torch
 def test_reading_the_names_does_not_import_torch() -> None:
     code = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import socket
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.real.runs import COLDWARM, PATIENCE_SECONDS, Finished, run
+from tests.real.runs import COLDWARM, ENVIRONMENT, PATIENCE_SECONDS, Finished, Running, run
 
 TWO_FUNCTIONS = """
 import os, torch
@@ -28,9 +28,12 @@ print(first(torch.ones(8)).sum(), second(torch.ones(8)).sum())
 """
 GENERATE = """
 import json, os
+from torch._inductor.cpu_vec_isa import pick_vec_isa
 from vllm import LLM
 
 if __name__ == "__main__":
+    # In one thread: PyTorch's check of the CPU's instructions is not thread-safe, and its result is part of keys.
+    pick_vec_isa()
     LLM(
         os.environ["MODEL"],
         load_format="dummy",
@@ -39,7 +42,8 @@ if __name__ == "__main__":
         max_num_batched_tokens=1024,
         max_num_seqs=4,
         num_gpu_blocks_override=64,
-        gpu_memory_utilization=0.1,
+        kv_cache_memory_bytes=256 * 2**20,
+        gpu_memory_utilization=0.05,
         additional_config={"worker": os.environ["WORKER"]},
     )
 """
@@ -51,7 +55,7 @@ class Served:
 
     finished: Finished
     left: list[psutil.Process]
-    """Processes with its port in their command line that were alive afterwards."""
+    """Processes with its address in their command line that were alive afterwards."""
 
 
 @dataclass
@@ -63,17 +67,58 @@ class Watched:
 
 
 def serve(folder: Path) -> Served:
-    """Run a server cold and warm."""
-    port = _free_port()
-    server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", _model(folder)]
-    server += ["--load-format", "dummy", "--skip-tokenizer-init", "--max-model-len", "256", "--max-num-seqs", "4"]
-    server += ["--max-num-batched-tokens", "1024", "--num-gpu-blocks-override", "64", "--gpu-memory-utilization", "0.1"]
-    server += ["--port", port]
-    # vLLM puts sockets below TMPDIR, whose paths may have 107 characters.
-    options = ("--compilation=piecewise", f"--timeout={PATIENCE_SECONDS:g}", "--report=json=-")
-    finished = run(folder, *options, environment={"TMPDIR": "/tmp"}, command=tuple(server))
-    left = [process for process in psutil.process_iter(["cmdline"]) if port in (process.info["cmdline"] or ())]
-    return Served(finished, left)
+    """Run a server with two ranks cold and warm, with piecewise compilation."""
+    server = Server(folder, "--tensor-parallel-size", "2")
+    options = ("--compilation=piecewise", *server.options)
+    return server.ended(run(folder, *options, environment={"VLLM_CPU_OMP_THREADS_BIND": "0|1"}, command=server.command))
+
+
+def serve_as_shipped(folder: Path) -> Served:
+    """Run a server of two layers cold and warm, as vLLM compiles on a CPU. It listens on a Unix socket."""
+    server = Server(folder, layers=2, unix_socket=folder / "socket")
+    return server.ended(run(folder, *server.options, command=server.command))
+
+
+def kill_a_rank(folder: Path) -> Served:
+    """Run a server and kill the process that compiles the model, in the middle of that."""
+    server = Server(folder, layers=2)
+    running = Running(folder, *server.options, command=server.command)
+    running.wait_for("llama cold: compile")
+    [worker] = [process for process in running.processes() if process.name().startswith("VLLM::Worker")]
+    worker.kill()
+    return server.ended(running.finish())
+
+
+class Server:
+    """The command line of a server with a small model.
+
+    Args:
+        folder: Where the model is written.
+        arguments: Further arguments.
+        layers: The number of its layers; None: that of the catalog's entry.
+        unix_socket: The Unix socket on which it listens; None: a free port.
+    """
+
+    options = (f"--timeout={PATIENCE_SECONDS:g}", "--report=json=-")
+
+    def __init__(
+        self, folder: Path, *arguments: str, layers: int | None = None, unix_socket: Path | None = None
+    ) -> None:
+        self._address = _free_port() if unix_socket is None else str(unix_socket)
+        self.command = (
+            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", _model(folder, layers)),
+            *("--load-format", "dummy", "--skip-tokenizer-init", "--max-model-len", "256", "--max-num-seqs", "4"),
+            *("--max-num-batched-tokens", "1024", "--num-gpu-blocks-override", "64"),
+            # Independent of the memory of the machine.
+            *("--kv-cache-memory-bytes", str(256 * 2**20), "--gpu-memory-utilization", "0.05"),
+            *("--port" if unix_socket is None else "--uds", self._address, *arguments),
+        )
+
+    def ended(self, finished: Finished) -> Served:
+        """Return the run, with what it left."""
+        processes = psutil.process_iter(["cmdline"])
+        left = [process for process in processes if self._address in (process.info["cmdline"] or ())]
+        return Served(finished, left)
 
 
 def compile_two_functions(folder: Path) -> Finished:
@@ -90,7 +135,7 @@ def watch(folder: Path) -> list[Watched]:
     program = folder / "generate.py"
     program.write_text(GENERATE)
     environment = {
-        **os.environ,
+        **ENVIRONMENT,
         "HOME": str(folder / "home"),
         "VLLM_CACHE_ROOT": str(folder / "vllm"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
@@ -113,8 +158,11 @@ def watch(folder: Path) -> list[Watched]:
     return starts
 
 
-def _model(folder: Path) -> str:
+def _model(folder: Path, layers: int | None = None) -> str:
     subprocess.run([COLDWARM, "show", "llama-3.1-8b", "--write", folder / "llama"], check=True, capture_output=True)
+    config = folder / "llama" / "config.json"
+    if layers is not None:
+        config.write_text(json.dumps({**json.loads(config.read_text()), "num_hidden_layers": layers}))
     return str(folder / "llama")
 
 

@@ -6,17 +6,31 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 
 from coldwarm.catalog.catalog import PACKAGED
-from tests.real.commands import Served, Watched, compile_two_functions, serve, watch
-from tests.real.runs import Finished, Running, run
+from tests.real.commands import (
+    Served,
+    Watched,
+    compile_two_functions,
+    kill_a_rank,
+    serve,
+    serve_as_shipped,
+    watch,
+)
+from tests.real.runs import ENVIRONMENT, Finished, Running, run
+from tests.support.release import CORRUPTED_BY_EXPERTS
+
+_T = TypeVar("_T")
 
 CONFIGS = Path(__file__).parent / "configs"
 PLUGIN = Path(__file__).parent / "plugin"
@@ -27,8 +41,12 @@ SECRETS = {
     "variable in lower case": "ranksLowerCase14f7",
 }
 """Set in `Shared.ranks`; none may be in what that wrote."""
-FIRST_HALF = ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe")
-SECOND_HALF = ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b")
+FIRST_HALF = tuple(
+    model for model in ("deepseek-v3.2", "glm-4.5", "llama-3.1-8b", "phi-tiny-moe") if model not in CORRUPTED_BY_EXPERTS
+)
+SECOND_HALF = tuple(
+    model for model in ("gpt-oss-120b", "kimi-k2.5", "minimax-m2.5", "qwen3-32b") if model not in CORRUPTED_BY_EXPERTS
+)
 NEW_KINDS = ("glm-4.5-mtp", "llama-3.1-8b-eagle3")
 """Models of other kinds: with layers that draft tokens, with a separate drafter. Only counted."""
 
@@ -55,22 +73,27 @@ class Shared:
     traced: Future[Finished]
     """Python has no bytecode of anything, and keeps none."""
     spawned: Future[Finished]
-    """Two models, each start a new interpreter, with an option that names a cache folder."""
+    """A model, each start a new interpreter, with an option that names a cache folder."""
     shipped: Future[Finished]
     ranks: Future[Finished]
-    """A model in two processes, with secrets in options and variables of both starts."""
+    """Two models in two processes each, with secrets in options and variables of both starts: one of the catalog, and
+    one of the tests' own that has the number of its rank baked into its graphs. The path of the temporary folder is too
+    long for the sockets of vLLM."""
     bare: Future[Finished]
     killed: Future[Finished]
     interrupted: Future[Interrupted]
-    scales: Future[Finished]
-    """The tests' own two models, the burned one and the mended one."""
+    own_models: Future[Finished]
+    """The tests' own models, at depth count: a number is baked into each layer, the same number in a buffer, and layers
+    that launch a Triton kernel."""
     drafted: Future[Finished]
     """A model of the catalog with a drafter, as is `burned_draft` with a drafter of the tests' own."""
     burned_draft: Future[Finished]
-    launches: Future[Finished]
-    """The tests' own model whose layers launch a Triton kernel."""
     server: Future[Served]
-    """A server of vLLM, as a user starts it."""
+    """A server of vLLM with two ranks, as a user starts it."""
+    served_as_shipped: Future[Served]
+    """A server of vLLM that compiles as vLLM does on a CPU."""
+    killed_rank: Future[Served]
+    """A server whose worker was killed in mid-compile."""
     watched: Future[list[Watched]]
     """A script that uses `LLM`, in one cache of the user: cold, warm, and with two other settings."""
     program: Future[Finished]
@@ -81,16 +104,65 @@ class Shared:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as `real`, so that none starts vLLM by default because a mark was forgotten."""
+    """Mark every test of this folder as `real`, so that none starts vLLM by default because a mark was forgotten.
+
+    Tests that make starts of their own come first: others are made for all tests in the meantime.
+    """
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.real)
+    items.sort(key=lambda item: item.path.name not in _WITH_STARTS_OF_THEIR_OWN)
+
+
+_WITH_STARTS_OF_THEIR_OWN = ("test_fixtures_and_plugin.py", "test_not_compiled.py")
+
+TIMES = pytest.StashKey[dict[str, tuple[float, float]]]()
+"""When each of the shared starts began and how long it took, in seconds."""
+
+
+class _Queue:
+    """Makes the shared starts in the order of their submission, and notes how long each takes."""
+
+    def __init__(self, pool: ThreadPoolExecutor, times: dict[str, tuple[float, float]]) -> None:
+        self._pool = pool
+        self._times = times
+        self._created = time.monotonic()
+
+    def submit(self, work: Callable[..., _T], folder: Path, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Have `work` called with its folder, which also names it."""
+
+        def timed() -> _T:
+            began = time.monotonic()
+            try:
+                return work(folder, *args, **kwargs)
+            finally:
+                self._times[folder.name] = (began - self._created, time.monotonic() - began)
+
+        return self._pool.submit(timed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the shared starts with their times, which are most of the suite's."""
+    if times := terminalreporter.config.stash.get(TIMES, {}):
+        terminalreporter.section("shared starts, two at a time: began after, took, in seconds")
+        for name, (began, seconds) in sorted(times.items(), key=lambda each: each[1]):
+            terminalreporter.write_line(f"{began:7.0f} {seconds:6.0f}  {name}")
+
+
+@contextmanager
+def _without_what_is_not_needed(threads: ThreadPoolExecutor) -> Iterator[None]:
+    """At the end, begin nothing more: after Ctrl-C, or if only some tests were selected."""
+    try:
+        yield
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     folder = tmp_path_factory.mktemp("real")
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=2) as threads, _without_what_is_not_needed(threads):
+        pool = _Queue(threads, request.config.stash.setdefault(TIMES, {}))
         yield Shared(
             # The longest first. The two halves of the catalog run at the same time: they must not disturb each other.
             first_half=pool.submit(
@@ -107,8 +179,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                     "VLLM_RPC_TIMEOUT": "10001",
                 },
             ),
-            second_half=pool.submit(run, folder / "second", *SECOND_HALF, "--json"),
+            second_half=pool.submit(
+                run, folder / "second", *SECOND_HALF, "--json", "--store", str(folder / "history.db")
+            ),
             server=pool.submit(serve, folder / "server"),
+            served_as_shipped=pool.submit(serve_as_shipped, folder / "served-as-shipped"),
+            killed_rank=pool.submit(kill_a_rank, folder / "killed-rank"),
             watched=pool.submit(watch, folder / "watched"),
             program=pool.submit(compile_two_functions, folder / "program"),
             variants=pool.submit(_start_in_all_variants, folder / "variants"),
@@ -131,18 +207,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 run,
                 folder / "spawned",
                 "glm-4.5",
-                "llama-3.1-8b",
                 "--isolation=spawn",
                 "--depth=count",
                 "--json",
                 "--set",
                 f"compilation_config.cache_dir={_users_cache(folder / 'users-compiled')}",
             ),
-            scales=pool.submit(
+            own_models=pool.submit(
                 run,
-                folder / "scales",
+                folder / "own-models",
                 str(CONFIGS / "burned-scale.json"),
                 str(CONFIGS / "buffered-scale.json"),
+                str(CONFIGS / "triton-launch.json"),
+                "--depth=count",
                 "--json",
                 environment=_with_plugin(),
             ),
@@ -150,29 +227,29 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
                 run,
                 folder / "ranks",
                 "llama-3.1-8b",
+                str(CONFIGS / "burned-rank.json"),
                 "--depth=count",
                 "--json",
                 "--set=tensor_parallel_size=2",
                 f"--set=hf_token={SECRETS['option']}",
-                f"--warm-env=VLLM_API_KEY={SECRETS['warm variable']}",
+                # Not one of vLLM's: up to 0.31, VLLM_API_KEY is part of the cache key.
+                f"--warm-env=WARM_API_KEY={SECRETS['warm variable']}",
                 environment={
+                    **_with_plugin(),
                     "HF_TOKEN": SECRETS["variable"],
                     "vllm_host_passwd": SECRETS["variable in lower case"],
-                    # vLLM puts sockets below it, whose paths may have 107 characters.
-                    "TMPDIR": "/tmp",
                 },
-            ),
-            launches=pool.submit(
-                run,
-                folder / "launches",
-                str(CONFIGS / "triton-launch.json"),
-                "--depth=count",
-                "--json",
-                environment=_with_plugin(),
             ),
             drafted=pool.submit(_run_with_drafter, folder / "drafted", "eagle"),
             burned_draft=pool.submit(_run_with_drafter, folder / "burned-draft", "burned-eagle"),
-            shipped=pool.submit(run, folder / "shipped", "llama-3.1-8b", "--compilation", "shipped"),
+            # Without piecewise compilation, each layer is compiled.
+            shipped=pool.submit(
+                run,
+                folder / "shipped",
+                "llama-3.1-8b",
+                "--compilation=shipped",
+                "--set=hf_overrides.num_hidden_layers=2",
+            ),
             traced=pool.submit(
                 run,
                 folder / "traced",
@@ -196,6 +273,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def begin_shared_starts(request: pytest.FixtureRequest) -> None:
+    """Begin the shared starts before the first test, if any test needs them."""
+    if any("shared" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("shared")
+
+
 def _with_plugin() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))}
 
@@ -215,21 +299,25 @@ def _users_cache(folder: Path) -> Path:
 
 def _start_in_all_variants(folder: Path) -> Path:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.real.warm_variants", str(folder)], capture_output=True, text=True, timeout=1800
+        [sys.executable, "-m", "tests.real.warm_variants", str(folder)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def _kill_in_mid_compile(folder: Path) -> Finished:
-    running = Running(folder, "llama-3.1-8b", "qwen3-32b", "--json")
+    running = Running(folder, "llama-3.1-8b", "qwen3-32b", "--depth=count", "--json")
     running.wait_for("llama-3.1-8b cold: compile")
     running.worker().kill()
     return running.finish()
 
 
 def _interrupt_in_mid_compile(folder: Path) -> Interrupted:
-    running = Running(folder, "llama-3.1-8b")
+    running = Running(folder, "llama-3.1-8b", "--depth=count")
     running.wait_for("llama-3.1-8b cold: compile")
     processes = running.processes()
     assert len(processes) >= 3, "a command, its fork server, a worker"

@@ -17,6 +17,8 @@ import psutil
 
 COLDWARM = Path(sys.executable).parent / "coldwarm"
 PATIENCE_SECONDS = 900.0
+ENVIRONMENT = dict(os.environ)
+"""The variables before any test imports vLLM, which sets some."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             env={
-                **os.environ,
+                **ENVIRONMENT,
                 "HOME": str(folder / "home"),
                 "TMPDIR": str(folder / "tmp"),
                 "OMP_NUM_THREADS": "1",

@@ -102,7 +102,7 @@ def test_a_trace_explains_what_is_not_shared(full: dict[str, Any], traced: dict[
 
     assert causes(traced) == causes(full)
     assert bool(causes(traced)) == FIRST_MOE_LAYER_IS_UNLIKE_OTHERS
-    assert {each["seconds"] for each in told(traced)} == {None}
+    assert {each["seconds"] for each in told(traced)} <= {None}
 
 
 def test_what_is_imported_without_bytecode_is_told_of_every_start(

@@ -16,19 +16,6 @@ from coldwarm.store.suite_folder import read_runs
 from tests.real.conftest import Shared
 
 
-def test_the_same_start_gives_the_same_counters(
-    shared: Shared, cold_start: Callable[[str], StartRecord], warm_start: Callable[[str], StartRecord]
-) -> None:
-    of_the_suite = shared.first_half.result().runs()["llama-3.1-8b"]
-    cold, warm = cold_start("llama-3.1-8b"), warm_start("llama-3.1-8b")
-    assert cold.facts is not None and warm.facts is not None
-    assert cold.facts.counters == of_the_suite["cold"]["processes"][0]["counters"]
-    assert warm.facts.counters == of_the_suite["warm"]["processes"][0]["counters"]
-    assert [token.token_id for token in warm.facts.generated] == [
-        token["token_id"] for token in of_the_suite["warm"]["facts"]["generated"]
-    ]
-
-
 def test_pytest_starts_the_catalogs_models_from_one_import(tmp_path: Path) -> None:
     options = ["--coldwarm", "--coldwarm-depth", "trace", "-k", "llama-3 or qwen3-32b", "--coldwarm-output", "out"]
     done = subprocess.run(
@@ -86,3 +73,16 @@ def test_expect_reads_pytorchs_own_counters() -> None:
     done = subprocess.run([sys.executable, "-c", _COUNTS], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "torch.aot_autograd.total: expected +5" in done.stdout
+
+
+def test_the_same_start_gives_the_same_counters(
+    shared: Shared, cold_start: Callable[[str], StartRecord], warm_start: Callable[[str], StartRecord]
+) -> None:
+    of_the_suite = shared.first_half.result().runs()["llama-3.1-8b"]
+    cold, warm = cold_start("llama-3.1-8b"), warm_start("llama-3.1-8b")
+    assert cold.facts is not None and warm.facts is not None
+    assert cold.facts.counters == of_the_suite["cold"]["processes"][0]["counters"]
+    assert warm.facts.counters == of_the_suite["warm"]["processes"][0]["counters"]
+    assert [token.token_id for token in warm.facts.generated] == [
+        token["token_id"] for token in of_the_suite["warm"]["facts"]["generated"]
+    ]

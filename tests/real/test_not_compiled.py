@@ -61,3 +61,28 @@ def test_mode_none_has_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, NONE) == "compilation mode NONE, because of breakable CUDA graphs"
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     assert reason(monkeypatch, NONE) == "compilation mode NONE, because of TORCH_COMPILE_DISABLE=1"
+
+
+@pytest.mark.parametrize(
+    ("parts", "ranks", "ends"),
+    [([], 1, True), ([{**VLLM, "is_compiled": True}], 1, False), ([], 2, False)],
+    ids=["not compiled", "compiled", "not compiled, two ranks"],
+)
+def test_below_full_depth_a_start_ends_when_a_model_is_loaded_that_is_not_compiled(
+    monkeypatch: pytest.MonkeyPatch, parts: list[dict[str, Any]], ranks: int, ends: bool
+) -> None:
+    from vllm.v1.worker.cpu_worker import CPUWorker
+    from vllm.v1.worker.gpu_worker import Worker
+
+    from coldwarm.engines.vllm.early_end import EverythingKnownError, end_without_torch_compile
+
+    reason(monkeypatch, *parts)
+    monkeypatch.setattr(Worker, "load_model", lambda self: "loaded")
+    end_without_torch_compile()
+    worker = CPUWorker.__new__(CPUWorker)
+    worker.vllm_config = SimpleNamespace(parallel_config=SimpleNamespace(world_size=ranks))
+    if ends:
+        with pytest.raises(EverythingKnownError):
+            worker.load_model()
+    else:
+        assert worker.load_model() == "loaded"

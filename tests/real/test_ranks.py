@@ -10,18 +10,18 @@ import pytest
 from coldwarm.core.depth import Depth
 from coldwarm.core.finding import FindingKind
 from coldwarm.core.invariant_ids import InvariantId
-from tests.real.conftest import SECRETS, Shared
+from tests.real.conftest import PLUGIN, SECRETS, Shared
 from tests.support.records import LOADED, MISSES, SAVED
 
 SUBGRAPHS = "vllm.num_piecewise_capturable_graphs_seen"
+HITS = "torch.aot_autograd.autograd_cache_hit"
 
 
 @pytest.fixture(scope="module")
 def run(shared: Shared) -> dict[str, Any]:
     finished = shared.ranks.result()
     assert finished.exit_code == 0, finished.stderr
-    [found] = finished.runs().values()
-    return dict(found)
+    return dict(finished.runs()["llama-3.1-8b"])
 
 
 def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
@@ -49,11 +49,16 @@ def test_each_rank_is_counted_in_its_own_process(run: dict[str, Any]) -> None:
         of_rank_0 = ["device", "weights", "warm-up", "cache load", "KV cache"]
         steps = list(dict.fromkeys(step["name"] for step in run[kind]["steps"]))
         assert [step for step in steps if step in of_rank_0] == of_rank_0
-    # The ranks compile at the same time with the same keys: each finds what the other has saved in AOTAutograd's cache.
-    misses = {str(each["rank"]): each["counters"][MISSES] for each in run["cold"]["processes"][1:]}
-    assert sum(misses.values()) >= 3
+    # The ranks compile at the same time with the same keys: each finds what the other has saved in AOTAutograd's cache,
+    # or after a miss there, what it has saved in Inductor's.
+    ranks = {str(each["rank"]): each["counters"] for each in run["cold"]["processes"][1:]}
+    assert sum(counters[MISSES] for counters in ranks.values()) >= 3
+    needed = {
+        rank: counters[MISSES] - max(0, counters["torch.inductor.fxgraph_cache_hit"] - counters[HITS])
+        for rank, counters in ranks.items()
+    }
     generated = run["cold"]["compiler_work"]["code_generations_by_rank"]
-    assert generated == {rank: count for rank, count in misses.items() if count}
+    assert generated == {rank: count for rank, count in needed.items() if count}
 
 
 def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
@@ -66,6 +71,20 @@ def test_the_verdict_is_of_every_rank(run: dict[str, Any]) -> None:
 def test_ranks_that_agree_have_no_finding(run: dict[str, Any]) -> None:
     kinds = {finding["kind"] for finding in run["explanation"]["findings"]}
     assert not kinds & {FindingKind.RANKS_DISAGREE, FindingKind.KV_CACHE_SMALLER}
+
+
+def test_a_number_burned_into_the_graphs_of_a_rank_is_named_with_the_rank(shared: Shared) -> None:
+    run = shared.ranks.result().runs()["burned-rank"]
+    # Each rank is healthy by itself.
+    assert run["verdict"]["status"] == "passed", run["verdict"]["reasons"]
+    [finding] = [each for each in run["explanation"]["findings"] if each["kind"] == FindingKind.RANKS_DISAGREE]
+    assert finding["what"] == (
+        "ranks compile different graphs of submod_2 and 1 more (dense layer): a constant that differs is baked into "
+        "the graph: `1.0` in rank 0, `1.125` in rank 1"
+    )
+    assert finding["where"].startswith(f"{PLUGIN / 'layer_scale.py'}:")
+    assert finding["code"] == "return hidden_states * self.scale, residual"
+    assert len({each["file"] for each in finding["evidence"]}) == 2, "the trace of each rank"
 
 
 def test_the_cache_keys_are_those_of_the_first_rank(shared: Shared) -> None:

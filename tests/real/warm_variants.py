@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.explanation import explain
+from coldwarm.launch.driver import WorkerDriver
+from coldwarm.launch.fork.client import ForkServers
 from coldwarm.launch.start import Starter
 from coldwarm.store.suite_folder import Store
 from coldwarm.suite.plan import plan
@@ -90,17 +93,18 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
     [case] = plan(Catalog.read(), [str(CONFIG)], options={"additional_config": {"experiment": "first"}})
     starts = output / "starts"
-    starter = Starter(case, output / "scratch", starts, time_limit=TIME_LIMIT)
-    cold = starter.cold()
-    caches = starter.caches.root
-    shutil.copytree(caches / RESTORED, output / "left", symlinks=True)
-    for number, variant in enumerate(VARIANTS, start=1):
-        shutil.rmtree(caches / RESTORED)
-        shutil.copytree(output / "left", caches / RESTORED, symlinks=True)
-        variant.tamper(caches, plugin)
-        warm = starter.warm(changes=variant.changes)
-        shutil.copy(PLUGIN / "layer_scale.py", plugin / "layer_scale.py")
-        _keep(case, output / variant.name, starts, number, cold, warm)
+    with closing(ForkServers(output / "servers", output, time_limit=TIME_LIMIT)) as servers:
+        starter = Starter(case, output / "scratch", starts, time_limit=TIME_LIMIT, driver=WorkerDriver(servers))
+        cold = starter.cold()
+        caches = starter.caches.root
+        shutil.copytree(caches / RESTORED, output / "left", symlinks=True)
+        for number, variant in enumerate(VARIANTS, start=1):
+            shutil.rmtree(caches / RESTORED)
+            shutil.copytree(output / "left", caches / RESTORED, symlinks=True)
+            variant.tamper(caches, plugin)
+            warm = starter.warm(changes=variant.changes)
+            shutil.copy(PLUGIN / "layer_scale.py", plugin / "layer_scale.py")
+            _keep(case, output / variant.name, starts, number, cold, warm)
     shutil.rmtree(output / "scratch")
 
 

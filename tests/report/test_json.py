@@ -14,6 +14,7 @@ from coldwarm.report.exporters import render
 from coldwarm.report.summary import SuiteSummary
 from coldwarm.suite.result import RunResult
 from tests.support.explanations import finding
+from tests.support.repeated import repeated
 from tests.support.runs import crashed, failed, fixed, known, passed, unsupported
 
 
@@ -67,3 +68,12 @@ def test_explanations_are_the_same_after_json_and_null_if_there_is_none() -> Non
 def test_findings_do_not_change_the_exit_code() -> None:
     result = replace(passed(), explanation=Explanation(findings=[finding()]))
     assert json.loads(to_json([result]))["exit_code"] == 0
+
+
+def test_all_repetitions_are_included() -> None:
+    result = repeated([20.0, 21.0])
+    [run] = json.loads(to_json([result]))["runs"]
+    assert run["repetition"] == 1
+    assert [record(each["cold"]) for each in run["repetitions"]] == [each.cold for each in result.repetitions]
+    assert [each["verdict"]["status"] for each in run["repetitions"]] == ["passed", "passed"]
+    assert json.loads(to_json([passed()]))["runs"][0]["repetitions"] == []

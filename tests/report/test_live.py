@@ -6,6 +6,7 @@ from coldwarm.core.record import Failure, StartKind
 from coldwarm.report.live import LiveLines, PlainLines, live_view
 from tests.report.consoles import Paper
 from tests.support.records import cold_record
+from tests.support.repeated import repeated
 from tests.support.runs import crashed, passed
 
 
@@ -21,6 +22,27 @@ def follow(paper: Paper) -> None:
         assert failed.cold is not None
         view.start_ended(failed.case, failed.cold)
         view.run_ended(failed)
+
+
+def test_repetitions_are_numbered() -> None:
+    result = repeated([20.0, 21.0])
+    plain, terminal = Paper(width=80), Paper(terminal=True, width=80)
+    for paper in (plain, terminal):
+        with live_view(paper.console, 1) as view:
+            for each in result.repetitions:
+                for record in (each.cold, each.warm):
+                    assert record is not None
+                    view.start_began(result.case, record.kind)
+                    view.phase_began(result.case, record.kind, "compile")
+                    view.start_ended(result.case, record)
+            view.run_ended(result)
+    assert plain.lines[3:6] == [
+        "[1/1] tiny warm 1/2: process start",
+        "[1/1] tiny warm 1/2: compile",
+        "[1/1] tiny warm 1/2: done in 4.0 s",
+    ]
+    assert plain.lines[6] == "[1/1] tiny cold 2/2: process start"
+    assert any("tiny cold 2/2: done in 21.0 s" in line for line in terminal.lines)
 
 
 def test_the_view_depends_on_the_console() -> None:

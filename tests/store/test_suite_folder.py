@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.core.errors import UsageError
+from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import suite_folder as store_module
 from coldwarm.store.suite_folder import Store, StoredRun, models_not_started, new_default_folder, read_runs
@@ -30,10 +31,9 @@ def write(store: Store, result: RunResult) -> None:
     store.write_verdict(result.case, result.verdict)
 
 
-def run_of(store: Path, model: str, **records: object) -> StoredRun:
+def run_of(store: Path, model: str, cold: StartRecord | None = None, warm: StartRecord | None = None) -> StoredRun:
     """Return the run of `model` as it should be read, with only the given records."""
-    values = {"cold": None, "warm": None, "explanation": None, **records}
-    return StoredRun.model_validate({"folder": store / model, "case": passed(model).case, **values})
+    return StoredRun(folder=store / model, case=passed(model).case, cold=cold, warm=warm, explanation=None)
 
 
 @pytest.fixture
@@ -226,3 +226,10 @@ def test_two_folders_of_the_same_second_have_different_names(tmp_path: Path, mon
     folders = {new_default_folder("-add-tiny") for _ in range(3)}
     assert set((tmp_path / "coldwarm-runs").iterdir()) == {path.resolve() for path in folders}
     assert len(folders) == 3
+
+
+def test_a_file_is_not_a_suite(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    for read in (read_runs, models_not_started):
+        with pytest.raises(UsageError, match=r"README\.md is a file, not the folder of a suite or a run"):
+            read(tmp_path / "README.md")

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from coldwarm.core.exit_codes import ExitCode
+from coldwarm.diagnose.warmth import StartWarmth
 from coldwarm.launch import watched
-from coldwarm.suite.watching import Watching
+from coldwarm.suite.watching import Expected, Watching, not_as_expected
 
 
 @pytest.mark.parametrize(("is_gate", "status"), [(False, 5), (True, ExitCode.INTERNAL_ERROR)])
@@ -25,11 +26,35 @@ def test_the_command_goes_on_if_the_report_fails(
         monkeypatch.setattr(watched, "read_reports", fail)
     watching = Watching(
         [sys.executable, "-c", "raise SystemExit(5)"],
-        is_gate=is_gate,
-        on_report=fail if where == "printing" else lambda report: None,
+        expected=Expected.WARM if is_gate else None,
+        on_report=fail if where == "printing" else lambda report, record: None,
         on_problem=problems.append,
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert watching.run() == status
     assert "internal error: cannot report on the start: ValueError: a defect" in problems
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "why"),
+    [
+        ({"warmth": "warm"}, Expected.WARM, None),
+        ({"warmth": "cold"}, Expected.WARM, "something was compiled"),
+        ({"warmth": "compiles nothing"}, Expected.CACHED, "nothing was loaded from a cache"),
+        ({"warmth": "warm", "unobserved": ["x"]}, Expected.WARM, "not everything could be observed"),
+        ({"warmth": "partly warm", "only_in_memory": True}, Expected.CACHED, None),
+        ({"warmth": "partly warm"}, Expected.CACHED, "something was compiled"),
+        (
+            {"warmth": "partly warm", "only_in_memory": True},
+            Expected.WARM,
+            "kernels that are kept only in memory were compiled; --expect cached accepts them",
+        ),
+    ],
+)
+def test_a_start_that_is_not_as_expected_fails_with_the_reason(
+    fields: dict[str, Any], expected: Expected, why: str | None
+) -> None:
+    start = StartWarmth.model_validate({"command": ["serve"], "seconds": 1.0, "processes": [], **fields})
+    message = None if why is None else f"expected a warm start, but {why} (exit code 1)"
+    assert not_as_expected(start, expected) == message

@@ -1,20 +1,24 @@
-"""Runs `coldwarm` like a user, in a separate process."""
+"""Runs `coldwarm` like a user, in a separate process or in this one."""
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
 from coldwarm.cli.main import main
 from coldwarm.engines import base as engine
+from tests.support.forked_commands import ForkedCommand
 
 ROOT = Path(__file__).parents[2]
+_PATIENCE_SECONDS = 300.0
 
 
 class Commands:
@@ -39,15 +43,18 @@ class Commands:
 
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run ``coldwarm`` to its end."""
-        return subprocess.run(
-            self.line(*arguments),
-            cwd=self.folder,
-            env=self.environment(**variables),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        line = self.line(*arguments)
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            running = ForkedCommand(line[3:], self.folder, self.environment(**variables), out.fileno(), err.fileno())
+            try:
+                status = running.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGKILL)
+                running.wait(_PATIENCE_SECONDS)
+                raise
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(line, status, out.read(), err.read())
 
     def run_in_process(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run ``coldwarm`` in this process, which saves starting another one; the engine ``fake`` is registered."""
@@ -64,16 +71,15 @@ class Commands:
         assert isinstance(status, int)
         return subprocess.CompletedProcess(line, status, out.getvalue(), err.getvalue())
 
-    def begin(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str | Path, **variables: str) -> ForkedCommand:
         """Start a ``coldwarm`` whose progress can be read line by line from stderr."""
-        return subprocess.Popen(
-            self.line(*arguments),
-            cwd=self.folder,
-            env=self.environment(**variables),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        read, write = os.pipe()
+        with Path(os.devnull).open("w") as nothing:
+            words, environment = self.line(*arguments)[3:], self.environment(**variables)
+            running = ForkedCommand(words, self.folder, environment, nothing.fileno(), write)
+        os.close(write)
+        running.stderr = os.fdopen(read)
+        return running
 
     @staticmethod
     def line(*arguments: str | Path) -> list[str]:

@@ -35,11 +35,11 @@ def span_event(name: str, edge: str, seconds: float = 1.0, **fields: Any) -> Rec
     return digested({"chromium_event": {}}, json.dumps({"name": name, "ph": edge, "ts": seconds * 1e6, **fields}))
 
 
-def span_edge(name: str, edge: str, seconds: float) -> SpanEdge:
+def span_edge(name: str, edge: str, seconds: float, process: int = 1) -> SpanEdge:
     """Return the edge of a span as a typed record."""
     from coldwarm.trace.kinds import Location, SpanEdge
 
-    return SpanEdge(Location("trace.log", 1, 0.0, 1, (None, None)), name, edge == "B", seconds, {})
+    return SpanEdge(Location("trace.log", 1, 0.0, process, (None, None)), name, edge == "B", seconds, {})
 
 
 def compiler_work_of(folder: Path) -> CompilerWork:

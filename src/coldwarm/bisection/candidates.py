@@ -19,6 +19,10 @@ Say = Callable[[str], None]
 """Receives a line about what is being done."""
 
 
+class UnavailableError(UsageError):
+    """One candidate cannot be made ready; others may be."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One version of the engine, ready to be started."""
@@ -52,7 +56,8 @@ class Source(Protocol):
         """Make a candidate ready, for example install it.
 
         Raises:
-            UsageError: It cannot be made ready.
+            UnavailableError: It cannot be made ready, and others may be.
+            UsageError: No candidate can.
         """
 
 

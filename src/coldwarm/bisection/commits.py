@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coldwarm.bisection.candidates import Candidate, Say
+from coldwarm.bisection.candidates import Candidate, Say, UnavailableError
 from coldwarm.core.errors import UsageError
 from coldwarm.engines.base import Installation
 
@@ -48,7 +48,8 @@ class Commits:
         """Create the work tree of the commit, unless it exists.
 
         Raises:
-            UsageError: git cannot create it, or it has no package of the engine.
+            UnavailableError: It has no package of the engine.
+            UsageError: git cannot create it.
         """
         path = (self._folder / name).absolute()
         unfinished = path.with_name(f".{name}.part")
@@ -75,7 +76,7 @@ class Commits:
         """Link what the installed package has and git does not track: compiled extensions, generated modules."""
         package = tree / self._package.name
         if not package.is_dir():
-            raise UsageError(f"{tree.name} of {self._checkout} has no package {self._package.name}")
+            raise UnavailableError(f"{tree.name} of {self._checkout} has no package {self._package.name}")
         for path in self._package.rglob("*"):
             wanted = package / path.relative_to(self._package)
             is_untracked = path.suffix == ".so" or path.name == "_version.py"

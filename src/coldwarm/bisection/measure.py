@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coldwarm.bisection.candidates import Candidate, Say, Source, file_name
+from coldwarm.bisection.candidates import Candidate, Say, Source, UnavailableError, file_name
 from coldwarm.bisection.child import child
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.checks.verdict import Status
@@ -95,7 +95,10 @@ class Measurements:
         if stored is not None:
             self._say(f"{name} at depth {depth}: measured before")
             return stored
-        candidate = self.candidate(name)
+        try:
+            candidate = self.candidate(name)
+        except UnavailableError as error:
+            return Measurement(name, depth, {}, (), str(error))
         shutil.rmtree(folder, ignore_errors=True)
         problem = self._run(candidate, depth, folder)
         made = self._read(name, depth, folder)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from coldwarm.bisection.candidates import Candidate, Say, between
+from coldwarm.bisection.candidates import Candidate, Say, UnavailableError, between
 from coldwarm.bisection.child import child
 from coldwarm.core.errors import UsageError
 from coldwarm.engines.base import Installation
 
 # Retries with long pauses are of no use to someone without a network.
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "30", "--no-input")
+
+_NO_VERSIONS = "(from versions: none)"
 
 
 class Releases:
@@ -55,7 +57,8 @@ class Releases:
         """Install the release, unless it is installed already.
 
         Raises:
-            UsageError: pip cannot install it.
+            UnavailableError: pip cannot install it: it was withdrawn, or has no wheel for this Python.
+            UsageError: The package index cannot be reached, or the folder cannot be written.
         """
         installed = self._installation
         if _is(installed.version, name):
@@ -94,7 +97,8 @@ def install(distribution: str, release: str, path: Path, say: Say) -> None:
     Several processes may install the same release; one does, and the others wait for it.
 
     Raises:
-        UsageError: pip cannot install it, or the folder cannot be written.
+        UnavailableError: pip cannot install it, but others.
+        UsageError: The package index cannot be reached, or the folder cannot be written.
     """
     if path.is_dir():
         return
@@ -122,7 +126,9 @@ def _pip_install(distribution: str, release: str, folder: Path) -> None:
     with child([*line, f"{distribution}=={release}"], orderly=False) as pip:
         _, errors = pip.communicate()
     if pip.returncode != 0:
-        raise UsageError(f"cannot install {distribution} {release}: {_reason(errors)}")
+        # Without an index, pip knows no version at all.
+        error = UsageError if _NO_VERSIONS in errors else UnavailableError
+        raise error(f"cannot install {distribution} {release}: {_reason(errors)}")
 
 
 def _reason(errors: str) -> str:

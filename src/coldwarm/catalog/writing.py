@@ -46,6 +46,9 @@ def with_expectations(path: Path, text: str, edits: Sequence[Edit]) -> str:
     """
     before = ModelEntry.model_validate(tomllib.loads(text))
     rows = list(before.expect)
+    edits = [edit for edit in edits if edit.row is None or edit.expectation != rows[edit.row]]
+    if not edits:
+        return text
     try:
         document = tomlkit.parse(text)
         for edit in edits:

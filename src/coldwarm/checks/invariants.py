@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coldwarm.checks import kernels
 from coldwarm.checks.kernels import KernelPart
+from coldwarm.checks.late_functions import unexpected
 from coldwarm.checks.outputs import difference
 from coldwarm.checks.ranks import combine, only_rank
 from coldwarm.checks.run_context import warm_changes
@@ -33,18 +34,30 @@ class Starts:
         warm: The warm start; None at a depth without one.
         entry: The model's entry.
         rank: Use only what this rank recorded; None: use the records as they are.
+        stats: The statistics of all ranks of each start, if they are known already.
     """
 
     def __init__(
-        self, cold: StartRecord, warm: StartRecord | None, entry: ModelEntry, *, rank: int | None = None
+        self,
+        cold: StartRecord,
+        warm: StartRecord | None,
+        entry: ModelEntry,
+        *,
+        rank: int | None = None,
+        stats: Mapping[StartKind, Mapping[int, CompileStats]] | None = None,
     ) -> None:
         self.cold, self.entry = cold, entry
         self._records = cold, warm
         for record in (cold, warm):
             assert record is None or record.facts is not None, "only finished starts are judged"
-        self.cold_stats = _stats(cold, rank)
+        self._stats = stats or {
+            record.kind: load_vocabulary(record.engine).compile_stats(record)
+            for record in self._records
+            if record is not None
+        }
+        self.cold_stats = _stats_of_rank(self._stats[StartKind.COLD], rank)
         if warm is not None:
-            self.warm_stats = _stats(warm, rank)
+            self.warm_stats = _stats_of_rank(self._stats[StartKind.WARM], rank)
         if rank is not None:
             cold, warm = only_rank(cold, rank), None if warm is None else only_rank(warm, rank)
             self.cold = cold
@@ -82,7 +95,7 @@ class Starts:
 
     def of_rank(self, rank: int) -> Starts:
         """Return the same starts with the counters of one rank; all are zero if a start does not have that rank."""
-        return Starts(*self._records, self.entry, rank=rank)
+        return Starts(*self._records, self.entry, rank=rank, stats=self._stats)
 
     def layer_kinds(self) -> tuple[int, str]:
         """Return the number of layer kinds of the model, and where it comes from."""
@@ -98,9 +111,8 @@ def _facts(record: StartRecord) -> EngineFacts:
     return record.facts
 
 
-def _stats(record: StartRecord, rank: int | None) -> CompileStats:
+def _stats_of_rank(found: Mapping[int, CompileStats], rank: int | None) -> CompileStats:
     """Return the statistics of a rank (None: of the first one); all are zero if the start does not have that rank."""
-    found = load_vocabulary(record.engine).compile_stats(record)
     first = next(iter(found.values()))
     if rank is None or rank in found:
         return first if rank is None else found[rank]
@@ -441,7 +453,11 @@ def _same_output(starts: Starts) -> Check:
 
 
 def _ready_no_compiler(starts: Starts) -> Check:
-    part = kernels.after_ready({StartKind.COLD: starts.cold_stats.kernels, StartKind.WARM: starts.warm_stats.kernels})
+    stats = {StartKind.COLD: starts.cold_stats, StartKind.WARM: starts.warm_stats}
+    part = kernels.after_ready(
+        {kind: each.kernels for kind, each in stats.items()},
+        {record.kind: unexpected(record, stats[record.kind].rank) for record in (starts.cold, starts.warm)},
+    )
     return Check(
         id=InvariantId.READY_NO_COMPILER,
         holds=part.holds,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coldwarm.core.kernels import MOST_EVENTS, KernelEvent
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.stats import KernelCounts, KernelWork, RepeatedKey
 from coldwarm.measure.kernel_work import events_after_ready, kernel_counts
+from coldwarm.measure.late_functions import LateFunction
 from coldwarm.measure.recompiled_kernels import recompiled_kernels
 
 _MOST_SHOWN = 3
@@ -56,11 +57,14 @@ def recompiled(cold: KernelWork | None, warm: KernelWork) -> KernelPart:
     return KernelPart(words=f"it compiled kernels (expected none): {listed}", broken_by=keys_of(warm.kernels))
 
 
-def after_ready(works: Mapping[StartKind, KernelWork | None]) -> KernelPart:
+def after_ready(
+    works: Mapping[StartKind, KernelWork | None], functions: Mapping[StartKind, Sequence[LateFunction]]
+) -> KernelPart:
     """Check that neither start compiled anything after the engine was ready for requests.
 
     Args:
         works: What the kernel compilers did in each start; None: not recorded.
+        functions: What torch.compile compiled then in each start.
     """
     parts, unknown = [], []
     late: list[KernelEvent] = []
@@ -74,12 +78,19 @@ def after_ready(works: Mapping[StartKind, KernelWork | None]) -> KernelPart:
             unknown.append(f"the phase of {_plural(work.without_phase, 'kernel')} of the {kind} start is unknown")
         if work.dropped:
             unknown.append(_dropped(work, kind))
-    words = f"after the engine was ready, kernels were compiled (expected none): {_listed(parts)}"
+    broken_by = keys_of(kernel_counts(late))
+    nouns = ["kernels"] if broken_by else []
+    nouns += ["functions"] if any(functions.values()) else []
+    for kind, of_start in functions.items():
+        for function in of_start:
+            parts.append(f"{function.label} ({_amount(function.keys, function.seconds)}, {kind} start)")
+            broken_by[function.label] = max(function.keys, broken_by.get(function.label, 0))
+    words = f"after the engine was ready, {' and '.join(nouns)} were compiled (expected none): {_listed(parts)}"
     if not parts:
-        words = "after the engine was ready, no kernel was compiled"
+        words = "after the engine was ready, nothing was compiled"
     return KernelPart(
         words="; ".join([words, *(f"not checked: {reason}" for reason in unknown)]),
-        broken_by=keys_of(kernel_counts(late)),
+        broken_by=broken_by,
         is_checked=bool(parts) or not unknown,
     )
 

@@ -31,9 +31,16 @@ def combine(checks: Mapping[int, Check]) -> Check:
         evidence=list(dict.fromkeys(line for check in shown.values() for line in check.evidence)),
         is_checked=all(check.is_checked for check in checks.values()) or bool(failed),
         artifacts_over_limit=max(check.artifacts_over_limit for check in checks.values()),
+        misses=_most_misses(failed.values()),
         kernels=_most_keys(failed.values()),
         only_kernels=bool(failed) and all(check.only_kernels for check in failed.values()),
     )
+
+
+def _most_misses(checks: Iterable[Check]) -> int:
+    """Return the misses of the rank with the most; 0 if torch.compile broke the check of any rank in another way."""
+    misses = [check.misses for check in checks if check.is_broken_otherwise]
+    return max(misses) if misses and all(misses) else 0
 
 
 def _most_keys(checks: Iterable[Check]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from coldwarm.checks.invariants import NOT_COMPILED, Starts, applicable_invarian
 from coldwarm.checks.isolation import cold_is_cold, isolation_notes, shared_caches
 from coldwarm.checks.kernels import unseen_compilers
 from coldwarm.checks.known_issues import IssueSeen, accept_known_issues, unchecked_issues
-from coldwarm.checks.late_functions import compiled_after_ready
+from coldwarm.checks.late_functions import compiled_on_request
 from coldwarm.checks.run_context import context_of as context_of
 from coldwarm.checks.run_context import ineffective_settings
 from coldwarm.checks.unobserved import unobserved
@@ -51,6 +51,8 @@ class Verdict(BaseModel):
     coldwarm knows."""
     checks: list[Check] = Field(default_factory=list)
     issues: list[IssueSeen] = Field(default_factory=list)
+    repetition: int = Field(default=1, ge=1)
+    """On a run that was repeated: the repetition that has this verdict."""
 
     @property
     def accepting(self) -> set[str]:
@@ -118,7 +120,7 @@ def judge(
         + ineffective_settings(cold, warm)
         + isolation_notes(cold, warm)
         + unobserved(cold, warm)
-        + compiled_after_ready(cold, warm),
+        + compiled_on_request(cold),
         checks=checks,
         issues=issues,
     )

@@ -14,6 +14,8 @@ from coldwarm.core.run_folder import SUITE
 _CHANGES = "changes"
 _AT_NIGHT = "23 3 * * *"
 """In UTC; not at a full hour, when many schedules of others begin."""
+_SUBMODULES = {"submodules": "recursive"}
+"""What Buildkite's agents do by default: coldwarm, or the engine, may be a submodule."""
 
 
 def workflow(steps: Sequence[Step]) -> str:
@@ -52,7 +54,7 @@ def _changes_job(steps: Sequence[Step]) -> dict[str, Any]:
         "timeout-minutes": 10,
         "outputs": {step.key: f"${{{{ steps.diff.outputs['{step.key}'] }}}}" for step in steps},
         "steps": [
-            {"uses": "actions/checkout@v4", "with": {"fetch-depth": 0}},
+            {"uses": "actions/checkout@v4", "with": {"fetch-depth": 0, **_SUBMODULES}},
             {
                 "id": "diff",
                 "name": "Find the steps whose files changed (all if started manually)",
@@ -67,6 +69,7 @@ def _job(step: Step) -> dict[str, Any]:
     condition: dict[str, Any] = {}
     if step.paths:
         condition = {"needs": _CHANGES, "if": f"needs.{_CHANGES}.outputs['{step.key}'] == 'true'"}
+    models = "every model" if step.whole_catalog else "the representative models"
     runner = ["self-hosted", step.queue, step.label] if step.device == "cuda" else step.queue
     return {
         "name": step.title,
@@ -74,10 +77,10 @@ def _job(step: Step) -> dict[str, Any]:
         "runs-on": runner,
         "timeout-minutes": step.minutes,
         "steps": [
-            {"uses": "actions/checkout@v4"},
+            {"uses": "actions/checkout@v4", "with": dict(_SUBMODULES)},
             *([{"name": "Set up", "run": "\n".join([*step.setup, ""])}] if step.setup else []),
             *([_restore(step.accepted, step.key)] if step.accepted is not None else []),
-            {"name": "Start every model cold, then warm", "run": step.command()},
+            {"name": f"Start {models} cold, then warm", "run": step.command()},
             *(_compare(step, step.accepted) if step.accepted is not None else []),
             {
                 "name": "Add the results to the job summary",

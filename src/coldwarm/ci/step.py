@@ -13,7 +13,7 @@ SUMMARY = f"{OUTPUT}/summary.md"
 CHANGES = f"{OUTPUT}/changes.md"
 ACCEPTED = "coldwarm-accepted"
 """Where the last accepted run of a device is kept, below this name."""
-ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", f"{OUTPUT}/*.md")
+ARTIFACTS = (f"{OUTPUT}/**/*.json", f"{OUTPUT}/**/*.log", f"{OUTPUT}/junit.xml", f"{OUTPUT}/*.md", f"{OUTPUT}/*.html")
 """Records, logs and reports; traces are left out for their size."""
 
 
@@ -41,6 +41,8 @@ class Step:
     accepted: str | None = None
     """The folder with the last accepted run, for a nightly step, which shows first what changed since then; None: the
     step is for pull requests."""
+    store: str | None = None
+    """The history to which the results are added; None: the one of the machine's COLDWARM_STORE, if it is set."""
 
     @property
     def key(self) -> str:
@@ -60,7 +62,8 @@ class Step:
         """
         if self.accepted is None:
             raise ValueError("only a nightly step is compared")
-        words = ["coldwarm", "compare", self.accepted, OUTPUT, "--update", *_each("--catalog", self.catalogs)]
+        words = ["coldwarm", "compare", self.accepted, OUTPUT, "--update", "--fail-on", "none"]
+        words += _each("--catalog", self.catalogs)
         return f"{shlex.join(words)} > {CHANGES}"
 
     def command(self) -> str:
@@ -69,6 +72,7 @@ class Step:
         words += ["--depth", self.depth] if self.depth is not Depth.FULL else []
         words += ["--jobs", str(self.jobs)] if self.jobs is not None else []
         words += _each("--aot-artifact", self.aot_artifacts) + _each("--catalog", self.catalogs)
+        words += ["--store", self.store] if self.store is not None else []
         words += ["--output", OUTPUT, "--report", f"junit={OUTPUT}/junit.xml", "--report", f"markdown={SUMMARY}"]
         return shlex.join(words)
 

@@ -42,7 +42,7 @@ def command_after_dashes(ctx: Any) -> list[str] | None:
     """
     words: list[str] | None = ctx.meta.get(_WORDS)
     if words is not None and not words:
-        raise UsageError("no command after --; for example: coldwarm run -- python script.py")
+        raise UsageError(f"no command after --; for example: {ctx.command_path} -- python script.py")
     return words
 
 
@@ -56,5 +56,7 @@ def refuse_with_command(ctx: Any, *allowed: str) -> None:
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name)
         if parameter.name not in allowed and source is not None and source.name == "COMMANDLINE":
-            name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.metavar
+            if parameter.param_type_name == "argument":
+                raise UsageError("give either models or a command after --, not both")
+            name = max(parameter.opts, key=len)
             raise UsageError(f"{name} does not apply to a command; give the command its own options after --")

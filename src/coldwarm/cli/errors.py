@@ -8,14 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+import typer
 from typer.core import TyperGroup
 
 from coldwarm.cli.help import PlainHelp
-from coldwarm.core.errors import ColdwarmError
+from coldwarm.core.errors import ColdwarmError, UsageError
 from coldwarm.core.exit_codes import ExitCode
 
 # Of the machine, so that the file's name says it all.
@@ -45,9 +46,18 @@ def _before_click_sees_it() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, BrokenPipeError, EOFError) as error:
         end_with(error)
+    except typer.BadParameter as error:
+        error.message = _in_plain_words(error.message)
+        raise
     except SystemExit as error:
         # So rich ends where the reader of a help screen is gone (rich/console.py, `on_broken_pipe`).
         raise SystemExit(ExitCode.HEALTHY if error.code == 1 else error.code) from None
+
+
+def _in_plain_words(message: str) -> str:
+    """Return what pydantic, which checks values for typer, says about a value of the command line."""
+    message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    return message.replace("Input should be", "must be").replace("greater than or equal to", "at least")
 
 
 def end_with(error: BaseException) -> NoReturn:
@@ -73,6 +83,11 @@ def end_with(error: BaseException) -> NoReturn:
     _print(f"coldwarm: internal error: {''.join(traceback.format_exception_only(error)).strip()}")
     _print("  This is a defect of coldwarm, and says nothing about a model. Please report it with all of the above.")
     sys.exit(ExitCode.INTERNAL_ERROR)
+
+
+def usage_error(problems: Iterable[str]) -> UsageError:
+    """Return one error for several problems, of which each is printed on a line of its own."""
+    return UsageError("\ncoldwarm: ".join(problems))
 
 
 def open_missing_streams() -> None:

@@ -26,7 +26,7 @@ _MAX_NAMES = 22
 # A space that no line is broken at.
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _MEANINGS = {
-    ExitCode.HEALTHY: "All models passed, or showed a known issue.",
+    ExitCode.HEALTHY: "All models passed, showed a known issue, or cannot run here.",
     ExitCode.FAILED: "A model failed, or a known issue is unexpectedly fixed.",
     ExitCode.USAGE: "Usage or catalog error. Nothing was started.",
     ExitCode.CRASHED: "A start crashed or timed out.",
@@ -66,6 +66,17 @@ def exit_codes(meanings: Mapping[ExitCode, str] | None = None) -> str:
     return "\n".join(["Exit codes:", *lines])
 
 
+def codes_of_running() -> str:
+    """Return the list of exit codes for a command that starts models."""
+    return exit_codes(
+        {
+            **_MEANINGS,
+            ExitCode.USAGE: "Usage or catalog error, or the catalog says that no model can run here. Nothing was "
+            "started.",
+        }
+    )
+
+
 def codes_of_bisection() -> str:
     """Return the list of exit codes for a bisection."""
     return exit_codes(
@@ -84,7 +95,7 @@ def codes_of_watching() -> str:
     return (
         exit_codes(
             {
-                ExitCode.HEALTHY: "With --expect: it was warm.",
+                ExitCode.HEALTHY: "With --expect: it was as expected.",
                 ExitCode.FAILED: "With --expect: it compiled something, loaded nothing, or could not be observed.",
                 ExitCode.USAGE: "Usage error. The command was not started.",
                 ExitCode.CRASHED: "With --expect: it ended before it was ready, or was not ready in time.",
@@ -92,6 +103,20 @@ def codes_of_watching() -> str:
             }
         )
         + "\n\nWithout --expect, the exit code is that of the command; 128 + N if signal N ended it."
+    )
+
+
+def codes_of_comparison() -> str:
+    """Return the list of exit codes for a command that compares runs."""
+    return exit_codes(
+        {
+            ExitCode.HEALTHY: "No regression.",
+            ExitCode.FAILED: "A regression.",
+            ExitCode.USAGE: "Usage error, nothing was measured, or counts or seconds cannot be compared.",
+            ExitCode.CRASHED: "A start of AFTER crashed, or its suite was not finished.",
+            ExitCode.INTERNAL_ERROR: "Internal error or full disk.",
+            ExitCode.INTERRUPTED: "Interrupted.",
+        }
     )
 
 

@@ -17,8 +17,10 @@ from coldwarm.cli.commands import (
     ci,
     compare,
     explain,
+    history,
     judge,
     list_models,
+    report,
     run,
     show,
     versions,
@@ -30,6 +32,8 @@ from coldwarm.cli.help import (
     codes_of_acceptance,
     codes_of_adding,
     codes_of_bisection,
+    codes_of_comparison,
+    codes_of_running,
     codes_of_watching,
     codes_without_verdict,
     exit_codes,
@@ -77,16 +81,18 @@ def _of_all_commands(
 ) -> None: ...
 
 
-app.command("run", cls=WithCommand, epilog=exit_codes())(run.run)
+app.command("run", cls=WithCommand, epilog=codes_of_running())(run.run)
 app.command("watch", cls=OnlyWithCommand, epilog=codes_of_watching())(watch.watch)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
 app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)
+app.command("report", cls=Command, epilog=codes_without_verdict("The report was written."))(report.report)
 app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)
 app.command("add", cls=Command, epilog=codes_of_adding())(add.add)
 app.command("accept", cls=Command, epilog=codes_of_acceptance())(accept.accept)
 app.command("bisect", cls=Command, epilog=codes_of_bisection())(bisect.bisect)
-app.command("compare", cls=Command, epilog=codes_without_verdict("The suites were compared."))(compare.compare)
+app.command("compare", cls=Command, epilog=codes_of_comparison())(compare.compare)
+app.add_typer(history.app, name="history")
 app.command("versions", cls=Command, epilog=codes_without_verdict("The versions were compared."))(versions.versions)
 app.command("ci", cls=Command, epilog=codes_without_verdict("The pipeline was printed."))(ci.ci)
 

@@ -136,6 +136,17 @@ IsolationOption = Annotated[
         "- spawn: Run each start in a new interpreter, as in production.",
     ),
 ]
+RepeatOption = Annotated[
+    int,
+    typer.Option(
+        "--repeat",
+        min=1,
+        metavar="N",
+        rich_help_panel=HOW,
+        help="Start each model N times cold, then warm, each time with new caches, so that 'coldwarm compare' can "
+        "compare seconds. Each repetition is judged, and the worst verdict counts.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     _assignments(
@@ -231,8 +242,29 @@ ReportOption = Annotated[
         "Repeatable.",
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        rich_help_panel=RESULTS,
+        help="Add the results to this history: a SQLite file, postgresql://USER@HOST/DATABASE, or default for "
+        "~/.local/share/coldwarm/history.db. 'coldwarm history' shows it.",
+        show_default="$COLDWARM_STORE, else none",
+    ),
+]
+HistoryStoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Use this history: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+        show_default="$COLDWARM_STORE, else ~/.local/share/coldwarm/history.db",
+    ),
+]
 CatalogOption = Annotated[list[Path] | None, catalog_option()]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
+JsonArrayOption = Annotated[bool, typer.Option("--json", help="Print the models as a JSON array of objects.")]
 # Older flags for one format each; pipelines use them.
 OldJsonOption = Annotated[bool, typer.Option("--json", hidden=True)]
 JunitOption = Annotated[Path | None, typer.Option("--junit", hidden=True)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from coldwarm.cli.errors import usage_error
 from coldwarm.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def write_results(results: list[RunResult], reports: list[Report]) -> None:
 
         print_results(stdout(), summary)
     if problems:
-        raise UsageError("\n".join(problems))
+        raise usage_error(problems)
 
 
 def exit_with(results: list[RunResult]) -> NoReturn:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel
+from coldwarm.core.deferred_model import DeferredModel
 
 
-class CacheContent(BaseModel):
+class CacheContent(DeferredModel):
     """The content of one cache folder."""
 
     files: int
@@ -24,7 +24,7 @@ class FileState(NamedTuple):
     """Digest of the content; empty in the folder of temporary files, where only sizes are compared."""
 
 
-class FileChange(BaseModel):
+class FileChange(DeferredModel):
     """A file that was changed."""
 
     path: str

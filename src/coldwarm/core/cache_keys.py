@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from coldwarm.core.deferred_model import DeferredModel
 
 
-class CacheKeys(BaseModel):
+class CacheKeys(DeferredModel):
     """The components of all cache keys that the engine computed during a start."""
 
     factors: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -23,6 +25,14 @@ class CacheKeys(BaseModel):
         """Add a component, unless it already has a value."""
         self.factors.setdefault(group, {}).setdefault(name, value)
 
+    def snapshot(self) -> CacheKeys:
+        """Return a copy of the components so far. Another thread may be adding some."""
+        return CacheKeys(
+            factors={group: dict(components) for group, components in list(self.factors.items())},
+            hints={group: dict(settings) for group, settings in list(self.hints.items())},
+            problems=list(self.problems),
+        )
+
     def digest(self) -> str | None:
         """Return what identifies all factors with their values; None if there are none."""
         if not self.factors:
@@ -30,7 +40,7 @@ class CacheKeys(BaseModel):
         return hashlib.sha256(json.dumps(self.factors, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class ChangedFactor(BaseModel):
+class ChangedFactor(DeferredModel):
     """A key component that differs between two starts."""
 
     group: str
@@ -69,7 +79,7 @@ def _hints(before: dict[str, str], after: dict[str, str]) -> list[str]:
     ]
 
 
-class CacheEntry(BaseModel):
+class CacheEntry(DeferredModel):
     """An entry of a user's compile cache."""
 
     folder: str

@@ -15,7 +15,9 @@ class CacheUse(BaseModel):
     """Why it is of no use to a later start; None: no reason is known."""
     found: int
     """Files in it when the start began."""
+    found_all: bool = True
+    """Whether these are all files; False: only the first ones were counted, because there are very many."""
     read: int
     """Of these, those that Python code of the start opened; at most 100 of each process are known."""
-    written: int
-    """Files that are new or changed since then."""
+    written: int | None
+    """Files that are new or changed since then; None: there are too many files to compare them."""

@@ -61,6 +61,8 @@ class Case(BaseModel):
     aot_artifact: str | None = None
     """``bundled`` or ``separate``; None: the default of the engine, or of the user's environment."""
     depth: Depth = Depth.FULL
+    repeat: int = Field(default=1, ge=1)
+    """How many times the cold and the warm start are made, each time with caches of their own."""
     warm_changes: Changes = Field(default_factory=Changes)
     command: Command | None = None
     """The user's command that is started; None: coldwarm's worker starts the model."""
@@ -109,6 +111,7 @@ class Case(BaseModel):
         words += ["coldwarm", "run"]
         if self.command is not None:
             words += ["--compilation", self.compilation] if self.compilation != "shipped" else []
+            words += self._repeated()
             words += _as_arguments("--warm-env", secrets.environment(self.warm_changes.environment))
             return " ".join([*words, *self.command.as_arguments()])
         words.append(shlex.quote(self.argument))
@@ -125,10 +128,14 @@ class Case(BaseModel):
             words += ["--depth", self.depth]
         if isolation is not IsolationKind.FORK:
             words += ["--isolation", isolation]
+        words += self._repeated()
         words += _as_arguments("--set", flatten(secrets.options(self.options)))
         words += _as_arguments("--warm-set", flatten(secrets.options(self.warm_changes.options)))
         words += _as_arguments("--warm-env", secrets.environment(self.warm_changes.environment))
         return " ".join(words)
+
+    def _repeated(self) -> list[str]:
+        return ["--repeat", str(self.repeat)] if self.repeat > 1 else []
 
 
 def _as_arguments(flag: str, values: Mapping[str, str]) -> list[str]:

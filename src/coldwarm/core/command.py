@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import Field, field_serializer
 
+from coldwarm.core.deferred_model import DeferredModel
 from coldwarm.core.secrets import Secrets, masked_argv
 
 
-class Command(BaseModel):
-    """A command, and the end of its start: a URL that answers, a line of its log, or else its exit."""
+class Command(DeferredModel):
+    """A command, and the end of its start: a URL that answers, a line of its log, ranks that are warm, or its exit."""
 
     words: list[str] = Field(min_length=1)
     """The program and its arguments."""
@@ -24,13 +25,15 @@ class Command(BaseModel):
     """It is ready once this URL answers with status 200."""
     ready_log: str | None = None
     """It is ready once a line of its output matches this regular expression."""
+    ready_ranks: bool = False
+    """It is ready once the engine has warmed up in each of its ranks."""
     then: list[str] = Field(default_factory=list)
     """A command that is run once it is ready, and must succeed; empty: a request to its OpenAI API, if it has one."""
 
     @property
     def ends_itself(self) -> bool:
         """Whether the start ends when the command exits, so that there is nothing to stop."""
-        return self.ready_url is None and self.ready_log is None
+        return self.ready_url is None and self.ready_log is None and not self.ready_ranks
 
     @field_serializer("words", "then")
     def _without_secrets(self, words: list[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from coldwarm.core.deferred_model import DeferredModel
 
 
-class SubgraphGroup(BaseModel):
+class SubgraphGroup(DeferredModel):
     """Subgraphs that share one artifact."""
 
     submodules: list[str]
@@ -17,7 +19,7 @@ class SubgraphGroup(BaseModel):
     (``modules_layers_modules_3``)."""
 
 
-class CompiledGraph(BaseModel):
+class CompiledGraph(DeferredModel):
     """The graph of one model (a language model, an encoder, a drafter), compiled by one rank for one compile range."""
 
     rank: int
@@ -30,7 +32,7 @@ class CompiledGraph(BaseModel):
     groups: list[SubgraphGroup]
 
 
-class CompiledFunction(BaseModel):
+class CompiledFunction(DeferredModel):
     """A function that the program gave to torch.compile, outside of the engine's own compilation."""
 
     rank: int
@@ -48,7 +50,7 @@ class CompiledFunction(BaseModel):
     """When its last compilation began, in seconds since the epoch; None: it was not compiled, or not recorded."""
 
 
-class CompilerWork(BaseModel):
+class CompilerWork(DeferredModel):
     """Compiler statistics from the trace of one start.
 
     With several ranks, each count is that of the rank with the most, because every rank compiles the same.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -148,6 +149,7 @@ def _patch_releases(version: str) -> str | None:
     return usual if SpecifierSet(usual).contains(parsed, prereleases=True) else f"=={parsed.major}.{parsed.minor}.*"
 
 
+@lru_cache(maxsize=1024)  # the same for all runs that are judged
 def _admits(specifier: str | None, version: str | None) -> bool:
     if specifier is None:
         return True

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.record import StartKind
 
 _MISSES = re.compile(r"missed the AOTAutograd cache \((\d+) of ")
@@ -35,7 +36,7 @@ class FindingKind(StrEnum):
     KERNEL_RECOMPILED = "kernel recompiled"
     """A kernel compiler compiled a kernel in the warm start."""
     COMPILED_AFTER_READY = "compiled after ready"
-    """A kernel was compiled after the engine was ready for requests."""
+    """A kernel, or a function given to torch.compile, was compiled after the engine was ready for requests."""
     KERNEL_REPEATED = "kernel repeated"
     """A kernel compiler compiled the same key more than once in the cold start."""
     KEYS_BY_LAYER = "keys by layer"
@@ -81,6 +82,9 @@ class Finding(BaseModel):
     extra_artifacts: int = 0
     """For `FindingKind.NOT_SHARED`: how many fewer artifacts there would be without the difference named in `what`; 0:
     none is named, or it was not recorded."""
+    model: int | None = None
+    """For `FindingKind.NOT_SHARED`: the number of the compiled model, from 0, in the order of compilation; None: not
+    recorded."""
     misses: int = 0
     """For `FindingKind.COMPILED_OUTSIDE`: how many compilations missed AOTAutograd's cache. Explanations that were
     stored without it have it in the message."""
@@ -88,6 +92,8 @@ class Finding(BaseModel):
     """The kernel that it is about, by compiler and name (``CuTe DSL LLFp32WGemm``); None: about no single kernel."""
     keys: int = 0
     """With how many keys `kernel` was compiled for this reason, in the rank with the most."""
+    changed: ChangedFactor | None = None
+    """For `FindingKind.KEY_CHANGED`: the component of the key, with both values; None: not recorded."""
     next: str | None = None
     """A possible fix."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from coldwarm.core.deferred_model import DeferredModel
 
 MOST_EVENTS = 2000
 """A process records at most this many events; `KernelEvents.dropped` counts the rest."""
@@ -46,7 +48,7 @@ class KernelSource(StrEnum):
     FILES = "files in the cache"
 
 
-class KernelEvent(BaseModel):
+class KernelEvent(DeferredModel):
     """One kernel that was compiled, loaded or listed."""
 
     compiler: Compiler
@@ -75,7 +77,7 @@ class KernelEvent(BaseModel):
     what it had stored was out of date; None: not known, or there was nothing stored."""
 
 
-class CompilerStatus(BaseModel):
+class CompilerStatus(DeferredModel):
     """Whether a compiler could be observed in a process."""
 
     compiler: Compiler
@@ -88,7 +90,7 @@ class CompilerStatus(BaseModel):
     None: not known, or there was no kernel."""
 
 
-class KernelEvents(BaseModel):
+class KernelEvents(DeferredModel):
     """Everything that the probes of kernel compilers saw in one process."""
 
     events: list[KernelEvent] = Field(default_factory=list)

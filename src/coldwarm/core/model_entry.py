@@ -164,8 +164,8 @@ class KnownIssue(StrictModel):
     def _counters_can_identify_it(cls, breaks: tuple[InvariantId, ...]) -> tuple[InvariantId, ...]:
         if InvariantId.READY_NO_COMPILER in breaks:
             raise ValueError(
-                f"{InvariantId.READY_NO_COMPILER} is broken only by kernels, which no counter identifies; declare an "
-                "issue of the engine"
+                f"{InvariantId.READY_NO_COMPILER} is broken by kernels and functions, which no counter identifies; "
+                "declare an issue of the engine"
             )
         return breaks
 

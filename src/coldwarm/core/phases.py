@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from coldwarm.core.deferred_model import DeferredModel
 
 SETUP = "engine setup"
 """The step in which an engine does what no other step is about."""
@@ -33,14 +33,14 @@ GENERATE = "generate"
 """The step in which the engine, ready for requests, generates the first tokens."""
 
 
-class Phase(BaseModel):
+class Phase(DeferredModel):
     """A part of a start's wall time."""
 
     name: str
     seconds: float
 
 
-class Step(BaseModel):
+class Step(DeferredModel):
     """A step that the engine announced, with its begin and end."""
 
     name: str

@@ -7,11 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, PrivateAttr, field_serializer
+from pydantic import Field, PrivateAttr, field_serializer
 
 from coldwarm.core.cache_files import CacheContent, FileChange
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.compiler_work import CompilerWork
+from coldwarm.core.deferred_model import DeferredModel
 from coldwarm.core.depth import Depth
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.kernels import KernelEvent, KernelEvents
@@ -40,7 +41,7 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed out"
 
 
-class Message(BaseModel):
+class Message(DeferredModel):
     """A warning or an error that the engine or the compiler logged."""
 
     logger: str
@@ -50,7 +51,7 @@ class Message(BaseModel):
     """The type and the message of the exception that was logged with it."""
 
 
-class Failure(BaseModel):
+class Failure(DeferredModel):
     """Why a start did not finish."""
 
     what: str
@@ -66,7 +67,7 @@ class Failure(BaseModel):
     """The last lines of the start's log."""
 
 
-class LayerKind(BaseModel):
+class LayerKind(DeferredModel):
     """Layers of one class whose parameters have the same names, shapes and types."""
 
     layer_class: str
@@ -75,7 +76,7 @@ class LayerKind(BaseModel):
     """The number of parameter tensors in one such layer."""
 
 
-class ModelLayers(BaseModel):
+class ModelLayers(DeferredModel):
     """The layers of a further model that the engine compiles: a drafter, an encoder."""
 
     name: str
@@ -87,7 +88,7 @@ class ModelLayers(BaseModel):
     """How many modules the engine compiles one by one under this name, such as the blocks of an encoder."""
 
 
-class GeneratedToken(BaseModel):
+class GeneratedToken(DeferredModel):
     """One greedily generated token."""
 
     token_id: int
@@ -95,7 +96,7 @@ class GeneratedToken(BaseModel):
     """Natural logarithms by token id, of the likeliest tokens and the generated one; None: not a number."""
 
 
-class Program(BaseModel):
+class Program(DeferredModel):
     """The program that a process of a user's command runs."""
 
     command: str
@@ -109,7 +110,7 @@ class Program(BaseModel):
     """See `EngineFacts.aot_artifact`."""
 
 
-class ProcessReport(BaseModel):
+class ProcessReport(DeferredModel):
     """Observations from within one process of a start."""
 
     pid: int | None = None
@@ -144,6 +145,8 @@ class ProcessReport(BaseModel):
     cache_keys: CacheKeys | None = None
     """These components, as the process reports them. None in a stored record: those of the first rank, and of each rank
     with others, have a file."""
+    is_warmed_up: bool | None = None
+    """Whether the engine has warmed up in the process; None: not recorded."""
     kv_cache_blocks: int | None = None
     """The blocks of the KV cache that the engine allocated in the process; None: it allocated none, or not recorded."""
     peak_memory_bytes: int | None = None
@@ -178,7 +181,7 @@ def in_order(reports: Iterable[ProcessReport]) -> list[ProcessReport]:
     return sorted(found, key=place)
 
 
-class EngineFacts(BaseModel):
+class EngineFacts(DeferredModel):
     """The engine's data on a finished start, written by the worker.
 
     Observations from within processes are in `StartRecord.processes`. The properties are shorthands for those of the
@@ -252,7 +255,7 @@ class EngineFacts(BaseModel):
         return next(iter(self.processes), ProcessReport())
 
 
-class StartRecord(BaseModel):
+class StartRecord(DeferredModel):
     """One start, finished or not."""
 
     schema_version: int = SCHEMA_VERSION
@@ -261,6 +264,8 @@ class StartRecord(BaseModel):
     began: datetime
     seconds: float
     """Wall time of the whole process."""
+    cpu_seconds: float | None = None
+    """User and system time of all processes of the start; None: not recorded."""
     side_by_side: int = 1
     """The most starts, including this one, that ran in parallel with it, which affects its timings."""
     depth: Depth = Depth.FULL

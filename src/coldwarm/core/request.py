@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from coldwarm.core.deferred_model import DeferredModel
 from coldwarm.core.depth import Depth
 
 
-class StartRequest(BaseModel):
+class StartRequest(DeferredModel):
     """The request for one start."""
 
     engine: str
@@ -40,7 +41,7 @@ class StartRequest(BaseModel):
     """The file descriptor for the worker's progress, one JSON object on each line."""
 
 
-class ObservationRequest(BaseModel):
+class ObservationRequest(DeferredModel):
     """How the processes of a user's command are observed; the launcher writes it, and each process reads it."""
 
     reports: Path

@@ -1,21 +1,26 @@
 """Names and paths of the files of runs and suites; no other module contains them.
 
-A suite's folder contains ``suite.json``, the logs of fork servers, and a folder for each run. A run's folder contains
-``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record (``cold.json``), log
-(``cold.log``), trace (the folder ``cold.trace``) and cache key components (``cold.keys.json``; if they differ in
-another rank, also ``cold.rank-1.keys.json``).
+A suite's folder contains ``suite.json``, ``report.html``, the logs of fork servers, and a folder for each run. A run's
+folder contains ``case.json``, ``verdict.json`` and ``explanation.json``, and for each start its record
+(``cold.json``), log (``cold.log``), trace (the folder ``cold.trace``) and cache key components (``cold.keys.json``; if
+they differ in another rank, also ``cold.rank-1.keys.json``). Each further repetition of a run is itself a run's folder
+in the run's folder (``repeat-2``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 CASE = "case.json"
 VERDICT = "verdict.json"
 EXPLANATION = "explanation.json"
 SUITE = "suite.json"
+REPETITIONS = "repeat-*"
+"""The folders of further repetitions, in the folder of their run."""
+REPORT = "report.html"
 FORK_SERVER_LOGS = "fork-server-*.log"
 WRITE_NOW = "write-now"
 """In the folder `reports_name`: when it changes, each process of a command writes its report."""
@@ -96,6 +101,18 @@ class RunFolder:
         """The file with the explanation of the run."""
         return self.path / EXPLANATION
 
+    def repetition(self, number: int) -> RunFolder:
+        """Return the folder of a repetition, counted from 1; the first is the run's own."""
+        return self if number == 1 else RunFolder(self.path / REPETITIONS.replace("*", str(number)))
+
+    def repetitions(self) -> Iterator[RunFolder]:
+        """Return the folders of the second, third, ... repetition, as far as they exist."""
+        for number in count(2):
+            folder = self.repetition(number)
+            if not folder.case.is_file():
+                return
+            yield folder
+
     def record(self, start: str) -> Path:
         """Return the file with the record of a start."""
         return self.path / record_name(start)
@@ -135,6 +152,11 @@ class SuiteFolder:
     def suite(self) -> Path:
         """The file with the suite's command and models."""
         return self.path / SUITE
+
+    @property
+    def report(self) -> Path:
+        """The file with the report on the suite."""
+        return self.path / REPORT
 
     def run(self, name: str) -> RunFolder:
         """Return the folder of the run with this name."""

@@ -38,6 +38,11 @@ _LONGEST_LINE = 64 << 20
 _USER_INFO = re.compile(
     r"(?i)\b([a-z][a-z0-9+.-]*:)//([^/?#@:\s\"']*:[^/?#\s\"']*|(?<=http://)[^/?#@:\s\"']+|(?<=https://)[^/?#@:\s\"']+)@"
 )
+# In the URL of a database, as SQLAlchemy reads it, the password may contain slashes, and the user an `@`.
+_DATABASE_USER_INFO = re.compile(
+    r"(?i)\b((?:postgres(?:ql)?|mysql|mariadb|mssql|oracle)(?:\+\w+)?:)"
+    r"//([^/:\s\"']*:[^@\s\"']*(?:@[^/?#@\s\"']*)*)@"
+)
 _ASSIGNMENT = re.compile(r"(?s)(--?)?([A-Za-z_][\w.-]*)=(.*)")
 _QUERY = re.compile(r"([?&;])([\w.~-]+)=([^&;#\s\"']+)")
 _SIGNATURES = frozenset(("sig", "signature", "x-amz-signature", "x-goog-signature"))
@@ -128,7 +133,8 @@ def _masked_text(text: str) -> str:
         shown = _masked_tree(content)
         if shown != content:
             return json.dumps(shown)
-    text = _USER_INFO.sub(lambda found: f"{found[1]}//{MASK}@", text)
+    for form in (_DATABASE_USER_INFO, _USER_INFO):
+        text = form.sub(lambda found: f"{found[1]}//{MASK}@", text)
     return _QUERY.sub(lambda found: f"{found[1]}{found[2]}={MASK}" if _is_secret_query(found[2]) else found[0], text)
 
 
@@ -379,7 +385,7 @@ def _secret_values(name: str, value: Any) -> Iterator[str]:
                 yield from _secret_values(next(filter(is_secret_name, parts), ""), assignment[3])
             elif (content := _json_of(value)) is not None:
                 yield from _secret_values("", content)
-            for found in _USER_INFO.finditer(value):
+            for found in (*_DATABASE_USER_INFO.finditer(value), *_USER_INFO.finditer(value)):
                 user, _, password = found[2].partition(":")
                 yield password or user
                 yield found[2]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from coldwarm.core.deferred_model import DeferredModel
 
 FILES_RECORDED = 100
 """Of each kind of use."""
 
 
-class MissingBytecode(BaseModel):
+class MissingBytecode(DeferredModel):
     """Modules without cached bytecode, or with outdated bytecode."""
 
     modules: int
@@ -32,7 +34,7 @@ MOST_LONG_CALLS = 500
 """A process records at most this many long calls."""
 
 
-class LongCall(BaseModel):
+class LongCall(DeferredModel):
     """A call in which the main thread of a process stayed for long."""
 
     begin: float
@@ -46,7 +48,7 @@ class LongCall(BaseModel):
     """The operator of PyTorch that the line calls, such as ``_moe_C.moe_wna16_marlin_gemm``; None: it calls none."""
 
 
-class OutsideUse(BaseModel):
+class OutsideUse(DeferredModel):
     """Files outside of a start's own folders that its process opened, sorted; the first 100 of each."""
 
     caches_written: list[str] = Field(default_factory=list)

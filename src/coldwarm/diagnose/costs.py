@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartRecord
+from coldwarm.core.stage import Stage
 from coldwarm.engines.base import load_vocabulary
-from coldwarm.measure.busy_time import Stage
 from coldwarm.measure.frame_caches import Frame
 
 

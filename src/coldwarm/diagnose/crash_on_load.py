@@ -12,9 +12,9 @@ from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.options import flatten
 from coldwarm.core.record import Failure, Outcome, StartRecord
 from coldwarm.core.run_folder import log_name, record_name
+from coldwarm.core.stage import Stage
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.engines.vocabulary import Vocabulary
-from coldwarm.measure.busy_time import Stage
 
 _MOST_SETTINGS = 12
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
@@ -11,24 +12,30 @@ from coldwarm.core.engine import TORCH
 from coldwarm.core.finding import Finding
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import RunFolder, trace_name
+from coldwarm.core.stage import Stage
 from coldwarm.diagnose.autotuning import autotuning_findings
 from coldwarm.diagnose.cache_layers import CacheLayer, TraceCounter, cache_layers
+from coldwarm.diagnose.compared_graphs import ComparedGraphs, compared_graphs
 from coldwarm.diagnose.compilers import CompilerRow, KernelRow, compiler_rows, slowest_kernels
 from coldwarm.diagnose.costs import charged, without_cost
 from coldwarm.diagnose.crash_on_load import crash_on_load_findings
 from coldwarm.diagnose.kernels import kernel_findings
 from coldwarm.diagnose.kv_cache import kv_cache_findings
+from coldwarm.diagnose.late_functions import late_function_findings
 from coldwarm.diagnose.misses import KnownOfRun, miss_findings
 from coldwarm.diagnose.missing_bytecode import imported_from_source_findings
 from coldwarm.diagnose.native_kernels import native_kernel_findings
-from coldwarm.diagnose.ranks import rank_findings, rank_of_keys
+from coldwarm.diagnose.rank_graphs import graph_findings
+from coldwarm.diagnose.ranks import parts_of, rank_findings, rank_of_keys
 from coldwarm.diagnose.sharing import ClassReport, class_reports, sharing_findings
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.graphs.subgraphs import SubgraphCollector
-from coldwarm.measure.busy_time import BusyTime, Stage
+from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.frame_caches import FrameCaches
 from coldwarm.measure.intervals import Interval
 from coldwarm.trace.reader import Consumer, TraceStats, read_trace
+
+_MOST_RANKS = 8
 
 
 class Explanation(BaseModel):
@@ -42,6 +49,8 @@ class Explanation(BaseModel):
     kernels: list[KernelRow] = Field(default_factory=list)
     """The kernels that took most time to compile, the slowest first."""
     findings: list[Finding] = Field(default_factory=list)
+    compared_graphs: list[ComparedGraphs] | None = None
+    """The graphs that prevent sharing, beside those that they should be the same as. None: not recorded."""
     notes: list[str] = Field(default_factory=list)
     """What is missing or could not be read, so that the explanation may be incomplete."""
     failed: bool = False
@@ -52,17 +61,20 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
     """Explain the run whose traces and cache keys are in `folder`; the notes list what is missing."""
     files = RunFolder(folder)
     subgraphs = SubgraphCollector()
+    of_other_ranks = [SubgraphCollector(rank) for rank in _further_ranks(cold)]
     cold_frames, warm_frames = FrameCaches(), FrameCaches()
     cold_counts, warm_counts = TraceCounter(), TraceCounter()
     busy = {kind: BusyTime() for kind in StartKind}
     notes = []
+    has_graphs = False
     if cold is not None:
-        trace_stats = _read(files, cold, subgraphs, cold_frames, cold_counts, busy[StartKind.COLD])
-        notes += _unread(StartKind.COLD, trace_stats)
+        trace_stats = _read(files, cold, subgraphs, *of_other_ranks, cold_frames, cold_counts, busy[StartKind.COLD])
+        has_graphs = trace_stats.files > 0
+        notes += _unread(cold, trace_stats)
     if warm is not None:
         trace_stats = _read(files, warm, warm_frames, warm_counts, busy[StartKind.WARM])
-        notes += _unread(StartKind.WARM, trace_stats)
-    findings = [finding for model in subgraphs.models for finding in sharing_findings(model)]
+        notes += _unread(warm, trace_stats)
+    findings = sharing_findings(subgraphs.models)
     if cold is not None and warm is not None:
         known = KnownOfRun(
             cold_keys=_keys(files, StartKind.COLD),
@@ -93,6 +105,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         charged_to = {finding.start for finding in findings if finding.seconds}
         compiling = {kind: _compiling(busy[kind]) if kind in charged_to else [] for kind in StartKind}
         findings += kernel_findings(cold, warm, compiling)
+        findings += late_function_findings(cold, warm)
     if cold is not None and not cold.depth.level.has_kernels:
         # Without kernels, the measured times are not those of a complete start.
         findings = [without_cost(finding) for finding in findings]
@@ -101,6 +114,8 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
             findings = [without_cost(each) if each.start is record.kind else each for each in findings]
             notes.append(_too_long(record, seconds))
     findings += _ranks_disagree(files, cold, warm)
+    if cold is not None:
+        findings += _ranks_compile_differently(cold, [subgraphs, *of_other_ranks])
     if cold is not None and warm is not None:
         findings += kv_cache_findings(cold, warm)
     for finding in imported_from_source_findings(cold, warm):
@@ -111,6 +126,7 @@ def explain(folder: Path, cold: StartRecord | None, warm: StartRecord | None) ->
         compilers=compiler_rows(cold, warm),
         kernels=slowest_kernels(cold, warm),
         findings=findings,
+        compared_graphs=compared_graphs(subgraphs.models) if has_graphs else None,
         notes=notes,
     )
 
@@ -150,6 +166,25 @@ def _ranks_disagree(files: RunFolder, *records: StartRecord | None) -> list[Find
     return findings
 
 
+def _further_ranks(record: StartRecord | None) -> list[int]:
+    """Return the ranks of an engine's start whose graphs are compared with those of rank 0."""
+    if record is None or record.facts is None or record.engine == TORCH:
+        return []
+    ranks = {process.rank for process in record.facts.processes if process.rank}
+    return sorted(ranks)[: _MOST_RANKS - 1]
+
+
+def _ranks_compile_differently(record: StartRecord, collectors: Sequence[SubgraphCollector]) -> list[Finding]:
+    """Return a finding for each line of code that gives ranks of the same part of the model different graphs."""
+    models = {collector.rank: collector.models for collector in collectors}
+    expected = load_vocabulary(record.engine).differs_by_rank
+    found = []
+    for part in parts_of(record):
+        of_part = {each.rank: models[each.rank] for each in part if each.rank is not None and each.rank in models}
+        found += graph_findings(of_part, expected) if len(of_part) > 1 else []
+    return found
+
+
 def _keys_by_rank(files: RunFolder, record: StartRecord) -> dict[int, CacheKeys]:
     """Return the stored components of the keys of each rank, without ranks of which they are unknown."""
     processes = record.facts.processes if record.facts is not None else []
@@ -169,9 +204,12 @@ def _keys(folder: RunFolder, kind: StartKind, rank: int | None = None) -> CacheK
     return keys if keys.factors or keys.problems else None
 
 
-def _unread(kind: StartKind, trace_stats: TraceStats) -> list[str]:
+def _unread(record: StartRecord, trace_stats: TraceStats) -> list[str]:
+    kind = record.kind
     if trace_stats.files == 0:
-        return [f"{trace_name(kind)} contains no trace"]
+        # PyTorch writes none if nothing is compiled with torch.compile.
+        nothing_to_trace = record.facts is not None and record.facts.torch_compile is not None
+        return [] if nothing_to_trace else [f"{trace_name(kind)} contains no trace"]
     if trace_stats.malformed.count:
         first = f"; the first: {trace_stats.malformed.first[0]!r}" if trace_stats.malformed.first else ""
         lines = (

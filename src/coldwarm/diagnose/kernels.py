@@ -78,7 +78,7 @@ def _recompiled(
                 seconds=cost,
                 kernel=first.label,
                 keys=keys,
-                next=_advice(first, warm),
+                next=advice_on(first, warm),
             )
         )
     return sorted(findings, key=lambda finding: -(finding.seconds or 0.0))
@@ -249,7 +249,8 @@ def _lines(events: Iterable[KernelEvent]) -> Iterator[str]:
         yield f"{event.kernel} {event.outcome}{took}, key {event.key}{owner}"
 
 
-def _advice(found: Recompiled, warm: StartRecord) -> str | None:
+def advice_on(found: Recompiled, warm: StartRecord) -> str | None:
+    """Return how the start could load what it compiled; None: no way is known."""
     event = found.events[0]
     if advice := load_vocabulary(warm.engine).kernel_advice(event):
         return advice

@@ -48,6 +48,7 @@ def _key_finding(factor: ChangedFactor, refusal: LoadFailure | None, engine: Voc
         where=factor.name if factor.group == "source" else None,
         details=factor.hints,
         evidence=evidence,
+        changed=factor,
         next=advice,
     )
 

@@ -7,8 +7,8 @@ import re
 from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind, StartRecord
 from coldwarm.core.run_folder import record_name
+from coldwarm.core.stage import Stage
 from coldwarm.engines.base import load_vocabulary
-from coldwarm.measure.busy_time import Stage
 
 _NATIVE_LIBRARY = re.compile(r"\.main\.so$")
 _MOST_FILES = 3

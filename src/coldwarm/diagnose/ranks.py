@@ -28,7 +28,7 @@ def rank_findings(record: StartRecord, keys: Mapping[int, CacheKeys], *, when: s
         when: How messages name the start (``in the cold start``); empty: not at all.
     """
     findings: list[Finding] = []
-    for first, *others in _parts(record):
+    for first, *others in parts_of(record):
         findings += _different_work(record, first, others, f" {when}" if when else "")
         findings += _different_keys(record, first, others, keys)
     return findings
@@ -40,8 +40,8 @@ def rank_of_keys(record: StartRecord, process: ProcessReport) -> int | None:
     return None if process.keys_digest == first.keys_digest else process.rank
 
 
-def _parts(record: StartRecord) -> Iterator[list[ProcessReport]]:
-    """Yield the ranks that run the same part of the model: layers of the same paths."""
+def parts_of(record: StartRecord) -> Iterator[list[ProcessReport]]:
+    """Yield the ranks that run the same part of the model, layers of the same paths; none if ranks occur twice."""
     processes = record.facts.processes if record.facts is not None else []
     if len({process.rank for process in processes}) < len(processes):
         return
@@ -131,7 +131,7 @@ def _different_keys(
     for process in others:
         known, own = keys.get(_rank(first)), keys.get(_rank(process))
         if known is None or own is None:
-            if process.keys_digest != first.keys_digest:
+            if None not in (process.keys_digest, first.keys_digest) and process.keys_digest != first.keys_digest:
                 unknown.append(process)
             continue
         for factor in changed_factors(known, own):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from coldwarm.core.finding import Evidence, Finding, FindingKind
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import trace_name
 from coldwarm.graphs.differences import Difference, differences
-from coldwarm.graphs.graph import Source
+from coldwarm.graphs.graph import Graph, Source
 from coldwarm.graphs.names import names_of, part_of
 from coldwarm.graphs.subgraphs import CompiledModel, SubgraphClass
 from coldwarm.trace.triton_launches import has_launches
@@ -46,8 +46,27 @@ def class_reports(model: CompiledModel) -> list[ClassReport]:
     ]
 
 
-def sharing_findings(model: CompiledModel) -> list[Finding]:
-    """Return a finding for each part of the model that was compiled to more than one artifact."""
+@dataclass(frozen=True)
+class Unshared:
+    """Groups of subgraphs of the same part of the model, each with an artifact of its own."""
+
+    groups: list[SubgraphClass]
+    name: str
+    """The name of the part (`names_of`)."""
+    by_launches: bool = False
+    """Whether what the numbers of Triton launches stand for is compared, instead of the numbers."""
+
+    @property
+    def common(self) -> SubgraphClass:
+        """The group that the others are compared with: the largest, preferably one whose graph most subgraphs have."""
+        most = Counter[str]()
+        for one in self.groups:
+            most[one.graph.digest()] += len(one.members)
+        return max(self.groups, key=lambda one: (len(one.members), most[one.graph.digest()]))
+
+
+def unshared(model: CompiledModel) -> list[Unshared]:
+    """Return the parts of the model that were compiled to more than one artifact."""
     groups: dict[object, list[SubgraphClass]] = {}
     for one in model.classes:
         groups.setdefault(part_of(one), []).append(one)
@@ -56,12 +75,36 @@ def sharing_findings(model: CompiledModel) -> list[Finding]:
     for group in groups.values():
         name = names[id(group[0])]
         alike = _alike_but_for_numbers(group)
-        found += [_finding(each, name) for each in alike if len(each) > 1]
+        found += [Unshared(each, name) for each in alike if len(each) > 1]
         if len(alike) > 1:
             # Of each, the most expensive, so that no second is counted in two findings.
             rest = [max(each, key=lambda one: one.seconds) for each in alike]
-            found.append(_finding(rest, name, by_launches=True))
+            found.append(Unshared(rest, name, by_launches=True))
     return found
+
+
+def sharing_findings(models: Sequence[CompiledModel]) -> list[Finding]:
+    """Return a finding for each part of each model that was compiled to more than one artifact.
+
+    Args:
+        models: The compiled models of a start, in the order of compilation.
+    """
+    return [
+        _finding(each, number, model.name if len(models) > 1 else None)
+        for number, model in enumerate(models)
+        for each in unshared(model)
+    ]
+
+
+def graphs_to_compare(one: SubgraphClass, common: SubgraphClass, *, by_launches: bool) -> tuple[Graph, Graph]:
+    """Return the graphs of two groups, in the form in which they differ.
+
+    If the graphs themselves are the same, those after AOTAutograd may differ: their types include strides and devices.
+    """
+    graphs = (one.launched, common.launched) if by_launches else (one.graph, common.graph)
+    if one.lowered_code and common.lowered_code and not differences(*graphs):
+        return one.lowered, common.lowered
+    return graphs
 
 
 def _alike_but_for_numbers(group: list[SubgraphClass]) -> list[list[SubgraphClass]]:
@@ -85,15 +128,21 @@ class _Merged:
     values: dict[str, str | None]
 
 
-def _finding(group: list[SubgraphClass], name: str, *, by_launches: bool = False) -> Finding:
-    """Explain why the groups are not one; `by_launches`: compare what the numbers of Triton launches stand for."""
-    common = _common(group)
+def _finding(part: Unshared, model: int, of_model: str | None) -> Finding:
+    """Explain why the groups are not one.
+
+    Args:
+        part: The groups.
+        model: The number of their model.
+        of_model: The name of the model, if that has to be said.
+    """
+    group, common = part.groups, part.common
     others = [one for one in group if one is not common]
     merged: dict[tuple[str, ...], _Merged] = {}
     unlike: list[str] = []
     recompiled: list[str] = []
     for one in sorted(others, key=lambda one: one.members[0].start.index):
-        found = _compare(one, common, by_launches=by_launches)
+        found = _compare(one, common, by_launches=part.by_launches)
         if one.key and one.key == common.key:
             recompiled.append(_first(one))
         elif not found and one.key and common.key:
@@ -121,10 +170,12 @@ def _finding(group: list[SubgraphClass], name: str, *, by_launches: bool = False
     bypassed = sorted({one.bypass for one in group if one.bypass})
     details += [f"the compiler could not compute a key: {reason}" for reason in bypassed]
     subgraphs = sum(len(one.members) for one in group)
+    of = "" if of_model is None else f" of {of_model}"
     return Finding(
         kind=FindingKind.NOT_SHARED,
         start=StartKind.COLD,
-        what=f"{subgraphs} subgraphs ({name}) compiled to {len(group)} artifacts instead of 1: "
+        model=model,
+        what=f"{subgraphs} subgraphs ({part.name}){of} compiled to {len(group)} artifacts instead of 1: "
         + (details[0] if details else "the trace shows no difference between them"),
         where=None if source is None else str(source),
         code=None if source is None else source.code,
@@ -142,14 +193,6 @@ def _finding(group: list[SubgraphClass], name: str, *, by_launches: bool = False
         extra_artifacts=_extra_artifacts(next(iter(merged.values()), None)),
         next=_advice(list(merged.values()), source),
     )
-
-
-def _common(group: list[SubgraphClass]) -> SubgraphClass:
-    """Return the group to compare the others with: the largest, preferably one whose graph most subgraphs have."""
-    most = Counter[str]()
-    for one in group:
-        most[one.graph.digest()] += len(one.members)
-    return max(group, key=lambda one: (len(one.members), most[one.graph.digest()]))
 
 
 def _outside_the_graph(unlike: list[SubgraphClass], common: SubgraphClass) -> list[tuple[str, list[str]]]:
@@ -192,10 +235,11 @@ def _extra_artifacts(entry: _Merged | None) -> int:
 
 
 def _compare(one: SubgraphClass, common: SubgraphClass, *, by_launches: bool) -> list[Difference]:
-    found = differences(one.launched, common.launched) if by_launches else differences(one.graph, common.graph)
-    if not found and one.lowered_code and common.lowered_code:
-        # The same graph, but inputs with a different layout: after AOTAutograd, types include strides and devices.
-        found = [each for each in differences(one.lowered, common.lowered) if each.kind in ("input", "type")]
+    graphs = graphs_to_compare(one, common, by_launches=by_launches)
+    found = differences(*graphs)
+    if graphs[0] is one.lowered:
+        # The same graph, but inputs with a different layout.
+        return [each for each in found if each.kind in ("input", "type")]
     return found
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from coldwarm.core.cache_keys import CacheEntry, ChangedFactor
 from coldwarm.core.cache_use import CacheUse
 from coldwarm.core.engine import TORCH
+from coldwarm.core.kernels import Compiler
 from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
 from coldwarm.core.stats import CompileStats
+from coldwarm.diagnose.kernels import advice_on
 from coldwarm.diagnose.ranks import rank_findings
 from coldwarm.engines.base import load_vocabulary
+from coldwarm.measure.kernel_work import seconds_of
+from coldwarm.measure.recompiled_kernels import Cause, Recompiled, compiled_kernels
 
 _MOST_SHOWN = 5
+_MOST_KERNELS = 3
 _PLURALS = {
     "artifact saved": "artifacts saved",
     "artifact loaded": "artifacts loaded",
@@ -73,6 +80,8 @@ class StartWarmth(BaseModel):
     """The user's caches in which anything was found or written."""
     unobserved: list[str] = Field(default_factory=list)
     """What could not be observed, so that it may have compiled something."""
+    only_in_memory: bool = False
+    """Whether all that was compiled are kernels without a cache on disk, so that no start can load them."""
 
 
 def warmth_of(
@@ -99,7 +108,9 @@ def warmth_of(
     ]
     order = list(Warmth)
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
-    reasons = _reasons(record, before, after) if worst in (Warmth.PARTLY, Warmth.COLD) else []
+    compiled = worst in (Warmth.PARTLY, Warmth.COLD)
+    works = _kernels(record)
+    reasons = _reasons(record, before, after, works) if compiled else []
     if reasons and cache_problem is not None:
         reasons.append(
             Reason(what=cache_problem, next="mount a folder that outlives the container, and can be written")
@@ -110,10 +121,12 @@ def warmth_of(
         warmth=worst,
         processes=processes,
         reasons=reasons,
-        caches=list(caches),
+        # What a warm start did not write is not lost, whatever the file system.
+        caches=[use if compiled or use.written != 0 else use.model_copy(update={"problem": None}) for use in caches],
         phases={phase.name: phase.seconds for phase in record.phases},
         # A process that failed to be observed may be one that has nothing to do with torch.
         unobserved=[*(() if processes else failures), *_unobserved(record)],
+        only_in_memory=compiled and not _has_compiled_graphs(record) and _are_in_memory(works),
     )
 
 
@@ -182,7 +195,58 @@ def _process(process: ProcessReport, own: CompileStats | None) -> ProcessWarmth:
     )
 
 
-def _reasons(record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry]) -> list[Reason]:
+def _kernels(record: StartRecord) -> list[Recompiled]:
+    """Return the kernels that the ranks of a start compiled, each once for each reason, the slowest first."""
+    stats = load_vocabulary(record.engine).compile_stats(record)
+    works = [each.kernels for each in stats.values() if each.kernels is not None]
+    return compiled_kernels(event for work in works for event in work.events)
+
+
+def _has_compiled_graphs(record: StartRecord) -> bool:
+    """Return whether torch.compile compiled anything in a start."""
+    stats = load_vocabulary(record.engine).compile_stats(record).values()
+    return any(each.saved or each.misses or each.code_generations for each in stats)
+
+
+def _are_in_memory(kernels: Sequence[Recompiled]) -> bool:
+    return bool(kernels) and all(kernel.cause is Cause.IN_MEMORY for kernel in kernels)
+
+
+def _of_kernels(record: StartRecord, kernels: Sequence[Recompiled]) -> list[Reason]:
+    """Return a reason for all kernels of a compiler that were compiled for the same reason."""
+    groups: dict[tuple[Compiler, str], list[Recompiled]] = {}
+    for kernel in kernels:
+        groups.setdefault((kernel.compiler, kernel.reason), []).append(kernel)
+    found = []
+    for (compiler, reason), group in groups.items():
+        names = [f"`{kernel.kernel}`" for kernel in group[:_MOST_KERNELS]]
+        more = f" and {len(group) - len(names)} more" if len(group) > len(names) else ""
+        keys = sum(kernel.keys for kernel in group)
+        seconds = seconds_of(event for kernel in group for event in kernel.events)
+        amount = f"{keys} {'key' if keys == 1 else 'keys'}" + ("" if seconds is None else f", {seconds:.1f} s")
+        found.append(
+            Reason(
+                what=f"{compiler} compiled {', '.join(names)}{more} ({amount}): {reason}",
+                next=_keep(group) or advice_on(group[0], record),
+            )
+        )
+    return found
+
+
+def _keep(kernels: Sequence[Recompiled]) -> str | None:
+    """Return which folder to keep so that a later start finds the kernels; None: they are not stored in one."""
+    folders = {event.cache_folder for kernel in kernels for event in kernel.events}
+    if any(kernel.cause is not Cause.NOT_STORED for kernel in kernels) or None in folders:
+        return None
+    paths = [Path(folder) for folder in folders if folder is not None]
+    # Most compilers have a folder for each key.
+    root = os.path.commonpath(paths) if len(paths) > 1 else paths[0].parent
+    return f"keep {root} on a volume or in the image, if it does not outlive the container"
+
+
+def _reasons(
+    record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry], kernels: Sequence[Recompiled]
+) -> list[Reason]:
     engine = load_vocabulary(record.engine)
     reasons = [
         Reason(what=f"{failure.path} was found and could not be loaded: {failure.headline()}")
@@ -202,6 +266,7 @@ def _reasons(record: StartRecord, before: Sequence[CacheEntry], after: Sequence[
         reasons.append(Reason(what=f"torch.compile of {function.name} {how}{seconds}"))
     if len(functions) > _MOST_SHOWN:
         reasons.append(Reason(what=f"and torch.compile of {len(functions) - _MOST_SHOWN} more functions"))
+    reasons += _of_kernels(record, kernels)
     if not reasons and (switch := engine.cache_switch(record.environment)) is not None:
         reasons.append(Reason(what=f"{switch} switches the cache off", next="unset it"))
     return reasons

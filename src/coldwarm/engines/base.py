@@ -94,6 +94,33 @@ class Worker(Protocol):
         """
 
 
+class ServedModel(Protocol):
+    """Makes the command line of the engine's server for a model of the catalog."""
+
+    def serving(self, folder: str, device: str, options: Mapping[str, Any]) -> list[str]:
+        """Return the program and the arguments that serve the model in `folder`, with random weights and little memory.
+
+        Args:
+            folder: The folder of the model.
+            device: The device.
+            options: The options with which its entry is always started.
+        """
+
+    def drafter_config(
+        self, options: Mapping[str, Any], separate: dict[str, Any] | None, main: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return the config of the drafter that the server needs in a folder; None: it needs none.
+
+        Args:
+            options: The options with which its entry is always started.
+            separate: The config of a separate drafter; None: the entry names none.
+            main: The config of the main model.
+        """
+
+    def with_drafter_in(self, options: Mapping[str, Any], folder: str) -> dict[str, Any]:
+        """Return `options` with the drafter that is in `folder`."""
+
+
 class ObservedEngine(Protocol):
     """The half that runs in the processes of a user's command, which may or may not use the engine."""
 
@@ -153,6 +180,11 @@ def command_hints(words: Sequence[str]) -> CommandHints | None:
     """Return what the `words` of a command say about the engine's server that it starts; None if it starts none."""
     modules = (importlib.import_module(f"{module}.command_line") for module in _MODULES.values())
     return next((hints for module in modules if (hints := module.hints(words))), None)
+
+
+def served_model(engine: str) -> ServedModel:
+    """Return what makes the command line of the engine's server for a model of the catalog."""
+    return cast("ServedModel", _load(engine, "serving"))
 
 
 def read_counters() -> dict[str, int]:

@@ -73,7 +73,8 @@ class _ObservedProcess:
 
     def _note(self, suffix: str, text: str) -> None:
         try:
-            Path(self._request["reports"], f"{os.getpid()}.{suffix}").write_text(text, encoding="utf-8")
+            path = Path(self._request["reports"], f"{os.getpid()}.{suffix}")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError:  # the start has ended
             return
 

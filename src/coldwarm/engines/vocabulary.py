@@ -36,6 +36,8 @@ class CacheFolders:
     """Variables that only look like those of a cache, and are passed to a start."""
     default: str
     """The folder below ``~/.cache`` that the engine uses by default."""
+    sockets: tuple[str, ...]
+    """Variables that name the folder for sockets, which is otherwise the temporary folder."""
     rendezvous: tuple[str, ...]
     """Prefixes of the names of files with which the processes of one start find each other; these are not caches."""
 
@@ -46,8 +48,8 @@ class CommandHints:
 
     name: str
     """A name for it, such as that of its model."""
-    ready_url: str
-    """The URL that answers once it is ready."""
+    ready_url: str | None
+    """The URL that answers once it is ready; None: it has no API, and is ready once its ranks have warmed up."""
 
 
 class Lookups(Protocol):
@@ -142,6 +144,11 @@ class Vocabulary:
     """Stores all components of its key with an entry. Raises OSError if the cache cannot be written."""
     describe_key_change: Callable[[ChangedFactor], tuple[str, str]]
     """Returns what changed, and what to try."""
+    differs_by_rank: tuple[str, ...]
+    """Patterns of the source files whose operations differ from rank to rank by design."""
+    compiled_on_request: tuple[str, ...]
+    """Patterns of the source files whose functions are compiled for the first request for log-probabilities, as
+    coldwarm's is, because the engine's warm-up makes no such request."""
     kernel_advice: Callable[[KernelEvent], str | None]
     """Returns a setting of the engine that avoids compiling a kernel in each start; None if none is known."""
     """Returns a description of the change, and advice."""

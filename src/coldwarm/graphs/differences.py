@@ -45,7 +45,7 @@ def differences(one: Graph, other: Graph) -> list[Difference]:
 
 
 def _operation_differences(one: list[Operation], other: list[Operation]) -> Iterator[Difference]:
-    for ours, theirs in _aligned(one, other):
+    for ours, theirs in aligned(one, other):
         if ours is not None and theirs is not None:
             yield from _pair_differences(ours, theirs)
         elif ours is not None:
@@ -54,11 +54,13 @@ def _operation_differences(one: list[Operation], other: list[Operation]) -> Iter
             yield Difference("operation", None, _describe(theirs), theirs.source, _site(theirs))
 
 
-def _aligned(one: list[Operation], other: list[Operation]) -> Iterator[tuple[Operation | None, Operation | None]]:
-    """Yield pairs of corresponding operations; None if one graph has none."""
+def aligned(one: list[Operation], other: list[Operation]) -> Iterator[tuple[Operation | None, Operation | None]]:
+    """Yield pairs of corresponding operations, in order; None if one graph has none."""
     whole = SequenceMatcher(None, [_exact(each) for each in one], [_exact(each) for each in other], autojunk=False)
     for tag, i1, i2, j1, j2 in whole.get_opcodes():
-        if tag != "equal":
+        if tag == "equal":
+            yield from zip(one[i1:i2], other[j1:j2], strict=True)
+        else:
             yield from _aligned_by_op(one[i1:i2], other[j1:j2])
 
 

@@ -109,7 +109,7 @@ class SubgraphCollector:
     """
 
     def __init__(self, rank: int = 0) -> None:
-        self._rank = rank
+        self.rank = rank
         self.models: list[CompiledModel] = []
         self._follow = False
         self._names = PYTORCH_ONLY
@@ -126,7 +126,7 @@ class SubgraphCollector:
 
     def begin(self, file: TraceFile) -> None:
         """Follow only one rank, because all compile the same."""
-        self._follow = file.rank == self._rank
+        self._follow = file.rank == self.rank
         self._names = file.vocabulary
         self._begins_model, self._name = True, None
         self._current = None

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coldwarm.core.user_paths import folder_of_setting
+
 # vllm/config: `compilation_config.cache_dir` (not part of its hash: compilation.py, `compute_hash`),
 # `load_config.download_dir`; and similar names in the configuration of a platform or a draft model.
 _FOLDER = re.compile(r"(.*_)?cache_(dir|path|root|folder)|download_dir")
@@ -56,7 +58,7 @@ def folders_named(options: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _resolved(folder: str) -> Path:
-    return Path(folder).expanduser().resolve()
+    return folder_of_setting(folder).resolve()
 
 
 def _is_folder(name: str, value: object) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from coldwarm.core.user_paths import folder_of_setting, temporary_folder
 from coldwarm.engines.base import names as engines
 from coldwarm.engines.base import vocabularies
 
@@ -187,7 +187,7 @@ def places(user: Mapping[str, str]) -> list[Path]:
     They need not exist. Folders with other contents (the home folder, an installation of Python) are left out, and
     folders of models, which are too large.
     """
-    named = [Path(user[name]).expanduser() for name in user if name in _ONLY_CACHES]
+    named = [folder_of_setting(user[name]) for name in user if name in _ONLY_CACHES]
     return list(dict.fromkeys([*(path for path in named if path.is_absolute() and is_own(path)), *_defaults(user)]))
 
 
@@ -195,7 +195,7 @@ def is_own(folder: Path) -> bool:
     """Return whether `folder` can contain only a cache: neither Python, nor imported packages, nor a home folder."""
     # A package in development mode need not be below `sys.path`.
     packages = [spec.origin for name in ("coldwarm", "torch", "triton", *engines()) if (spec := find_spec(name))]
-    others = [tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sys.path, *filter(None, packages)]
+    others = [str(temporary_folder()), sys.prefix, sys.base_prefix, *sys.path, *filter(None, packages)]
     return not any(other.is_relative_to(folder) for other in (Path.home(), Path.cwd(), *map(Path, others)))
 
 
@@ -227,7 +227,7 @@ def _defaults(user: Mapping[str, str]) -> Iterator[Path]:
 
 def _is_folder(value: str) -> bool:
     try:
-        path = Path(value).expanduser()
+        path = folder_of_setting(value)
         return path.is_absolute() and path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # not a path, or the home folder of a user that does not exist
+    except (OSError, ValueError):  # not a path
         return False

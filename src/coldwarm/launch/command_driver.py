@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
 import subprocess
-import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from threading import Event
-from typing import Protocol
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -26,9 +19,11 @@ from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import GENERATE
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.run_folder import WRITE_NOW
+from coldwarm.core.unix_url import socket_of
 from coldwarm.launch.completion import Completion, request_completion
-from coldwarm.launch.observed_processes import Unobserved
-from coldwarm.launch.process_tree import StartState, StoppedError
+from coldwarm.launch.observed_processes import LostRanks, Unobserved, is_running
+from coldwarm.launch.process_tree import StartState, StoppedError, signal_name
+from coldwarm.launch.readiness import HasEnded, Ready, ready_of, user_of_address
 from coldwarm.launch.spawn import SpawnedProcess, WorkerOrder, WorkerProcess
 
 GRACE_SECONDS = 15.0
@@ -52,10 +47,12 @@ class CommandDriver:
         self._command = command
         self._output = output
         self._stop = stop or Event()
-        self._ready: _Ready = _Exit()
+        self._ready: Ready = HasEnded()
         self._order: WorkerOrder | None = None
         self._root: psutil.Process | None = None
         self._unobserved = Unobserved()
+        self.lost = LostRanks()
+        """The rank that ended too early in the last start, if one did."""
         self._looked = 0.0
         self.completion: Completion | None = None
         """The answer to the request that was sent after the command was ready."""
@@ -71,10 +68,13 @@ class CommandDriver:
         if self._command.ready_url is None:
             return
         deadline = time.monotonic() + _PORT_SECONDS
-        while (user := user_of_port(self._command.ready_url)) is not None:
+        while (user := user_of_address(self._command.ready_url)) is not None:
             if time.monotonic() > deadline:
                 raise UsageError(user)
             self._pause(0.2)
+        # A server that was ended may leave the file of its socket, at which the next one cannot listen.
+        if self._root is not None and (path := socket_of(self._command.ready_url)) is not None:
+            Path(path).unlink(missing_ok=True)
 
     def begin(self, order: WorkerOrder, output: int) -> tuple[WorkerProcess, IsolationKind]:
         """Start the command.
@@ -82,8 +82,10 @@ class CommandDriver:
         Raises:
             UsageError: It cannot be started.
         """
+        self.give_up()
         self.completion = self.problem = None
         self._order, self._unobserved, self._looked = order, Unobserved(), time.monotonic()
+        self.lost = LostRanks()
         try:
             process = subprocess.Popen(
                 self._command.words,
@@ -99,31 +101,41 @@ class CommandDriver:
             raise UsageError(f"cannot start {self._command.words[0]!r}: {error.strerror}") from error
         with suppress(psutil.Error):
             self._root = psutil.Process(process.pid)
-        if self._command.ready_url is not None:
-            self._ready = _Url(self._command.ready_url)
-        elif self._command.ready_log is not None:
-            self._ready = _Log(re.compile(self._command.ready_log))
+        assert order.reports is not None, "CommandStarter names it"
+        self._ready = ready_of(self._command, order.reports)
         return SpawnedProcess(process), IsolationKind.SPAWN
 
     def ready(self, state: StartState) -> bool:
         """Return whether the command is ready, or has ended if nothing else makes it ready."""
         if state.exit_status is None and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
+        if self._order is not None and self._order.reports is not None:
+            self.lost.look(self._order.reports, command_runs=state.exit_status is None)
         return self._ready.is_ready(state)
 
     def stop(self, process: WorkerProcess, enter: Callable[[str], None]) -> None:
         """Use the command, have its processes report, and end it with SIGTERM."""
         assert self._order is not None and self._order.reports is not None, "begin() comes first"
+        self._ready.give_up()
         enter(GENERATE)
         self._use(process, self._order)
         self._look()
         have_reported(self._order.reports, lambda: process.poll() is not None or self._stop.is_set())
+        if status := process.poll():
+            # Whatever else went wrong then follows from it.
+            how = f"was killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
+            self.problem = f"the command {how} after it was ready"
         enter("exit")
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             self._pause(0.05)
+
+    def give_up(self) -> None:
+        """No longer ask whether the command is ready: its start has ended."""
+        self._ready.give_up()
+        self.lost.close()
 
     def shared_caches_changed(self, order: WorkerOrder) -> list[str]:
         """Return an empty list: starts share nothing."""
@@ -196,106 +208,4 @@ def have_reported(reports: Path, give_up: Callable[[], bool] = lambda: False) ->
 
 
 def _is_alive(report: Path) -> bool:
-    try:
-        return psutil.Process(int(report.stem)).status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):
-        return False
-
-
-def user_of_port(url: str) -> str | None:
-    """Return a message if something accepts connections at the address of `url`; None if nothing does."""
-    address = urlsplit(url)
-    host, port = address.hostname or "127.0.0.1", address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return None
-    owner = ""
-    with suppress(psutil.Error, OSError):
-        pids = [
-            each.pid
-            for each in psutil.net_connections("inet")
-            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid
-        ]
-        owner = f" by process {pids[0]} ({psutil.Process(pids[0]).name()})" if pids else ""
-    return f"port {port} is in use{owner}; end that process, or give the command another port"
-
-
-class _Ready(Protocol):
-    def is_ready(self, state: StartState) -> bool:
-        """Return whether the command is ready; must not block."""
-
-
-class _Exit:
-    def is_ready(self, state: StartState) -> bool:
-        return state.exit_status is not None
-
-
-class _Url:
-    def __init__(self, url: str) -> None:
-        self._url = UrlAnswers(url)
-
-    def is_ready(self, state: StartState) -> bool:
-        if state.exit_status is not None:
-            self._url.give_up()
-            return False
-        return self._url.answered
-
-
-class UrlAnswers:
-    """Asks a URL, in a thread of its own, until it answers with status 200.
-
-    Args:
-        url: The URL.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._answered = Event()
-        self._over = Event()
-        threading.Thread(target=self._ask, args=(url,), name="ready", daemon=True).start()
-
-    @property
-    def answered(self) -> bool:
-        """Whether it has answered."""
-        return self._answered.is_set()
-
-    def give_up(self) -> None:
-        """Stop asking."""
-        self._over.set()
-
-    def _ask(self, url: str) -> None:
-        while not self._over.is_set():
-            if _answers(url):
-                self._answered.set()
-                return
-            self._over.wait(0.2)
-
-
-class _Log:
-    """Reads what the command has printed, line by line."""
-
-    def __init__(self, pattern: re.Pattern[str]) -> None:
-        self._pattern = pattern
-        self._position = 0
-        self._line = ""
-
-    def is_ready(self, state: StartState) -> bool:
-        if state.exit_status is not None:
-            return False
-        with state.log.open("rb") as log:
-            log.seek(self._position)
-            data = log.read()
-        self._position += len(data)
-        *lines, self._line = (self._line + data.decode("utf-8", "replace")).split("\n")
-        return any(self._pattern.search(line) for line in [*lines, self._line])
-
-
-def _answers(url: str) -> bool:
-    """Return whether `url` answers with status 200."""
-    # Without the proxy of the environment: the command runs on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError, HTTPException):  # urllib's errors are `OSError`; an answer may be no HTTP
-        return False
+    return report.stem.isdigit() and is_running(int(report.stem))

@@ -20,9 +20,9 @@ from coldwarm.launch import environment as env
 from coldwarm.launch.command_driver import CommandDriver
 from coldwarm.launch.completion import Completion
 from coldwarm.launch.observed_processes import failed_to_observe
-from coldwarm.launch.process_tree import Ended
+from coldwarm.launch.process_tree import Ended, signal_name
 from coldwarm.launch.spawn import WorkerOrder
-from coldwarm.launch.start import Seen, Settings, Starter, StartFiles, log_tail, read_reports, signal_name
+from coldwarm.launch.start import Seen, Settings, Starter, StartFiles, log_tail, read_reports
 
 
 class CommandStarter(Starter):
@@ -88,6 +88,7 @@ class CommandStarter(Starter):
 
     def _seen(self, files: StartFiles, ended: Ended) -> Seen:
         driver = self._commands_driver
+        driver.give_up()
         self._case.secrets().remove_from_files([self._then_log])
         processes = in_order([*read_reports(files.reports), *driver.unobserved()])
         seen = of_processes(processes, driver.completion)
@@ -116,6 +117,10 @@ class CommandStarter(Starter):
                 what = f"the command was killed by {signal}{before}"
             elif ended.exit_status > 0 or before:
                 what = f"the command exited with status {ended.exit_status}{before}"
+        if what is not None and (lost := self._commands_driver.lost.first) is not None:
+            process = f"process {lost.pid} ({lost.role}, rank {lost.rank})"
+            after = self._commands_driver.lost.after_it
+            what += f", after {process} had ended" if after else f"; {process} ended at about the same time"
         return None if what is None else Failure(what=what, phase=phase, signal=signal)
 
 

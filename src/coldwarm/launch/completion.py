@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 from coldwarm.core.record import GeneratedToken
+from coldwarm.launch.http import open_url
 
 _PROMPT = [1 + 7 * i for i in range(16)]
 """Token ids that every vocabulary has; no tokenizer is needed for them."""
@@ -70,10 +70,8 @@ def request_completion(url: str) -> Completion | None:
 
 def _answer(url: str, request: dict[str, Any] | None = None) -> Any:
     data = None if request is None else json.dumps(request).encode()
-    asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(asked, timeout=_SECONDS) as answer:
+        with open_url(url, data, content_type="application/json", timeout=_SECONDS) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         # What the server says is wrong is in the body.

@@ -27,6 +27,9 @@ _CHANGES_COMPILATION = re.compile(
 OF_ONE_START = ISOLATED | {"TORCH_TRACE", TOKEN_VARIABLE, REQUEST_VARIABLE, OBSERVATION_VARIABLE}
 """Variables that coldwarm sets differently for each start."""
 
+SOCKETS = frozenset(name for vocabulary in vocabularies() for name in vocabulary.caches.sockets)
+"""Variables that name the folder for sockets. coldwarm sets them only if the user has not, and only if it must."""
+
 # If these replace a value of the user, this is recorded.
 _SET_BY_COLDWARM = OF_ONE_START | {"COLDWARM_COMPILATION"}
 

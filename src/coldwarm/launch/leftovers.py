@@ -10,18 +10,20 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from coldwarm.core.user_paths import temporary_folder
 from coldwarm.core.variables import OBSERVATION_VARIABLE, REQUEST_VARIABLE, TOKEN_VARIABLE
 from coldwarm.launch.process_tree import identity_of
 
 PREFIX = "coldwarm-"
 """The beginning of the name of coldwarm's temporary folders."""
+SHORT_FOLDER = Path("/tmp")
+"""Where they are if the user's temporary folder has too long a path."""
 _OWNER = "owner.json"
 
 
@@ -38,12 +40,13 @@ def mark_as_own(folder: Path, *, has_users_command: bool = False) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove the folders below the user's temporary folder whose process was killed, and end its starts.
+    """Remove coldwarm's temporary folders whose process was killed, and end its starts.
 
     A command that `coldwarm watch` started is the user's, and may still be serving: it is not ended, and its folder
     stays until it has ended.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    parents = dict.fromkeys((temporary_folder(), SHORT_FOLDER))
+    for folder in (each for parent in parents for each in parent.glob(f"{PREFIX}*")):
         owner = _owner_of(folder)
         if owner is None or not _has_ended(owner):
             continue

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 import psutil
 
@@ -43,6 +43,8 @@ class Ended:
     """Whether the start became ready."""
     stopped: bool = False
     """Whether it was stopped because it was ready; then the exit status only reflects how it was stopped."""
+    cpu_seconds: float | None = None
+    """The result of `cpu_seconds_of` before what was left was killed; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def launch(
         os.close(write_end)
     steps = Steps(began, on_phase)
     timed_out = stopped = ready = False
+    cpu_seconds: float | None = None
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(read_end, selectors.EVENT_READ)
@@ -130,18 +133,28 @@ def launch(
                         selector.unregister(read_end)
             if stop is not None and stop.is_set():  # this may be why it ended
                 raise StoppedError
-            if ready and status is None:
-                stopped = True
-                end(worker, steps.enter)
             while selector.get_map() and selector.select(timeout=0) and (data := os.read(read_end, 65536)):
                 steps.take(data)
+            if ready and status is None:
+                stopped = True
+                # From here on, only `end` enters phases: processes do not know that they are used and ended.
+                end(worker, steps.enter)
+        cpu_seconds = cpu_seconds_of(identity, token)
     finally:
         os.close(read_end)
         # The worker is not reaped yet, so the ids of its process, group and session cannot have been reused.
         kill_tree(worker.pid, identity, token)
         exit_status = worker.wait()
     ended = time.monotonic()
-    return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation, ready, stopped)
+    return Ended(exit_status, timed_out, ended - began, steps.finish(ended), isolation, ready, stopped, cpu_seconds)
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def identity_of(pid: int) -> psutil.Process | None:
@@ -149,6 +162,26 @@ def identity_of(pid: int) -> psutil.Process | None:
     with suppress(psutil.Error):
         return psutil.Process(pid)
     return None
+
+
+def cpu_seconds_of(worker: psutil.Process | None, token: str) -> float | None:
+    """Return the CPU time that the worker and its descendants have used, in seconds; None if it is unknown.
+
+    It is user and system time as the kernel accounts it, to 10 ms for each process. A descendant that ended counts if
+    its parent waited for it.
+
+    Args:
+        worker: The result of `identity_of` for the worker, which has not been reaped.
+        token: The value of `TOKEN_VARIABLE` in the environment of the worker and its children.
+    """
+    if worker is None:
+        return None
+    seconds = 0.0
+    for process in {worker, *_tree(worker, token)}:
+        with suppress(psutil.Error, OSError):
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return round(seconds, 2) or None
 
 
 def kill_tree(pid: int, identity: psutil.Process | None, token: str) -> None:
@@ -186,6 +219,12 @@ def _is_recycled(pid: int, identity: psutil.Process | None) -> bool:
 
 
 def _processes_of(worker: psutil.Process | None, token: str) -> list[psutil.Process]:
+    """Return the processes of `_tree` that are alive."""
+    return [process for process in _tree(worker, token) if _is_alive(process)]
+
+
+def _tree(worker: psutil.Process | None, token: str) -> list[psutil.Process]:
+    """Return the worker, its descendants, its session, and all other processes with its token, without this one."""
     found: dict[int, psutil.Process] = {}
     session = None
     # For a process whose id was reused, `children` raises NoSuchProcess.
@@ -198,7 +237,7 @@ def _processes_of(worker: psutil.Process | None, token: str) -> list[psutil.Proc
         if _has_token(process, token) or (session is not None and _session_of(process) == session):
             found[process.pid] = process
     found.pop(os.getpid(), None)
-    return [process for process in found.values() if _is_alive(process)]
+    return list(found.values())
 
 
 def _has_token(process: psutil.Process, token: str) -> bool:
@@ -232,36 +271,57 @@ class Steps:
         self._since = began
         self._on_phase = on_phase
         self._rest = b""
+        self._lock = Lock()
 
     def take(self, data: bytes) -> None:
         """Take what was read from the pipe."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if (phase := _phase_of(line)) is not None:
-                self.enter(phase)
+            if (reported := _reported(line)) is not None:
+                self.enter(*reported)
 
     def phases(self) -> tuple[str, ...]:
         """Return the phases reported so far."""
         return (*(step.name for step in self._steps[1:]), *([self._current] if self._steps else []))
 
-    def enter(self, phase: str) -> None:
-        """Begin the step `phase`."""
+    def enter(self, phase: str, at: float | None = None) -> None:
+        """Begin the step `phase`.
+
+        Args:
+            phase: The phase.
+            at: When it began, by the monotonic clock; None: now. Not before the current step, which another process may
+                have reported.
+        """
         now = time.monotonic()
-        self._steps.append(self._step(now))
-        self._current, self._since = phase, now
+        with self._lock:
+            begin = now if at is None else min(now, max(self._since, at))
+            self._steps.append(self._step(begin))
+            self._current, self._since = phase, begin
         self._on_phase(phase)
 
     def finish(self, ended: float) -> list[Step]:
-        """Return all steps; the last one ends at `ended`, by the monotonic clock."""
-        return [*self._steps, self._step(ended)]
+        """Return the steps until `ended`, by the monotonic clock, without those that another thread took later."""
+        with self._lock:
+            steps = [*self._steps, self._step(max(ended, self._since))]
+        last = self._epoch + ended
+        return [
+            step if step.end <= last else step.model_copy(update={"end": last})
+            for step in steps
+            if step.begin < last or step is steps[0]
+        ]
 
     def _step(self, end: float) -> Step:
         return Step(name=self._current, begin=self._epoch + self._since, end=self._epoch + end)
 
 
-def _phase_of(line: bytes) -> str | None:
-    """Return the phase that a line of the pipe reports; None if malformed, which only makes the steps coarser."""
+def _reported(line: bytes) -> tuple[str, float | None] | None:
+    """Return the phase that a line of the pipe reports and when it began, by the monotonic clock.
+
+    None if the line is malformed, which only makes the steps coarser.
+    """
     try:
-        return str(json.loads(line)["phase"])
-    except (ValueError, KeyError, TypeError):
+        report = json.loads(line)
+        at = report.get("at")
+        return str(report["phase"]), float(at) if at is not None else None
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,7 +38,8 @@ from coldwarm.launch.caches import Caches
 from coldwarm.launch.driver import Driver, WorkerDriver
 from coldwarm.launch.kernel_files import kernels_by_files
 from coldwarm.launch.outside import Look
-from coldwarm.launch.process_tree import Ended, launch
+from coldwarm.launch.process_tree import Ended, launch, signal_name
+from coldwarm.launch.sockets import socket_folder
 from coldwarm.launch.spawn import WorkerOrder
 from coldwarm.measure.busy_time import BusyTime
 from coldwarm.measure.compile_work import CompilerWorkCounter
@@ -138,6 +138,7 @@ class Starter:
             outcome=_outcome(failure, ended),
             began=datetime.fromtimestamp(ended.steps[0].begin, UTC),
             seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
             depth=self._case.depth,
             isolation=ended.isolation,
             not_forked=None if forked else self._why_not_forked(order, changed),
@@ -232,9 +233,18 @@ class Starter:
             self._driver.prepare(order, on_phase)
             before = Look(settings.users_caches, apart=[self._scratch])
             unused_pipe.pop_all()  # `launch` closes both ends
-        ended = launch(
+        with socket_folder(order.environment) as variables:
+            order = replace(order, environment={**order.environment, **variables})
+            ended = self._launch(order, files, (read_end, write_end), on_phase)
+        after = Look(settings.users_caches, apart=[self._scratch])
+        return ended, order, _UseOfCaches(changed=before.changed(after), incomplete=after.incomplete)
+
+    def _launch(
+        self, order: WorkerOrder, files: StartFiles, events: tuple[int, int], on_phase: Callable[[str], None]
+    ) -> Ended:
+        return launch(
             partial(self._driver.begin, order),
-            (read_end, write_end),
+            events,
             order.environment[TOKEN_VARIABLE],
             log=files.log,
             time_limit=self._time_limit,
@@ -243,8 +253,6 @@ class Starter:
             is_ready=self._driver.ready,
             end=self._driver.stop,
         )
-        after = Look(settings.users_caches, apart=[self._scratch])
-        return ended, order, _UseOfCaches(changed=before.changed(after), incomplete=after.incomplete)
 
     def _pipe(self, files: StartFiles) -> tuple[int, int]:
         """Return the read and the write end of the pipe for the progress of the start."""
@@ -438,14 +446,6 @@ def _unreported(facts: EngineFacts, processes: list[ProcessReport]) -> str | Non
     if reported >= expected:
         return None
     return f"only {reported} of {expected} processes that run the model reported what was observed in them"
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
 
 
 def log_tail(log: Path) -> list[str]:

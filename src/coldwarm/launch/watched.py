@@ -22,11 +22,13 @@ from coldwarm.core.request import ObservationRequest
 from coldwarm.core.secrets import Secrets
 from coldwarm.launch import cache_variables
 from coldwarm.launch import environment as env
-from coldwarm.launch.command_driver import GRACE_SECONDS, UrlAnswers, have_reported
+from coldwarm.launch.command_driver import GRACE_SECONDS, have_reported
 from coldwarm.launch.command_start import of_processes
 from coldwarm.launch.observed_processes import Unobserved, failed_to_observe
-from coldwarm.launch.process_tree import Steps, identity_of, kill_tree
+from coldwarm.launch.process_tree import StartState, Steps, identity_of, kill_tree
+from coldwarm.launch.readiness import ready_of
 from coldwarm.launch.start import Measured, read_reports
+from coldwarm.launch.terminal import Terminal
 
 _FORWARDED = frozenset(
     {
@@ -85,17 +87,21 @@ class WatchedCommand:
         """
         pipe = self._order()
         # Blocked, so that each is taken by `sigtimedwait` below and none is lost. The command starts with none blocked.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+        # SIGTTOU would stop this process when it reports, in a terminal that does not let jobs in the background write.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD, signal.SIGTTOU})
+        self._terminal = Terminal()
         try:
             self._began = time.monotonic()
             self._steps = Steps(self._began, lambda phase: None)
             process = self._start(before)
+            self._terminal.is_of(process.pid)
             self._root = identity_of(process.pid)
             return self._follow(process, pipe, on_ready, on_late, time_limit)
         finally:
             # Those that came after the command had ended, while it was reported on: its status is what counts.
             while signal.sigtimedwait(_FORWARDED, 0) is not None:
                 pass
+            self._terminal.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(pipe)
 
@@ -116,12 +122,16 @@ class WatchedCommand:
             variables["TORCH_TRACE"] = os.environ["TORCH_TRACE"]
         try:
             return subprocess.Popen(
-                self._command.words,
-                env={**os.environ, **variables},
-                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+                self._command.words, env={**os.environ, **variables}, preexec_fn=partial(self._begin_process, mask)
             )
         except OSError as error:
             raise UsageError(f"cannot start {self._command.words[0]!r}: {error.strerror}") from error
+
+    def _begin_process(self, mask: set[int | signal.Signals]) -> None:
+        # A group of its own, so that a signal to the group of this process reaches the command once, from here.
+        os.setpgid(0, 0)
+        self._terminal.give(os.getpgrp())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _follow(
         self,
@@ -131,9 +141,10 @@ class WatchedCommand:
         on_late: Callable[[float], bool],
         time_limit: float | None,
     ) -> int:
-        url = UrlAnswers(self._command.ready_url) if self._command.ready_url is not None else None
+        ready = ready_of(self._command, self._reports)
         is_over = False
         report: _InThread | None = None
+        late: _InThread | None = None
         stopped_at: float | None = None
         while True:
             self._take_signal(process)
@@ -141,21 +152,25 @@ class WatchedCommand:
                 self._steps.take(os.read(pipe, 65536))
             status = _poll(process)
             seconds = time.monotonic() - self._began
-            if not is_over and (url.answered if url is not None else status is not None):
+            # Its output is its own, so there is no log.
+            if not is_over and ready.is_ready(StartState(status, (), Path(os.devnull))):
                 is_over = True
                 report = _InThread(partial(on_ready, partial(self._record, process, status)))
             elif not is_over and time_limit is not None and seconds > time_limit:
-                is_over = True
-                report = _InThread(partial(on_late, time_limit))
-            if status is not None and report is not None:
-                report.wait()
+                late, time_limit = _InThread(partial(on_late, time_limit)), None
+            if status is not None:
+                for thread in filter(None, (late, report)):
+                    thread.wait()
             stop = False
+            if late is not None and late.has_ended:
+                # Unless it is stopped now, it is still reported on once it is ready.
+                stop, late = late.result and not is_over, None
+                is_over = is_over or stop
             if report is not None and report.has_ended:
                 stop, report = report.result, None
                 self._end_observation()
             if status is not None:
-                if url is not None:
-                    url.give_up()
+                ready.give_up()
                 if stopped_at is not None:
                     # What the command left when it was stopped.
                     kill_tree(process.pid, self._root, self._token)
@@ -170,10 +185,13 @@ class WatchedCommand:
 
     def _take_signal(self, process: subprocess.Popen[bytes]) -> None:
         taken = signal.sigtimedwait({*_FORWARDED, signal.SIGCHLD}, 0.1)
+        if taken is not None and taken.si_signo == signal.SIGCHLD:
+            self._terminal.stop_with(process.pid)
         if taken is None or taken.si_signo == signal.SIGCHLD:
             return
-        # What the terminal sends reaches the command, too: it is in the same process group.
-        if taken.si_code < _KERNEL and _poll(process) is None:
+        # What the terminal sends reaches the command, which is in its foreground.
+        is_typed = taken.si_code >= _KERNEL and self._terminal.is_given
+        if not is_typed and _poll(process) is None:
             _send(process, taken.si_signo)
 
     def _look(self) -> None:

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 
+from coldwarm.core.stage import Stage
 from coldwarm.trace.kinds import SpanEdge, TypedRecord
 from coldwarm.trace.reader import TraceFile
-
-
-class Stage(StrEnum):
-    """A stage of compilation. If several are open at the same time, the time counts towards the first of these.
-
-    An engine has its own stages (`TraceVocabulary.stages`), which come just before Dynamo.
-    """
-
-    NATIVE = "C++/Triton compilation"
-    LOAD = "cache load"
-    CODE = "Inductor code generation"
-    AOT = "AOTAutograd"
-    DYNAMO = "Dynamo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +64,29 @@ def stages_in_order(own: Iterable[str]) -> tuple[str, ...]:
     return (*(stage for stage in Stage if stage is not Stage.DYNAMO), *dict.fromkeys(own), Stage.DYNAMO)
 
 
+@dataclass
+class _File:
+    """A trace file."""
+
+    name: str
+    rank: int
+    names_rank: bool
+    process: int | None = None
+    """What PyTorch writes as its process in the first span; None: it has no span."""
+    stretches: list[Busy] = field(default_factory=list)
+
+    def seconds(self) -> float:
+        return sum(each.end - each.begin for each in self.stretches)
+
+
 class BusyTime:
-    """A trace consumer that follows the spans of a start's first rank.
+    """A trace consumer that follows the spans of a start's first rank: 0, or a higher one on a further node.
 
     Spans of several threads overlap: a stage lasts as long as any of its spans is open.
     """
 
     def __init__(self) -> None:
-        self._stretches: list[Busy] = []
+        self._files: list[_File] = []
         self._stages = _STAGES
         self._order: tuple[str, ...] = tuple(Stage)
         self._open: Counter[str] = Counter()
@@ -92,24 +94,24 @@ class BusyTime:
         """The names and frames of the open spans, outermost first."""
         self._now: tuple[str, tuple[object, object], float] | None = None
         self._latest = 0.0
-        self._follow = False
-        self._followed: str | None = None
 
     def begin(self, file: TraceFile) -> None:
-        """Follow the first file only, because ranks and processes work at the same time."""
+        """Follow `file`."""
         self._close(None)
         self._open.clear()
         self._frames.clear()
-        self._follow = self._followed is None
+        self._latest = 0.0
+        self._files.append(_File(file.path.name, file.rank, file.names_rank))
         own = file.vocabulary.stages
         self._stages = {**_STAGES, **own}
         self._order = stages_in_order(own.values())
-        self._followed = self._followed or file.path.name
 
     def take(self, record: TypedRecord) -> None:
         """Open or close a span."""
-        if not self._follow or not isinstance(record, SpanEdge) or record.name not in self._stages:
+        if not self._files or not isinstance(record, SpanEdge) or record.name not in self._stages:
             return
+        if self._files[-1].process is None:
+            self._files[-1].process = record.location.thread
         stage = self._stages[record.name]
         # PyTorch logs some spans after they ended: the time before the latest record is already assigned.
         now = self._latest = max(self._latest, record.seconds)
@@ -125,14 +127,30 @@ class BusyTime:
             self._close(now)
             self._now = None if top is None else (top, frame, now)
 
-    @property
-    def file(self) -> str | None:
-        """Name of the trace file that is followed; None before the first."""
-        return self._followed
-
     def stretches(self) -> list[Busy]:
-        """Return the periods in the order of time, without overlap; a span that never ended has no time."""
-        return list(self._stretches)
+        """Return the periods in the order of time, without overlap; a span that never ended has no time.
+
+        They are those of the process of the first rank that was busy for the longest time, because ranks and processes
+        work at the same time. It may have begun a second file, as PyTorch does when its logging is set up again.
+        """
+        first = min((file.rank for file in self._files if file.names_rank), default=0)
+        of_first = {file.process for file in self._files if file.names_rank and file.rank == first}
+        of_others = {file.process for file in self._files if file.names_rank} - of_first
+        processes: dict[int | None, list[_File]] = {}
+        for file in self._files:
+            if file.rank == first if file.names_rank else file.process not in of_others:
+                processes.setdefault(file.process, []).append(file)
+        files = max(processes.values(), key=lambda each: sum(file.seconds() for file in each), default=[])
+        merged: list[Busy] = []
+        for each in sorted((each for file in files for each in file.stretches), key=lambda each: each.begin):
+            begin = max(each.begin, merged[-1].end) if merged else each.begin
+            if begin < each.end:
+                merged.append(replace(each, begin=begin))
+        return merged
+
+    def stretches_by_file(self) -> dict[str, list[Busy]]:
+        """Return the periods of each trace file, by its name, in the order of time."""
+        return {file.name: list(file.stretches) for file in self._files}
 
     def _end_frame(self, name: str) -> None:
         """Remove the latest open span of this name."""
@@ -143,5 +161,5 @@ class BusyTime:
     def _close(self, end: float | None) -> None:
         if self._now is not None and end is not None:
             stage, frame, begin = self._now
-            self._stretches.append(Busy(begin, end, stage, frame))
+            self._files[-1].stretches.append(Busy(begin, end, stage, frame))
         self._now = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from coldwarm.measure.busy_time import BusyTime, Stage
+from coldwarm.core.stage import Stage
+from coldwarm.measure.busy_time import BusyTime
 from coldwarm.trace.kinds import CacheEvent, FrameCompiled, PiecewiseCompileStart, TypedRecord
 from coldwarm.trace.reader import TraceFile
 
@@ -52,12 +53,15 @@ class FrameCaches:
     def begin(self, file: TraceFile) -> None:
         """Follow `file` if it is of the rank."""
         self._follow = file.rank == self._rank
-        self._busy.begin(file)
+        if self._follow:
+            self._busy.begin(file)
 
     def take(self, record: TypedRecord) -> None:
         """Follow `record`."""
+        if not self._follow:
+            return
         self._busy.take(record)
-        if not self._follow or record.location.compile_id == _OUTSIDE:
+        if record.location.compile_id == _OUTSIDE:
             return
         match record:
             case PiecewiseCompileStart():
@@ -82,11 +86,12 @@ class FrameCaches:
         """Return the seconds of each frame's spans and when they began, by file and frame."""
         found: dict[_Which, float] = {}
         began: dict[_Which, float] = {}
-        for stretch in self._busy.stretches():
-            if stretch.stage is not Stage.LOAD:
-                which = self._busy.file or "", stretch.frame
-                found[which] = found.get(which, 0.0) + stretch.end - stretch.begin
-                began.setdefault(which, stretch.begin)
+        for file, stretches in self._busy.stretches_by_file().items():
+            for stretch in stretches:
+                if stretch.stage is not Stage.LOAD:
+                    which = file, stretch.frame
+                    found[which] = found.get(which, 0.0) + stretch.end - stretch.begin
+                    began.setdefault(which, stretch.begin)
         return found, began
 
     def _frame(self, record: TypedRecord) -> Frame:

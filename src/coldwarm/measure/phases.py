@@ -21,7 +21,8 @@ from coldwarm.core.phases import (
     Phase,
     Step,
 )
-from coldwarm.measure.busy_time import Busy, Stage
+from coldwarm.core.stage import Stage
+from coldwarm.measure.busy_time import Busy
 
 _OTHER = ""
 """The position of the engine's own stages and of unknown phases."""

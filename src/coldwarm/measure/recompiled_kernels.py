@@ -24,7 +24,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Recompiled:
-    """A kernel that a warm start compiled, for one reason."""
+    """A kernel that a start compiled, although it might have loaded it, for one reason."""
 
     compiler: Compiler
     kernel: str
@@ -51,6 +51,20 @@ class Recompiled:
         return seconds_of(self.events)
 
 
+def compiled_kernels(events: Iterable[KernelEvent]) -> list[Recompiled]:
+    """Return each kernel that a start compiled, once for each reason that is known without an earlier start, the
+    slowest first.
+
+    Args:
+        events: What the kernel compilers did in the start.
+    """
+    groups: dict[tuple[Compiler, str, Cause, str], list[KernelEvent]] = {}
+    for event in compiled_events(events):
+        cause, reason = _why_alone(event)
+        groups.setdefault((event.compiler, event.kernel, cause, reason), []).append(event)
+    return _slowest_first([Recompiled(*group, example=None, events=tuple(of)) for group, of in groups.items()])
+
+
 def recompiled_kernels(cold: KernelWork | None, warm: KernelWork) -> list[Recompiled]:
     """Return each kernel that the warm start compiled, once for each reason, the slowest first.
 
@@ -58,26 +72,51 @@ def recompiled_kernels(cold: KernelWork | None, warm: KernelWork) -> list[Recomp
         cold: What the kernel compilers did in the cold start; None: not recorded.
         warm: What they did in the warm start.
     """
-    before = cold.events if cold is not None else None
+    before: dict[tuple[Compiler, str], list[KernelEvent]] | None = None
+    if cold is not None:
+        before = {}
+        for event in cold.events:
+            before.setdefault((event.compiler, event.kernel), []).append(event)
     groups: dict[tuple[Compiler, str, Cause, str], list[KernelEvent]] = {}
     examples: dict[tuple[Compiler, str, Cause, str], str | None] = {}
     for event in compiled_events(warm.events):
-        cause, reason, example = _why(event, before)
+        kernel = before.get((event.compiler, event.kernel), []) if before is not None else None
+        cause, reason, example = _why(event, kernel)
         group = event.compiler, event.kernel, cause, reason
         groups.setdefault(group, []).append(event)
         examples.setdefault(group, example)
-    found = [Recompiled(*group, example=examples[group], events=tuple(events)) for group, events in groups.items()]
+    return _slowest_first(
+        [Recompiled(*group, example=examples[group], events=tuple(events)) for group, events in groups.items()]
+    )
+
+
+def _slowest_first(found: Iterable[Recompiled]) -> list[Recompiled]:
     return sorted(found, key=lambda each: -(each.seconds or 0.0))
 
 
-def _why(event: KernelEvent, cold: Sequence[KernelEvent] | None) -> tuple[Cause, str, str | None]:
-    """Return why the warm start compiled what `event` shows: the cause, in words, and the values that differ."""
-    kernel = [each for each in cold or () if (each.compiler, each.kernel) == (event.compiler, event.kernel)]
-    if cold is not None and not kernel:
+def _why_alone(event: KernelEvent) -> tuple[Cause, str]:
+    """Return why a start compiled what `event` shows, as far as that is known without an earlier start."""
+    if event.cache_folder is None and event.why_not_cached is not None:
+        return Cause.IN_MEMORY, _in_memory(event.why_not_cached)
+    if event.why_not_cached is not None:
+        return Cause.NOT_STORED, f"its cache was not used: {event.why_not_cached}"
+    if event.cache_folder is None:
+        return Cause.NOT_STORED, "no cache on disk is known for it"
+    return Cause.NOT_STORED, str(Cause.NOT_STORED)
+
+
+def _why(event: KernelEvent, kernel: Sequence[KernelEvent] | None) -> tuple[Cause, str, str | None]:
+    """Return why the warm start compiled what `event` shows: the cause, in words, and the values that differ.
+
+    Args:
+        event: What the warm start compiled.
+        kernel: What the cold start did with the same kernel; None: not recorded.
+    """
+    if kernel is not None and not kernel:
         return Cause.NOT_IN_COLD, Cause.NOT_IN_COLD, None
     if event.cache_folder is None and event.why_not_cached is not None:
         return Cause.IN_MEMORY, _in_memory(event.why_not_cached), None
-    if cold is None:
+    if kernel is None:
         return Cause.NOT_STORED, "the kernels of the cold start were not recorded", None
     if event.why_not_cached is not None:
         return Cause.NOT_STORED, f"its cache was not used: {event.why_not_cached}", None

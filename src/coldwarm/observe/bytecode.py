@@ -13,6 +13,8 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from coldwarm.observe.import_root import import_root
+
 if TYPE_CHECKING:
     from coldwarm.core.record import ProcessReport
     from coldwarm.core.seen_in_process import MissingBytecode
@@ -67,7 +69,7 @@ class BytecodeProbe:
             seconds=sum(seconds.values()),
             modules_again=len(uncached),
             seconds_again=sum(seconds[source] for source in uncached),
-            roots=_outermost(map(_root, seconds)),
+            roots=_outermost(import_root(source) or str(Path(source).parent) for source in seconds),
             switched_off=sys.dont_write_bytecode,
             python=sys.executable,
         )
@@ -77,12 +79,6 @@ class BytecodeProbe:
         with suppress(OSError):
             return Path(cache_from_source(source)).stat().st_mtime >= (self._began or 0.0) - _CLOCK_SLACK_SECONDS
         return False
-
-
-def _root(source: str) -> str:
-    """Return the longest entry of `sys.path` that contains `source`; its own folder if there is none."""
-    above = [entry for entry in sys.path if entry and source.startswith(entry.rstrip(os.sep) + os.sep)]
-    return max(above, key=len, default=str(Path(source).parent))
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:

@@ -17,7 +17,9 @@ from types import FrameType
 
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.seen_in_process import MOST_LONG_CALLS, LongCall
+from coldwarm.observe.fork_guard import ForkGuard
 from coldwarm.observe.kernels.recorder import short_path
+from coldwarm.observe.own_thread import start_thread
 
 INTERVAL = 0.05
 """Seconds between two samples. A sample takes 5 to 10 µs."""
@@ -39,6 +41,7 @@ class LongCallProbe:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._guard = ForkGuard()
         self._clear()
 
     def _clear(self) -> None:
@@ -48,13 +51,13 @@ class LongCallProbe:
     def install(self) -> None:
         """Start the thread that samples, also in processes that are forked from this one."""
         if self._thread is None:
+            self._guard.install()
             os.register_at_fork(after_in_child=self._start)
             self._start()
 
     def _start(self) -> None:
         self._clear()
-        self._thread = threading.Thread(target=self._sample, name="coldwarm-long-calls", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._sample, "coldwarm long calls")
 
     def report(self, report: ProcessReport) -> None:
         """Report the calls so far, including the one that the thread is in."""
@@ -64,19 +67,23 @@ class LongCallProbe:
 
     def _sample(self) -> None:
         main = threading.main_thread().ident or 0
-        while True:
-            frame = sys._current_frames().get(main)
+        while self._take_sample(main):
+            time.sleep(INTERVAL)
+
+    def _take_sample(self, thread: int) -> bool:
+        """Note where a thread is; return whether it is still running."""
+        with self._guard.lock:
+            frame = sys._current_frames().get(thread)
             if frame is None:
-                return
+                return False
             now = time.time()
             if self._stay is None or not self._stay.is_at(frame):
                 if self._stay is not None and (call := self._stay.call()) and len(self._calls) < MOST_LONG_CALLS:
                     self._calls.append(call)
                 self._stay = _Stay.of(frame, now)
             self._stay.until = now
-            # A frame keeps the local variables of its function alive.
-            del frame
-            time.sleep(INTERVAL)
+            # The frame, which keeps the local variables of its function alive, is released here.
+            return True
 
 
 @dataclass

@@ -10,7 +10,9 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic_core import PydanticSerializationError
 
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.request import ObservationRequest, StartRequest
@@ -97,12 +99,32 @@ class Observer:
         path = self._reports / report_name(os.getpid())
         unfinished = path.with_suffix(".part")
         unfinished.touch(mode=0o600)  # the launcher removes secrets from it later
-        unfinished.write_text(self.report().model_dump_json())
+        unfinished.write_bytes(_as_json(self.report()))
         unfinished.replace(path)
 
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip()
+
+
+def _as_json(report: ProcessReport) -> bytes:
+    """Return a report as JSON, whatever text it has: names of files and arguments need not be valid UTF-8."""
+    try:
+        return report.model_dump_json().encode()
+    except PydanticSerializationError:
+        return ProcessReport.model_validate(_readable(report.model_dump())).model_dump_json().encode()
+
+
+def _readable(value: Any) -> Any:
+    """Return `value` with an escape in place of each character that UTF-8 cannot encode."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case Mapping():
+            return {_readable(key): _readable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_readable(each) for each in value]
+    return value
 
 
 def process_probes(
@@ -142,9 +164,16 @@ class CounterProbe:
     def __init__(self, snapshot: Callable[[], Mapping[str, int]]) -> None:
         self._snapshot = snapshot
         self._before: Mapping[str, int] = {}
+        self._began = False
 
     def install(self) -> None:
-        """Use the current counters as the baseline."""
+        """Use the current counters as the baseline, also in processes that are forked from this one."""
+        self._rebase()
+        if not self._began:
+            self._began = True
+            os.register_at_fork(after_in_child=self._rebase)
+
+    def _rebase(self) -> None:
         self._before = self._snapshot()
 
     def report(self, report: ProcessReport) -> None:

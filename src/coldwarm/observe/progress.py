@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,12 +18,13 @@ class Progress:
     """The worker's end of the pipe to the launcher.
 
     Args:
-        events_fd: The file descriptor of the pipe's write end.
+        events_fd: The file descriptor of the pipe's write end; None: only this process knows its phases.
         phase: The phase that another process has announced.
     """
 
-    def __init__(self, events_fd: int, phase: str | None = None) -> None:
+    def __init__(self, events_fd: int | None, phase: str | None = None) -> None:
         self._fd = events_fd
+        self._pipe: Path | None = None
         self._outermost = phase
         self.phase = phase
 
@@ -45,10 +47,9 @@ class Progress:
     @classmethod
     def to_pipe(cls, pipe: Path | None, phase: str) -> Progress:
         """Return a progress that announces phases to the launcher by a named `pipe`; None: only this process knows."""
-        with suppress(OSError):  # the launcher has ended
-            if pipe is not None:
-                return cls(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), phase)
-        return cls(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), phase)
+        progress = cls(None, phase)
+        progress._pipe = pipe
+        return progress
 
     @property
     def known_phase(self) -> str | None:
@@ -70,9 +71,14 @@ class Progress:
 
     def announce(self, phase: str) -> None:
         """Report to the launcher that `phase` begins, without entering it in this process."""
+        # With the time, since a busy launcher may read it much later; all processes share the monotonic clock.
+        line = json.dumps({"phase": phase, "at": time.monotonic()}).encode() + b"\n"
         # A single write of a short line to a pipe is atomic. It fails if the launcher has ended, which is harmless.
         with suppress(OSError):
-            os.write(self._fd, json.dumps({"phase": phase}).encode() + b"\n")
+            if self._fd is not None:
+                os.write(self._fd, line)
+            elif self._pipe is not None:
+                _write_to_pipe(self._pipe, line)
 
     @contextmanager
     def within(self, phase: str, *, announce: bool = True) -> Iterator[None]:
@@ -94,6 +100,19 @@ class Progress:
     def phase_of(self, error: BaseException) -> str | None:
         """Return the innermost phase in which `error`, or its cause, was raised; else the current phase."""
         return _phase_noted(error) or self.phase
+
+
+def _write_to_pipe(pipe: Path, line: bytes) -> None:
+    """Write to a named pipe, in a user's program.
+
+    It is opened each time, because a program may close all descriptors that it does not know, and then open files of
+    its own with the same numbers. It is opened for reading, too, so that a launcher that has ended causes no SIGPIPE.
+    """
+    descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
 
 
 def _phase_noted(error: BaseException) -> str | None:

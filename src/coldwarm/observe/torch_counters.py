@@ -25,8 +25,10 @@ def read() -> dict[str, int]:
     if module is None:
         return {}
     found = dict.fromkeys(names_installed() or [], 0)
-    for group, values in module.counters.items():
-        found.update({f"{PREFIX}{group}.{name}": int(n) for name, n in values.items() if _is_included(group, name)})
+    # Copies: another thread may be compiling, and adding counters.
+    for group, values in list(module.counters.items()):
+        counts = list(values.items())
+        found.update({f"{PREFIX}{group}.{name}": int(n) for name, n in counts if _is_included(group, name)})
     return found
 
 

@@ -13,8 +13,10 @@ def footnotes(results: list[RunResult]) -> list[str]:
     The notes are the number of parallel starts, what the depth does not check, and startup costs that do not depend on
     the model.
     """
-    records = [record for result in results for record in (result.cold, result.warm) if record]
+    records = [record for result in results for record in result.records]
     lines = []
+    if (repetitions := max((len(result.repetitions) for result in results), default=0)) > 1:
+        lines.append(f"seconds are medians of {repetitions} repetitions")
     if (most := max((record.side_by_side for record in records), default=1)) > 1:
         lines.append(f"timings were measured with up to {most} starts running in parallel")
     for depth in dict.fromkeys(record.depth for record in records):

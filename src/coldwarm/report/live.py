@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import TracebackType
 
 from rich.console import Console
@@ -13,6 +14,21 @@ from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.suite.result import RunResult
 
 
+class _Repetitions:
+    """Counts the starts of each run, to name them."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[tuple[str, StartKind]] = Counter()
+
+    def start(self, case: Case, kind: StartKind) -> None:
+        """Count a start that begins."""
+        self._begun[case.name, kind] += 1
+
+    def name(self, case: Case, kind: StartKind) -> str:
+        """Return the name of the latest start: ``cold``, or ``cold 2/4`` if the run is repeated."""
+        return f"{kind} {self._begun[case.name, kind]}/{case.repeat}" if case.repeat > 1 else str(kind)
+
+
 class PlainLines:
     """Prints a line when a start begins, enters a phase, or ends."""
 
@@ -20,6 +36,7 @@ class PlainLines:
         self._console = console
         self._total = total
         self._numbers: dict[str, int] = {}
+        self._repetitions = _Repetitions()
 
     def __enter__(self) -> PlainLines:
         return self
@@ -31,15 +48,16 @@ class PlainLines:
 
     def start_began(self, case: Case, kind: StartKind) -> None:
         """Print that the start began."""
-        self._line(case, f" {kind}: process start")
+        self._repetitions.start(case, kind)
+        self._line(case, f" {self._repetitions.name(case, kind)}: process start")
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
         """Print the phase."""
-        self._line(case, f" {kind}: {phase}")
+        self._line(case, f" {self._repetitions.name(case, kind)}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
         """Print the outcome and the time that it took."""
-        self._line(case, f" {record.kind}: {_ended(record)}")
+        self._line(case, f" {self._repetitions.name(case, record.kind)}: {_ended(record)}")
 
     def run_ended(self, result: RunResult) -> None:
         """Print the verdict."""
@@ -64,6 +82,7 @@ class LiveLines:
         )
         self._total = total
         self._done = 0
+        self._repetitions = _Repetitions()
         self._suite = self._progress.add_task(self._count())
         self._starts: dict[str, TaskID] = {}
 
@@ -78,18 +97,22 @@ class LiveLines:
 
     def start_began(self, case: Case, kind: StartKind) -> None:
         """Show a new line for the start."""
-        self._starts[case.name] = self._progress.add_task(f"{case.name} {kind}: process start", total=None)
+        self._repetitions.start(case, kind)
+        name = f"{case.name} {self._repetitions.name(case, kind)}"
+        self._starts[case.name] = self._progress.add_task(f"{name}: process start", total=None)
 
     def phase_began(self, case: Case, kind: StartKind, phase: str) -> None:
         """Show the phase."""
         if case.name in self._starts:
-            self._progress.update(self._starts[case.name], description=f"{case.name} {kind}: {phase}")
+            name = f"{case.name} {self._repetitions.name(case, kind)}"
+            self._progress.update(self._starts[case.name], description=f"{name}: {phase}")
 
     def start_ended(self, case: Case, record: StartRecord) -> None:
         """Print the outcome above the live lines."""
         if case.name in self._starts:
             self._progress.remove_task(self._starts.pop(case.name))
-        self._progress.console.print(Text(f"{case.name} {record.kind}: {_ended(record)}"))
+        name = f"{case.name} {self._repetitions.name(case, record.kind)}"
+        self._progress.console.print(Text(f"{name}: {_ended(record)}"))
 
     def run_ended(self, result: RunResult) -> None:
         """Print the verdict above the live lines."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from coldwarm.checks.verdict import Status
 from coldwarm.core.checks import Check
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.options import flatten
-from coldwarm.core.record import StartRecord
+from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.run_folder import log_name
 from coldwarm.core.secrets import Secrets
 from coldwarm.engines.base import load_vocabulary
@@ -175,10 +176,18 @@ def _cells(result: RunResult) -> list[str]:
         _unique(cold, names),
         _saved_and_loaded(cold, names),
         _saved_and_loaded(warm, names),
-        f"{cold.seconds:.1f}" if cold else "",
-        f"{warm.seconds:.1f}" if warm else "",
+        _seconds(result, StartKind.COLD),
+        _seconds(result, StartKind.WARM),
         result.verdict.status,
     ]
+
+
+def _seconds(result: RunResult, kind: StartKind) -> str:
+    """Return the wall time of the start; if it was repeated, the median of those that finished."""
+    records = [record for record in result.records if record.kind is kind]
+    finished = [record.seconds for record in records if record.outcome is Outcome.FINISHED]
+    seconds = finished or [record.seconds for record in records]
+    return f"{median(seconds):.1f}" if seconds else ""
 
 
 def _counter(record: StartRecord | None, name: str) -> str:
@@ -220,6 +229,8 @@ def _details(record: StartRecord) -> Iterator[tuple[str, str]]:
         f"{name} {content.files} files {content.bytes / 2**20:.1f} MiB" for name, content in record.caches_after.items()
     )
     yield "caches", ", ".join(caches) or "empty"
+    if record.cpu_seconds is not None:
+        yield "CPU time", f"{record.cpu_seconds:.1f} s, user and system, of all processes"
     if record.peak_memory_bytes:
         yield "memory", f"{record.peak_memory_bytes / 2**30:.1f} GiB peak"
     if record.facts:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coldwarm.checks.verdict import Status
 from coldwarm.engines.base import load_vocabulary
-from coldwarm.suite.versions import Cell, Change, Comparison, VersionTable
+from coldwarm.suite.versions import Cell, Change, Column, Comparison, VersionTable
 
 _HEADINGS = {"new": "Broke", "gone": "Fixed", "changed": "Changed"}
 _LONGEST_TITLE = 300
@@ -24,8 +24,9 @@ def versions_as_markdown(tables: Sequence[VersionTable], folder: Path) -> str:
     """
     parts = [
         "# Versions",
-        "Printed by `coldwarm versions`. Each cell has the number of artifacts that the cold start saved, that of the "
-        "artifacts that the warm start loaded, and the verdict unless it is `passed`.",
+        "Printed by `coldwarm versions`. Each cell shows how many artifacts the cold start saved and the warm start "
+        "loaded, then the verdict unless it is `passed`."
+        + (" Cells with (count) were measured at that depth." if any(map(_mixes_depths, tables)) else ""),
     ]
     for table in tables:
         parts += [f"## {_title(table)}", _table(table)]
@@ -34,22 +35,17 @@ def versions_as_markdown(tables: Sequence[VersionTable], folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def comparison_as_markdown(comparison: Comparison, folder: Path) -> str:
-    """Return what changed: versions, then what broke, then the rest. Links are as in `versions_as_markdown`."""
-    parts = []
-    if comparison.packages:
-        lines = [
-            f"- {name}: {before or 'none'}, now {after or 'none'}"
-            for name, (before, after) in comparison.packages.items()
-        ]
-        parts.append("\n".join(["Versions:", "", *lines]))
-    parts += _lists(comparison.changes, folder)
-    for heading, names in (("New", comparison.added), ("Not run", comparison.missing)):
-        parts += [f"{heading}: {', '.join(names)}."] if names else []
-    if not comparison.changes:
-        number = len(comparison.compared)
-        parts.append(f"No verdict and no count changed in {number} {'run' if number == 1 else 'runs'}.")
-    return "\n\n".join(["## Changes since the last accepted run", *parts]) + "\n"
+def changed_versions(comparison: Comparison) -> list[str]:
+    """Return a list of the packages whose versions differ, as a part of a page; empty: none do."""
+    lines = [
+        f"- {name}: {before or 'none'}, now {after or 'none'}" for name, (before, after) in comparison.packages.items()
+    ]
+    return ["\n".join(["Versions:", "", *lines])] if lines else []
+
+
+def changed_verdicts(comparison: Comparison, folder: Path) -> list[str]:
+    """Return what broke, then what was fixed, then the rest. Links are as in `versions_as_markdown`."""
+    return _lists(comparison.changes, folder)
 
 
 def _title(table: VersionTable) -> str:
@@ -68,7 +64,7 @@ def _table(table: VersionTable) -> str:
         _row(["depth", *(column.depth for column in table.columns)]),
     ]
     for model in table.models():
-        lines.append(_row([model, *(_cell(column.cells.get(model)) for column in table.columns)]))
+        lines.append(_row([model, *(_cell(column, model) for column in table.columns)]))
     measured = [f"- {column.version}: {', '.join(f'`{name}`' for name in column.suites)}" for column in table.columns]
     return "\n".join([*lines, "", "Measured in:", "", *measured])
 
@@ -77,13 +73,18 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(column: Column, model: str) -> str:
+    cell = column.cells.get(model)
     if cell is None:
         return ""
+    counts = _counts(cell) if cell.not_compiled is None else "not compiled"
     verdict = "" if cell.status is Status.PASSED else str(cell.status)
-    if cell.not_compiled is not None:
-        return f"not compiled {verdict}".strip()
-    return f"{_counts(cell)} {verdict}".strip()
+    depth = "" if cell.depth is column.depth else f"({cell.depth})"
+    return " ".join(filter(None, [counts, verdict, depth]))
+
+
+def _mixes_depths(table: VersionTable) -> bool:
+    return any(cell.depth is not column.depth for column in table.columns for cell in column.cells.values())
 
 
 def _counts(cell: Cell) -> str:

@@ -24,12 +24,13 @@ def watch_text(start: StartWarmth) -> str:
             lines.append(f"    possible fix: {reason.next}")
     for cache in start.caches:
         kind = f" ({cache.file_system})" if cache.file_system else ""
-        lines.append(
-            f"  cache {cache.folder}{kind}: {cache.found} files found, {cache.read} read, {cache.written} written"
-        )
+        found = f"{cache.found} files" if cache.found_all else f"more than {cache.found} files"
+        written = "" if cache.written is None else f", {cache.written} written"
+        lines.append(f"  cache {cache.folder}{kind}: {found} found, {cache.read} read{written}")
         if cache.problem is not None:
             lines.append(f"    {cache.problem}")
     lines += [f"  not observed: {text}" for text in start.unobserved]
     phases = [f"{name} {seconds:.1f} s" for name, seconds in start.phases.items() if seconds >= _SHORTEST_PHASE]
-    lines.append(f"  time: {', '.join(phases)}")
+    if phases:
+        lines.append(f"  time: {', '.join(phases)}")
     return "\n".join(lines) + "\n"

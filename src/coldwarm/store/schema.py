@@ -12,13 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError, field_serializer
+from pydantic import BaseModel, Field, ValidationError, field_serializer
 from pydantic_core import from_json
 
 from coldwarm import __version__
 from coldwarm.checks.verdict import Verdict
 from coldwarm.core import record
 from coldwarm.core.case import Case
+from coldwarm.core.checkout import Checkout
 from coldwarm.core.errors import UsageError
 from coldwarm.core.finding import FindingKind
 from coldwarm.core.secrets import Secrets, masked_argv
@@ -49,6 +50,10 @@ class SuiteRecord(BaseModel):
     """In the order in which they run."""
     written_by: Literal["run", "pytest"] = "run"
     """``pytest``: a later pytest run may replace the suite."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """The installed versions by distribution name, which a start that crashes does not record."""
+    checkout: Checkout | None = None
+    """The checkout under test; None: there is none, or it was not recorded."""
 
     @field_serializer("command")
     def _command_without_secrets(self, command: list[str]) -> list[str]:

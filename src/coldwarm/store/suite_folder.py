@@ -9,6 +9,8 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -17,9 +19,10 @@ from pydantic import BaseModel
 
 from coldwarm.checks.verdict import Verdict
 from coldwarm.core.case import Case
+from coldwarm.core.checkout import Checkout
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
 from coldwarm.core.record import StartKind, StartRecord
-from coldwarm.core.run_folder import CASE, SUITE, RunFolder, SuiteFolder
+from coldwarm.core.run_folder import CASE, REPETITIONS, SUITE, RunFolder, SuiteFolder
 from coldwarm.diagnose.explanation import Explanation
 from coldwarm.store import schema
 
@@ -28,7 +31,8 @@ DEFAULT_PARENT = Path("coldwarm-runs")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class StoredRun(BaseModel):
+@dataclass(frozen=True)
+class StoredRun:
     """A run that was read from its folder."""
 
     folder: Path
@@ -36,6 +40,13 @@ class StoredRun(BaseModel):
     cold: StartRecord | None
     warm: StartRecord | None
     explanation: Explanation | None
+    repetitions: list[StoredRun] = field(default_factory=list)
+    """The second, third, ... repetition; empty: it was not repeated."""
+
+    @property
+    def all_repetitions(self) -> list[StoredRun]:
+        """All repetitions, with the first, in order."""
+        return [self, *self.repetitions]
 
 
 class Store:
@@ -45,13 +56,23 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def create(cls, folder: Path | None, models: list[str], *, written_by: Literal["run", "pytest"] = "run") -> Store:
+    def create(
+        cls,
+        folder: Path | None,
+        models: list[str],
+        *,
+        written_by: Literal["run", "pytest"] = "run",
+        versions: Mapping[str, str] | None = None,
+        checkout: Checkout | None = None,
+    ) -> Store:
         """Create the folder of a new suite.
 
         Args:
             folder: The folder to create; None: a new one in ``coldwarm-runs/``, named after the current time.
             models: Names of the cases, in the order in which they run.
             written_by: Who writes the suite; `replace` only replaces suites that pytest wrote.
+            versions: The installed versions by distribution name.
+            checkout: The checkout under test.
 
         Raises:
             UsageError: The folder already contains a suite, or cannot be created.
@@ -61,7 +82,12 @@ class Store:
             store.folder.mkdir(parents=True, exist_ok=True)
             with SuiteFolder(store.folder).suite.open("x") as file:
                 suite = schema.SuiteRecord(
-                    began=datetime.now(UTC), command=sys.argv, models=models, written_by=written_by
+                    began=datetime.now(UTC),
+                    command=sys.argv,
+                    models=models,
+                    written_by=written_by,
+                    versions=dict(versions or {}),
+                    checkout=checkout,
                 )
                 json.dump(schema.SUITE.to_data(suite), file, indent=2)
         except FileExistsError as error:
@@ -91,29 +117,29 @@ class Store:
                 raise UsageError(f"cannot replace {folder}: {error.filename}: {error.strerror}") from error
         return cls.create(folder, models, written_by="pytest")
 
-    def folder_of(self, case: Case) -> Path:
-        """Return the folder of the run of `case`."""
-        return self.folder / case.name
+    def folder_of(self, case: Case, repetition: int = 1) -> Path:
+        """Return the folder of the run of `case`, or of one of its further repetitions."""
+        return SuiteFolder(self.folder).run(case.name).repetition(repetition).path
 
-    def write_case(self, case: Case) -> None:
+    def write_case(self, case: Case, repetition: int = 1) -> None:
         """Store a case before it is started."""
-        self.folder_of(case).mkdir(parents=True, exist_ok=True)
-        self._write(self._files_of(case).case, schema.CASE, case)
+        self.folder_of(case, repetition).mkdir(parents=True, exist_ok=True)
+        self._write(self._files_of(case, repetition).case, schema.CASE, case)
 
-    def write_start(self, case: Case, record: StartRecord) -> None:
+    def write_start(self, case: Case, record: StartRecord, repetition: int = 1) -> None:
         """Store the record of a start that has ended, with any outcome."""
-        self._write(self._files_of(case).record(record.kind), schema.RECORD, record)
+        self._write(self._files_of(case, repetition).record(record.kind), schema.RECORD, record)
 
-    def write_verdict(self, case: Case, verdict: Verdict) -> None:
-        """Store the verdict on the run of `case`."""
-        self._write(self._files_of(case).verdict, schema.VERDICT, verdict)
+    def write_verdict(self, case: Case, verdict: Verdict, repetition: int = 1) -> None:
+        """Store the verdict on the run of `case`, or on one of its further repetitions."""
+        self._write(self._files_of(case, repetition).verdict, schema.VERDICT, verdict)
 
-    def write_explanation(self, case: Case, explanation: Explanation) -> None:
-        """Store the explanation of the run of `case`."""
-        self._write(self._files_of(case).explanation, schema.EXPLANATION, explanation)
+    def write_explanation(self, case: Case, explanation: Explanation, repetition: int = 1) -> None:
+        """Store the explanation of a repetition of `case`."""
+        self._write(self._files_of(case, repetition).explanation, schema.EXPLANATION, explanation)
 
-    def _files_of(self, case: Case) -> RunFolder:
-        return RunFolder(self.folder_of(case))
+    def _files_of(self, case: Case, repetition: int) -> RunFolder:
+        return RunFolder(self.folder_of(case, repetition))
 
     def _write(self, path: Path, kind: schema.Schema[_Model], content: _Model) -> None:
         unfinished = path.with_suffix(".part")
@@ -145,7 +171,7 @@ def keep_records(source: Path, target: Path) -> None:
         # Several agents of a CI system may share the folder.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
             unfinished = Path(scratch) / "new"
-            for path in [*source.glob("*.json"), *source.glob("*/*.json")]:
+            for path in [*source.glob("*.json"), *source.glob("*/*.json"), *source.glob(f"*/{REPETITIONS}/*.json")]:
                 copy = unfinished / path.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
@@ -171,7 +197,7 @@ def read_runs(folder: Path) -> list[StoredRun]:
     with unreadable_as_usage_error():
         if RunFolder(folder).case.is_file():
             return [_read_run(folder)]
-        suite = schema.SUITE.read(SuiteFolder(folder).suite)
+        suite = _read_suite(folder)
         if suite is None:
             raise UsageError(f"{folder} contains neither a suite ({SUITE}) nor a run ({CASE})")
         runs = [SuiteFolder(folder).run(model) for model in suite.models]
@@ -180,9 +206,16 @@ def read_runs(folder: Path) -> list[StoredRun]:
 
 def models_not_started(folder: Path) -> list[str]:
     """Return the models that the suite in `folder` did not start before it was aborted; empty for a single run."""
-    suite = schema.SUITE.read(SuiteFolder(folder).suite)
+    suite = _read_suite(folder)
     with unreadable_as_usage_error():
         return [name for name in suite.models if not SuiteFolder(folder).run(name).case.is_file()] if suite else []
+
+
+def _read_suite(folder: Path) -> schema.SuiteRecord | None:
+    with unreadable_as_usage_error():
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file, not the folder of a suite or a run")
+    return schema.SUITE.read(SuiteFolder(folder).suite)
 
 
 def read_verdict(folder: Path) -> Verdict | None:
@@ -205,6 +238,7 @@ def _read_run(folder: Path) -> StoredRun:
         cold=starts[StartKind.COLD],
         warm=starts[StartKind.WARM],
         explanation=schema.EXPLANATION.read(files.explanation),
+        repetitions=[_read_run(each.path) for each in files.repetitions()],
     )
 
 

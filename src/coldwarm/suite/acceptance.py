@@ -97,7 +97,7 @@ def accept(folders: Sequence[Path], catalog: Catalog) -> list[Acceptance]:
         UsageError: A folder contains no readable run.
         CatalogError: A catalog entry cannot be used.
     """
-    runs = [run for folder in folders for run in read_runs(folder)]
+    runs = [each for folder in folders for run in read_runs(folder) for each in run.all_repetitions]
     found: dict[object, list[tuple[StoredRun, Acceptance]]] = {}
     for number, run in enumerate(runs):
         decided = _decide(run, _model_of(run, catalog))

@@ -15,10 +15,10 @@ from coldwarm.core.engine import TORCH
 from coldwarm.core.errors import UsageError
 from coldwarm.core.model_entry import ModelEntry, id_of_name
 from coldwarm.engines.base import command_hints
-from coldwarm.launch.command_driver import user_of_port
+from coldwarm.launch.readiness import user_of_address
 
 _SCRIPT = re.compile(r".+\.py")
-_URL = re.compile(r"https?://[^/]+(/.*)?")
+_URL = re.compile(r"(https?|http\+unix)://[^/]+(/.*)?")
 
 
 def command_case(
@@ -29,6 +29,7 @@ def command_case(
     then: Sequence[str] = (),
     compilation: str = "shipped",
     warm_environment: Mapping[str, str] | None = None,
+    repeat: int = 1,
 ) -> Case:
     """Return the case of a user's command.
 
@@ -39,6 +40,7 @@ def command_case(
         then: A command to run once it is ready.
         compilation: ``shipped``, or ``piecewise`` for the engine's piecewise compilation on a CPU.
         warm_environment: Environment variables for the warm start only.
+        repeat: How many times it is started cold, then warm.
 
     Raises:
         UsageError: The command does not exist, an argument is invalid, or its port is in use.
@@ -48,10 +50,15 @@ def command_case(
         ready_url = hints.ready_url
     check_command(words, ready_url=ready_url, ready_log=ready_log, then=then)
     command = Command(
-        words=list(words), folder=str(Path.cwd()), ready_url=ready_url, ready_log=ready_log, then=list(then)
+        words=list(words),
+        folder=str(Path.cwd()),
+        ready_url=ready_url,
+        ready_log=ready_log,
+        ready_ranks=hints is not None and ready_url is None and ready_log is None,
+        then=list(then),
     )
     name = hints.name if hints is not None else name_of(words)
-    entry = ModelEntry(id=id_of_name(name) or "command", name=name, config="-", source=shlex.join(shown(list(words))))
+    entry = ModelEntry(id=id_of(words), name=name, config="-", source=shlex.join(shown(list(words))))
     return Case(
         entry=entry,
         argument=shlex.join(shown(list(words))),
@@ -61,9 +68,16 @@ def command_case(
         compilation=compilation,
         config={},
         overrides={},
+        repeat=repeat,
         warm_changes=Changes(environment=dict(warm_environment or {})),
         command=command,
     )
+
+
+def id_of(words: Sequence[str]) -> str:
+    """Return the id of a command: that of its model if it is a server of an engine, or else of its `name_of`."""
+    hints = command_hints(words)
+    return id_of_name(hints.name if hints is not None else name_of(words)) or "command"
 
 
 def name_of(words: Sequence[str]) -> str:
@@ -95,7 +109,7 @@ def check_command(
     if ready_url is not None:
         if not _is_url(ready_url):
             raise UsageError(f"--ready {ready_url!r} is not a URL, such as http://127.0.0.1:8000/health")
-        if (user := user_of_port(ready_url)) is not None:
+        if (user := user_of_address(ready_url)) is not None:
             raise UsageError(user)
 
 

@@ -10,11 +10,11 @@ from coldwarm.suite.capacity import fitting_jobs
 
 
 def seconds_of(case: Case) -> float:
-    """Return the measured seconds of the run at depth full, by which other depths are ordered too.
+    """Return the measured seconds of all repetitions at depth full, by which other depths are ordered too.
 
     Infinity if it was never measured: it may take longest.
     """
-    return case.entry.seconds_of_run(case.device, case.aot_artifact) or math.inf
+    return case.repeat * (case.entry.seconds_of_run(case.device, case.aot_artifact) or math.inf)
 
 
 def total_seconds(seconds: Sequence[float], jobs: int) -> float:

@@ -26,6 +26,7 @@ def plan(
     compilation: str = "piecewise",
     aot_artifacts: Sequence[str] = (),
     depth: Depth = Depth.FULL,
+    repeat: int = 1,
     options: dict[str, Any] | None = None,
     warm_changes: Changes | None = None,
     whole_catalog: bool = False,
@@ -40,6 +41,7 @@ def plan(
         compilation: ``piecewise``, or ``shipped`` for the engine's default.
         aot_artifacts: ``bundled``, ``separate``: a case for each; empty: one case with the engine's default.
         depth: How far the starts go.
+        repeat: How many times each model is started cold, then warm.
         options: Options of the engine, which override those that coldwarm sets.
         warm_changes: Settings that differ in the warm start.
         whole_catalog: Run every model of the catalog, instead of naming some.
@@ -67,6 +69,7 @@ def plan(
             update={
                 "aot_artifact": aot_artifact,
                 "depth": depth,
+                "repeat": repeat,
                 "options": options or {},
                 "warm_changes": warm_changes or Changes(),
             }

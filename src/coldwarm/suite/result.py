@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,12 +12,33 @@ from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.finding import Finding, FindingKind
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.explanation import Explanation
-from coldwarm.launch.environment import recorded
+
+_SEVERITY = (
+    *(Status.PASSED, Status.UNSUPPORTED, Status.KNOWN_ISSUE),
+    *(Status.UNEXPECTEDLY_FIXED, Status.FAILED, Status.ERROR),
+)
+"""From the best to the worst."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One cold start and its warm start, with the verdict on them."""
+
+    number: int
+    """From 1."""
+    cold: StartRecord | None
+    warm: StartRecord | None
+    verdict: Verdict
+    explanation: Explanation | None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A case, its start records, and the verdict on them."""
+    """A case, its start records, and the verdict on them.
+
+    If the run was repeated, the records, the explanation and the verdict are those of the repetition with the worst
+    verdict, the first of several.
+    """
 
     case: Case
     cold: StartRecord | None
@@ -24,6 +46,10 @@ class RunResult:
     verdict: Verdict
     explanation: Explanation | None = None
     """None: the run was not executed, or was stored without an explanation."""
+    repetitions: tuple[Repetition, ...] = ()
+    """All repetitions, in order; empty: it was not repeated."""
+    number: int = 1
+    """The repetition that the records, the explanation and the verdict are of."""
 
     @classmethod
     def of(
@@ -40,6 +66,35 @@ class RunResult:
         findings = None if explanation is None or explanation.failed else explanation.findings
         return cls(case, cold, warm, judge(case.entry, cold, warm, findings), explanation)
 
+    @classmethod
+    def of_repetitions(
+        cls, case: Case, starts: Sequence[tuple[StartRecord | None, StartRecord | None, Explanation | None]]
+    ) -> RunResult:
+        """Judge each repetition of `case`: its cold start, its warm start and its explanation."""
+        judged = [cls.of(case, *each) for each in starts]
+        if len(judged) == 1:
+            return judged[0]
+        repetitions = tuple(
+            Repetition(number, each.cold, each.warm, each.verdict, each.explanation)
+            for number, each in enumerate(judged, 1)
+        )
+        shown = repetitions[judged.index(worst(judged))]
+        return cls(
+            case,
+            shown.cold,
+            shown.warm,
+            _of_repetitions(shown, repetitions),
+            shown.explanation,
+            repetitions,
+            shown.number,
+        )
+
+    @property
+    def records(self) -> list[StartRecord]:
+        """The records of all starts, in the order in which they were made."""
+        pairs = [(each.cold, each.warm) for each in self.repetitions] or [(self.cold, self.warm)]
+        return [record for pair in pairs for record in pair if record is not None]
+
     @property
     def findings_on_model(self) -> list[Finding]:
         """The findings on the model, without those on the machine; empty: there are none, or it was not explained."""
@@ -50,6 +105,9 @@ class RunResult:
     def reproduce(self) -> str:
         """The shell command that repeats the run."""
         if (record := self.cold or self.warm) is None:
+            # Not above: what starts processes is not needed for stored runs.
+            from coldwarm.launch.environment import recorded
+
             return self.case.reproduce(recorded())
         return self.case.reproduce(record.environment, record.isolation)
 
@@ -100,6 +158,27 @@ class SuiteResult:
         number = len(self.not_started) + sum(not run.ok for run in self.runs)
         total = len(self.not_started) + len(self.runs)
         raise UnhealthyRunsError("\n".join([f"{number} of {total} runs are not healthy ({self.folder}):", *lines]))
+
+
+def _of_repetitions(shown: Repetition, repetitions: Sequence[Repetition]) -> Verdict:
+    """Return the verdict on the `shown` repetition, with what the others differ in."""
+    verdict = shown.verdict
+    if all((each.verdict.status, each.verdict.reasons) == (verdict.status, verdict.reasons) for each in repetitions):
+        return verdict
+    where = f"in repetition {shown.number} of {len(repetitions)}"
+    others = ", ".join(f"{each.number} {each.verdict.status}" for each in repetitions if each is not shown)
+    return verdict.model_copy(
+        update={
+            "repetition": shown.number,
+            "reasons": [f"{where}: {reason}" for reason in verdict.reasons],
+            "notes": [*verdict.notes, f"the checks are those of repetition {shown.number}; the others: {others}"],
+        }
+    )
+
+
+def worst(results: Sequence[RunResult]) -> RunResult:
+    """Return the result with the worst verdict, the first of several."""
+    return max(results, key=lambda each: _SEVERITY.index(each.verdict.status))
 
 
 def exit_code(results: list[RunResult]) -> ExitCode:

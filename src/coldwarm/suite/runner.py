@@ -28,6 +28,9 @@ from coldwarm.suite.longest_first import seconds_of
 from coldwarm.suite.observer import ProgressObserver
 from coldwarm.suite.result import RunResult
 
+_Starts = tuple[StartRecord | None, StartRecord | None, Explanation | None]
+"""The cold and the warm start of a repetition, and their explanation."""
+
 
 class Runner:
     """Executes cases. Finished runs stay in `results`, even if others fail or the suite is aborted.
@@ -128,44 +131,53 @@ class Runner:
             raise
 
     def _run(self, number: int, case: Case, scratch: Path) -> RunResult:
-        records: dict[StartKind, StartRecord] = {}
-        try:
-            explanation = self._start_both(case, scratch, records)
-        except StoppedError:
-            raise
-        except Exception:
-            # Report the records, even if they could not be stored.
-            if records:
-                self._finished[number] = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM))
-            raise
-        case = self._as_started(case, records.get(StartKind.COLD))
-        result = RunResult.of(case, records.get(StartKind.COLD), records.get(StartKind.WARM), explanation)
-        self._finished[number] = result
-        self._store.write_verdict(case, result.verdict)
+        made: list[_Starts] = []
+        for repetition in range(1, (case.repeat if _runs(case) else 1) + 1):
+            records: dict[StartKind, StartRecord] = {}
+            try:
+                folder = scratch if repetition == 1 else scratch.with_name(f"{scratch.name}-repeat-{repetition}")
+                explanation = self._start_both(case, repetition, folder, records)
+            except StoppedError:
+                raise
+            except Exception:
+                # Report the records, even if they could not be stored.
+                if records:
+                    made.append((records.get(StartKind.COLD), records.get(StartKind.WARM), None))
+                    self._finished[number] = RunResult.of_repetitions(case, made)
+                raise
+            made.append((records.get(StartKind.COLD), records.get(StartKind.WARM), explanation))
+            case = self._as_started(case, repetition, records.get(StartKind.COLD))
+            # Finished repetitions remain if a later one is interrupted.
+            self._finished[number] = result = RunResult.of_repetitions(case, made)
+            self._store.write_verdict(case, result.verdict)
+            if repetition > 1:
+                self._store.write_verdict(case, result.repetitions[-1].verdict, repetition)
         return result
 
-    def _as_started(self, case: Case, cold: StartRecord | None) -> Case:
+    def _as_started(self, case: Case, repetition: int, cold: StartRecord | None) -> Case:
         """Return the case; if a command was started, with the engine and the device that it turned out to use."""
         if case.command is None or cold is None:
             return case
         case = case.model_copy(update={"engine": cold.engine, "device": cold.device})
-        self._store.write_case(case)
+        self._store.write_case(case, repetition)
         return case
 
-    def _start_both(self, case: Case, scratch: Path, records: dict[StartKind, StartRecord]) -> Explanation | None:
-        self._store.write_case(case)
+    def _start_both(
+        self, case: Case, repetition: int, scratch: Path, records: dict[StartKind, StartRecord]
+    ) -> Explanation | None:
+        self._store.write_case(case, repetition)
         cold = warm = None
         if _runs(case):
-            folder = self._store.folder_of(case)
+            folder = self._store.folder_of(case, repetition)
             starter = self._starter(case, scratch, folder)
-            cold = self._start(case, starter, StartKind.COLD, records)
+            cold = self._start(case, repetition, starter, StartKind.COLD, records)
             if cold.outcome is Outcome.FINISHED and case.depth.level.has_artifacts:
-                warm = self._start(case, starter, StartKind.WARM, records)
+                warm = self._start(case, repetition, starter, StartKind.WARM, records)
             shutil.rmtree(scratch, ignore_errors=True)
         if cold is None:
             return None
-        explanation = self._explain(case, cold, warm)
-        self._store.write_explanation(case, explanation)
+        explanation = self._explain(case, repetition, cold, warm)
+        self._store.write_explanation(case, explanation, repetition)
         return explanation
 
     def _starter(self, case: Case, scratch: Path, folder: Path) -> Starter:
@@ -181,15 +193,20 @@ class Runner:
             stop=self._stop,
         )
 
-    def _explain(self, case: Case, cold: StartRecord, warm: StartRecord | None) -> Explanation:
+    def _explain(self, case: Case, repetition: int, cold: StartRecord, warm: StartRecord | None) -> Explanation:
         try:
-            return explain(self._store.folder_of(case), cold, warm)
+            return explain(self._store.folder_of(case, repetition), cold, warm)
         except Exception as error:
             # The records are valid even without an explanation; `coldwarm explain` shows the traceback.
             return Explanation(notes=[f"could not explain this run: {type(error).__name__}: {error}"], failed=True)
 
     def _start(
-        self, case: Case, starter: Starter, kind: StartKind, records: dict[StartKind, StartRecord]
+        self,
+        case: Case,
+        repetition: int,
+        starter: Starter,
+        kind: StartKind,
+        records: dict[StartKind, StartRecord],
     ) -> StartRecord:
         self._notify(self._observer.start_began, case, kind)
         start = starter.cold if kind is StartKind.COLD else starter.warm
@@ -200,7 +217,7 @@ class Runner:
             record = start(lambda phase: self._notify(self._observer.phase_began, case, kind, secrets.text(phase)))
         except BaseException:
             # The start was interrupted before it removed them itself.
-            folder = RunFolder(self._store.folder_of(case))
+            folder = RunFolder(self._store.folder_of(case, repetition))
             secrets.remove_from_files(folder.logs())
             secrets.remove_from_traces(folder.traces())
             raise
@@ -209,7 +226,7 @@ class Runner:
         shown = {"options": secrets.options(record.options), "environment": secrets.environment(record.environment)}
         record = record.model_copy(update={"side_by_side": side_by_side, **shown})
         records[kind] = record
-        self._store.write_start(case, record)
+        self._store.write_start(case, record, repetition)
         self._notify(self._observer.start_ended, case, record)
         return record
 

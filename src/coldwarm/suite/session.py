@@ -16,7 +16,9 @@ from coldwarm.core.depth import Depth
 from coldwarm.core.engine import DEFAULT_ENGINE
 from coldwarm.core.errors import UsageError, nearest
 from coldwarm.core.isolation import IsolationKind
+from coldwarm.engines.base import load_installation
 from coldwarm.store.suite_folder import Store
+from coldwarm.suite.checkout import checkout_under_test
 from coldwarm.suite.interrupt import orderly_interrupt
 from coldwarm.suite.longest_first import chosen_jobs
 from coldwarm.suite.observer import ProgressObserver
@@ -63,6 +65,7 @@ class Session:
         aot_artifacts: Sequence[str] = (),
         depth: str = Depth.FULL,
         isolation: str = IsolationKind.FORK,
+        repeat: int = 1,
         options: Mapping[str, Any] | None = None,
         warm_options: Mapping[str, Any] | None = None,
         warm_environment: Mapping[str, str] | None = None,
@@ -81,6 +84,7 @@ class Session:
             aot_artifacts: ``bundled``, ``separate``: a run for each; empty: one run with the engine's default.
             depth: ``trace``, ``count`` or ``full``.
             isolation: ``fork`` or ``spawn``.
+            repeat: How many times each model is started cold, then warm, each time with caches of its own.
             options: Options of the engine for both starts, as nested mappings.
             warm_options: Options of the engine for the warm start only.
             warm_environment: Environment variables for the warm start only.
@@ -95,6 +99,8 @@ class Session:
         _check(compilation, get_args(Compilation), "compilation")
         for each in aot_artifacts:
             _check(each, AOT_ARTIFACTS, "AOT artifact")
+        if repeat < 1:
+            raise UsageError(f"{repeat} repetitions; at least 1 is needed")
         if jobs is not None and jobs < 1:
             raise UsageError(f"{jobs} jobs; at least 1 is needed")
         if not timeout >= 1:  # false for NaN too
@@ -107,6 +113,7 @@ class Session:
             compilation=compilation,
             aot_artifacts=aot_artifacts,
             depth=_member(Depth, depth, "depth"),
+            repeat=repeat,
             options=dict(options or {}),
             warm_changes=Changes(environment=dict(warm_environment or {}), options=dict(warm_options or {})),
             whole_catalog=whole_catalog,
@@ -131,7 +138,15 @@ class Session:
         Raises:
             UsageError: The folder already contains a suite, or cannot be written.
         """
-        self._store = Store.create(output, [case.name for case in self.cases])
+        # What a command uses is not known before it has started.
+        names = {case.engine for case in self.cases if case.command is None}
+        engine = load_installation(names.pop()) if names else None
+        self._store = Store.create(
+            output,
+            [case.name for case in self.cases],
+            versions=engine.versions() if engine is not None else {},
+            checkout=checkout_under_test(engine, Path.cwd()),
+        )
 
     @property
     def folder(self) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 from coldwarm.catalog.catalog import Catalog, CatalogModel
 from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError, nearest, unreadable_as_usage_error
+from coldwarm.core.finding import FindingKind
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import RunFolder
-from coldwarm.diagnose.explanation import explain
+from coldwarm.diagnose.explanation import Explanation, explain
 from coldwarm.store.suite_folder import StoredRun, models_not_started, read_runs
 from coldwarm.suite.result import RunResult, SuiteResult
 
@@ -49,7 +50,22 @@ def judge_run(run: StoredRun, catalog: Catalog) -> RunResult:
     """Judge one run by its entry in the `catalog`, or by the stored entry if the catalog has none."""
     current = current_model(run.case, catalog)
     case = run.case.model_copy(update={"entry": current.entry}) if current else run.case
-    return RunResult.of(case, run.cold, run.warm, run.explanation)
+    return RunResult.of_repetitions(case, [(each.cold, each.warm, each.explanation) for each in run.all_repetitions])
+
+
+def judge_explained(folder: Path, catalog: Catalog) -> list[RunResult]:
+    """Judge the suite, or the single run, in `folder`, and explain again what was not yet recorded in full.
+
+    Raises:
+        UsageError: `folder` contains no readable run, or a trace cannot be read.
+    """
+    results = []
+    for run in read_runs(folder):
+        result = judge_run(run, catalog)
+        # The trace of the first repetition does not explain another one.
+        is_first = run.cold is not None and result.number == 1
+        results.append(_explain(run, result) if is_first and _lacks_graphs(run.explanation) else result)
+    return results
 
 
 def explain_stored(folder: Path, catalog: Catalog, model: str | None) -> list[tuple[RunResult, Path]]:
@@ -66,7 +82,9 @@ def explain_stored(folder: Path, catalog: Catalog, model: str | None) -> list[tu
         runs = [run for run in runs if run.case.name == model]
     if not runs:
         raise UsageError(f"{folder} contains no run that was started")
-    return [(_explain(run, judge_run(run, catalog)), run.folder) for run in runs]
+    judged = [(run, judge_run(run, catalog)) for run in runs]
+    shown = [(run.all_repetitions[result.number - 1], result) for run, result in judged]
+    return [(_explain(run, result), run.folder) for run, result in shown]
 
 
 def current_model(case: Case, catalog: Catalog) -> CatalogModel | None:
@@ -88,6 +106,14 @@ def _of_older_run(case: Case, catalog: Catalog) -> CatalogModel | None:
     models = [model for model in catalog.models() if not model.is_packaged]
     same_file = (model for model in models if model.path.absolute() == path.absolute())
     return next(same_file, next((model for model in models if model.entry.id == case.model_id), None))
+
+
+def _lacks_graphs(explanation: Explanation | None) -> bool:
+    """Return whether graphs that prevent sharing were not yet recorded when the run was explained."""
+    if explanation is None:
+        return True
+    has_finding = any(finding.kind is FindingKind.NOT_SHARED for finding in explanation.findings)
+    return has_finding and explanation.compared_graphs is None
 
 
 def _explain(run: StoredRun, result: RunResult) -> RunResult:

@@ -28,6 +28,7 @@ class Cell:
     """One model with one version."""
 
     status: Status
+    depth: Depth
     saved: int | None
     """Artifacts that the cold start saved; None: it did not finish."""
     loaded: int | None
@@ -42,6 +43,11 @@ class Cell:
     """Why the engine does not compile it with torch.compile; None: it does."""
 
     @property
+    def was_checked(self) -> bool:
+        """Whether its starts finished, so that it shows the issues that it has."""
+        return self.status not in (Status.ERROR, Status.UNSUPPORTED)
+
+    @property
     def counts(self) -> tuple[int | None, int | None]:
         """Artifacts saved and loaded."""
         return self.saved, self.loaded
@@ -54,8 +60,9 @@ class Column:
     version: str
     torch: str
     depth: Depth
+    """The deepest of its cells."""
     suites: list[str] = field(default_factory=list)
-    """The names of their folders."""
+    """The names of their folders, sorted; those that were only counted come last if others were not."""
     cells: dict[str, Cell] = field(default_factory=dict)
     """By the id of the model."""
 
@@ -123,6 +130,11 @@ def compare_suites(old: Path, new: Path, catalog: Catalog) -> Comparison:
         UsageError: A folder contains no suite that can be read.
     """
     before, after = ({each.case.name: each for each in judge_stored(folder, catalog)} for folder in (old, new))
+    return compare_results(before, after)
+
+
+def compare_results(before: Mapping[str, RunResult], after: Mapping[str, RunResult]) -> Comparison:
+    """Return how the runs of a newer suite differ from those of an older one, both by name."""
     common = [name for name in after if name in before]
     packages_before, packages_after = (_packages(list(results.values())) for results in (before, after))
     return Comparison(
@@ -142,14 +154,15 @@ def compare_versions(folders: Sequence[Path], catalog: Catalog) -> list[VersionT
     """Return a table for each device and way of compiling in the stored suites, if it has several versions.
 
     If several suites have the same model with the same version, the deepest and then the latest counts. Runs with
-    options or with changes of the warm start are left out.
+    options or with changes of the warm start are left out, and so are those at depth trace. The order of `folders` does
+    not matter: a shell's depends on the locale.
 
     Raises:
         UsageError: A folder contains no suite, or no table would have two versions.
     """
     tables: dict[tuple[str, str, str | None, str], VersionTable] = {}
     began: dict[tuple[int, str], datetime] = {}
-    for folder in folders:
+    for folder in sorted(folders, key=lambda each: (each.resolve().name, each.resolve())):
         results = judge_stored(folder, catalog)
         for result in results:
             case = result.case
@@ -167,8 +180,9 @@ def compare_versions(folders: Sequence[Path], catalog: Catalog) -> list[VersionT
                 column.cells[case.model_id] = _cell(result)
                 if time is not None:
                     began[id(column), case.model_id] = time
-    several = [_without_shallow(table) for table in tables.values()]
-    several = [table for table in several if len(table.columns) > 1]
+    for table in tables.values():
+        _add_counted_to_full(table)
+    several = [table for table in tables.values() if len(table.columns) > 1]
     if not several:
         raise UsageError("these suites have no two versions of the engine on the same device with the same settings")
     return sorted(several, key=lambda table: (table.device, table.compilation, table.aot_artifact or ""))
@@ -202,13 +216,18 @@ def _column(table: VersionTable, versions: tuple[str, str] | None, depth: Depth,
     return column
 
 
-def _without_shallow(table: VersionTable) -> VersionTable:
-    """Leave out what was measured at depth count, if the same versions were measured at depth full."""
-    full = {(each.version, each.torch) for each in table.columns if each.depth is Depth.FULL}
-    table.columns = [
-        each for each in table.columns if each.depth is Depth.FULL or (each.version, each.torch) not in full
-    ]
-    return table
+def _add_counted_to_full(table: VersionTable) -> None:
+    """Merge the columns of the same versions: what depth full did not measure is taken from depth count."""
+    full = {(each.version, each.torch): each for each in table.columns if each.depth is Depth.FULL}
+    columns = []
+    for column in table.columns:
+        deeper = full.get((column.version, column.torch), column)
+        if deeper is column:
+            columns.append(column)
+        elif added := {model: cell for model, cell in column.cells.items() if model not in deeper.cells}:
+            deeper.cells.update(added)
+            deeper.suites += [name for name in column.suites if name not in deeper.suites]
+    table.columns = columns
 
 
 def _cell(result: RunResult) -> Cell:
@@ -222,6 +241,7 @@ def _cell(result: RunResult) -> Cell:
     healthy = verdict.status in (Status.PASSED, Status.KNOWN_ISSUE, Status.UNEXPECTEDLY_FIXED)
     return Cell(
         status=verdict.status,
+        depth=result.case.depth,
         saved=cold.saved if cold else None,
         loaded=warm.loaded if warm else None,
         reason=None if healthy else verdict.reasons[0],
@@ -243,22 +263,55 @@ def _by_reason(cells: Mapping[str, tuple[Cell, Cell]]) -> list[Change]:
 
 def _changes(before: Cell, after: Cell) -> list[Change]:
     if after.not_compiled is not None and before.not_compiled is None and before.saved:
-        gone = f" (before, it showed {', '.join(sorted(before.issues))})" if before.issues else ""
-        return [Change("changed", None, f"not compiled with torch.compile: {after.not_compiled}{gone}", {})] + [
-            Change("new", issue, issue.title, {}) for id_, issue in after.issues.items() if id_ not in before.issues
+        what = f"not compiled with torch.compile: {after.not_compiled}{_issues_of_both(before, after)}"
+        return [Change("changed", None, what, {})] + [
+            Change("new", issue, issue.title, {})
+            for id_, issue in after.issues.items()
+            if id_ not in before.issues and before.was_checked
         ]
-    changes = [Change("new", issue, issue.title, {}) for id_, issue in after.issues.items() if id_ not in before.issues]
+    changes = [
+        Change("new", issue, issue.title, {})
+        for id_, issue in after.issues.items()
+        if id_ not in before.issues and _could_show(before, after, id_)
+    ]
     changes += [
-        Change("gone", issue, issue.title, {}) for id_, issue in before.issues.items() if id_ not in after.issues
+        Change("gone", issue, issue.title, {})
+        for id_, issue in before.issues.items()
+        if id_ not in after.issues and _could_show(after, before, id_)
     ]
     if after.reason != before.reason:
-        if after.reason is not None:
-            changes.append(Change("new", None, f"{after.status}: {after.reason}", {}))
-        elif before.reason is not None:
+        if after.reason is not None and not _failed_deeper(after, before):
+            # What a crashed start would have shown is unknown.
+            is_new = before.status is not Status.ERROR or after.status is Status.ERROR
+            changes.append(Change("new" if is_new else "changed", None, f"{after.status}: {after.reason}", {}))
+        elif before.reason is not None and after.reason is None and not _failed_deeper(before, after):
             changes.append(Change("gone", None, f"{before.status}: {before.reason}", {}))
     if not changes and after.counts != before.counts:
         changes.append(Change("changed", None, "other counts, without a known issue", {}))
     return changes
+
+
+def _issues_of_both(before: Cell, after: Cell) -> str:
+    """Return which known issues of a model that is not compiled any more are gone, and which remain."""
+    gone = [id_ for id_ in sorted(before.issues) if id_ not in after.issues and _could_show(after, before, id_)]
+    parts = [f"before, it showed {', '.join(gone)}"] if gone else []
+    kept = sorted(before.issues.keys() & after.issues.keys())
+    parts += [f"it still shows {', '.join(kept)}"] if kept else []
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _could_show(cell: Cell, other: Cell, issue: str) -> bool:
+    """Return whether `cell` would show a known issue that `other` shows: a crash does not, and not each depth."""
+    return cell.was_checked and (not _is_deeper(other, cell) or issue in other.of_counts)
+
+
+def _failed_deeper(cell: Cell, other: Cell) -> bool:
+    """Return whether `cell` failed at a depth that checks more than that of `other`."""
+    return cell.status is Status.FAILED and _is_deeper(cell, other)
+
+
+def _is_deeper(cell: Cell, other: Cell) -> bool:
+    return len(cell.depth.level.checked) > len(other.depth.level.checked)
 
 
 def _parsed(version: str) -> Version:

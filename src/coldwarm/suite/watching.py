@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 
 from coldwarm.core.cache_keys import CacheEntry, CacheKeys
@@ -17,9 +18,18 @@ from coldwarm.engines.base import command_hints, load_vocabulary, vocabularies
 from coldwarm.launch import cache_variables
 from coldwarm.launch.caches import temporary_root
 from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
-from coldwarm.launch.start import signal_name
+from coldwarm.launch.process_tree import signal_name
 from coldwarm.launch.watched import WatchedCommand, exit_status
 from coldwarm.suite.command_case import check_command
+
+
+class Expected(StrEnum):
+    """What a start must be, so that a gate passes."""
+
+    WARM = "warm"
+    """It loaded everything that it needed."""
+    CACHED = "cached"
+    """It loaded everything that is stored in a cache. Kernels that are kept only in memory may be compiled."""
 
 
 class Watching:
@@ -30,8 +40,9 @@ class Watching:
         ready_url: The URL that answers once it is ready; None: that of the engine's server, if it is one, or else its
             exit.
         compilation: ``shipped``, or ``piecewise`` for the engine's piecewise compilation on a CPU.
-        is_gate: Whether to stop the command once it is ready, and to return a verdict instead of its exit status.
-        on_report: Called with the report.
+        expected: What the start must be. The command is stopped once it is ready, and a verdict is returned instead of
+            its exit status. None: anything.
+        on_report: Called with the report, and with the record that it is about.
         on_problem: Called with a message if the command was not ready.
 
     Raises:
@@ -44,17 +55,23 @@ class Watching:
         *,
         ready_url: str | None = None,
         compilation: str = "shipped",
-        is_gate: bool = False,
-        on_report: Callable[[StartWarmth], None],
+        expected: Expected | None = None,
+        on_report: Callable[[StartWarmth, StartRecord], None],
         on_problem: Callable[[str], None],
     ) -> None:
         hints = command_hints(words)
         if ready_url is None and hints is not None:
             ready_url = hints.ready_url
         check_command(words, ready_url=ready_url)
-        self._command = Command(words=list(words), folder=str(Path.cwd()), ready_url=ready_url)
+        self._command = Command(
+            words=list(words),
+            folder=str(Path.cwd()),
+            ready_url=ready_url,
+            ready_ranks=hints is not None and ready_url is None,
+        )
         self._compilation = compilation
-        self._is_gate = is_gate
+        self._expected = expected
+        self._is_gate = expected is not None
         self._on_report = on_report
         self._on_problem = on_problem
         self._verdict: ExitCode | None = None
@@ -109,15 +126,34 @@ class Watching:
         problem = problem_of(folder) if folder is not None else None
         uses = cache_uses(self._files, record.outside.caches_read)
         warmth = warmth_of(record, before, after, watched.failures(), problem, uses)
-        is_warm = warmth.warmth is Warmth.WARM and not warmth.unobserved
-        self._verdict = ExitCode.HEALTHY if is_warm else ExitCode.FAILED
-        self._on_report(warmth)
+        problem = None if self._expected is None else not_as_expected(warmth, self._expected)
+        self._verdict = ExitCode.HEALTHY if problem is None else ExitCode.FAILED
+        self._on_report(warmth, record)
+        if problem is not None:
+            self._on_problem(problem)
         return self._is_gate
 
     def _late(self, seconds: float) -> bool:
-        self._verdict = ExitCode.CRASHED
-        self._on_problem(f"the command was not ready after {seconds:g} s")
+        if self._is_gate:
+            self._verdict = ExitCode.CRASHED
+        later = "" if self._is_gate else "; the report follows once it is"
+        self._on_problem(f"the command was not ready after {seconds:g} s{later}")
         return self._is_gate
+
+
+def not_as_expected(start: StartWarmth, expected: Expected) -> str | None:
+    """Return a message if a start is not as expected; None if it is."""
+    if start.unobserved:
+        why = "not everything could be observed"
+    elif start.warmth is Warmth.NOTHING:
+        why = "nothing was loaded from a cache"
+    elif start.warmth is Warmth.WARM or (expected is Expected.CACHED and start.only_in_memory):
+        return None
+    elif start.only_in_memory:
+        why = "kernels that are kept only in memory were compiled; --expect cached accepts them"
+    else:
+        why = "something was compiled"
+    return f"expected a warm start, but {why} (exit code {int(ExitCode.FAILED)})"
 
 
 def _keys_of_first_rank(processes: Sequence[ProcessReport]) -> CacheKeys | None:

@@ -36,6 +36,8 @@ class TraceFile:
     """Of a distributed start; 0 if the file's name has none."""
     vocabulary: TraceVocabulary = PYTORCH_ONLY
     """What the engine's own records in it are called."""
+    names_rank: bool = False
+    """Whether the file's name has the rank. A process may begin a file before it knows its rank."""
 
     def records(self, trace_stats: TraceStats) -> Iterator[TypedRecord]:
         """Yield the records that coldwarm understands, in their order."""
@@ -56,7 +58,7 @@ def trace_files(folder: Path, vocabulary: TraceVocabulary = PYTORCH_ONLY) -> lis
     files = []
     for path in folder.glob("*.log"):
         rank = _RANK.search(path.name)
-        files.append(TraceFile(path, int(rank[1]) if rank else 0, vocabulary))
+        files.append(TraceFile(path, int(rank[1]) if rank else 0, vocabulary, rank is not None))
     return sorted(files, key=lambda file: (file.rank, file.path.name))
 
 

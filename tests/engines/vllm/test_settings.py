@@ -44,7 +44,7 @@ def test_threads_and_the_toolchain_are_not_settings(name: str) -> None:
 
 
 def test_variables_that_change_only_the_key_are_not_settings() -> None:
-    environment = {"VLLM_RPC_TIMEOUT": "10001", "VLLM_USE_LAYERNAME": "0"}
+    environment = {"VLLM_RPC_TIMEOUT": "10001", "VLLM_ALLREDUCE_USE_SYMM_MEM": "0", "VLLM_USE_LAYERNAME": "0"}
     assert keyed_in(environment) == environment
     assert settings_in(environment) == {"VLLM_USE_LAYERNAME": "0"}
 

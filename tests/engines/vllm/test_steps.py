@@ -15,8 +15,8 @@ import pytest
 from packaging.version import Version
 
 from coldwarm.core.phases import CACHE_SAVE, COMPILE, DEVICE, SETUP, WARM_UP, WEIGHTS
+from coldwarm.core.stage import Stage
 from coldwarm.engines.vllm.steps import STEPS, StepFunction, announce_steps
-from coldwarm.measure.busy_time import Stage
 from coldwarm.measure.phases import _ORDER
 from coldwarm.observe.progress import Progress
 from tests.support.release import INSTALLED

@@ -69,6 +69,15 @@ def ci(
             show_default=f"~/{ACCEPTED}; {ACCEPTED} in GitHub's cache",
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            rich_help_panel=_STEPS,
+            help="Add the results of each run to this history: a PostgreSQL database, or a file on the agent. For a "
+            "URL with a password, set COLDWARM_STORE on the agents instead.",
+        ),
+    ] = None,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -83,7 +92,8 @@ def ci(
         typer.Option(
             metavar="NAME",
             rich_help_panel=_CPU_STEP,
-            help="Run the step on agents of this queue, or on this runner of GitHub.",
+            help="Run the step on agents of this queue with the tag device=cpu; on GitHub, on the runner with this "
+            "label.",
             show_default="cpu; ubuntu-latest on GitHub",
         ),
     ] = None,
@@ -107,10 +117,19 @@ def ci(
     ] = None,
     gpu: Annotated[
         str,
-        typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Select agents whose GPU has this label."),
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_GPU_STEP,
+            help="Require agents with the tag device=NAME; on GitHub, a runner with this label.",
+        ),
     ] = "h100",
     gpu_queue: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=_GPU_STEP, help="Run the step on agents of this queue.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_GPU_STEP,
+            help="Run the step on agents of this queue; on GitHub, on a self-hosted runner with this label.",
+        ),
     ] = "gpu",
     gpu_jobs: Annotated[
         int | None,
@@ -142,6 +161,9 @@ def ci(
     table on the page of the build, and uploads records, logs and a JUnit report. Without set-up commands, coldwarm has
     to be installed next to vLLM on the machines.
 
+    On Buildkite, agents must have a tag besides their queue: device=cpu for the CPU step, and device=h100 for the GPU
+    step, or what --gpu says. On GitHub, the runner for the GPU is self-hosted, with --gpu-queue and --gpu as labels.
+
     With --nightly, each step installs the newest releases before the set-up commands. A run that fails is compared with
     the same accepted run each night, until its failure is fixed, or accepted as an expectation or a known issue.
 
@@ -170,6 +192,8 @@ def ci(
     if accepted is not None and system is CiSystem.GITHUB and accepted.startswith(("/", "~", "..")):
         # `hashFiles`, which decides whether it is kept, sees only files in the workspace.
         raise UsageError(f"--accepted {accepted}: on GitHub, the folder must be in the workspace; give a relative path")
+    if store is not None:
+        _check_store(store)
     vocabulary = load_vocabulary(DEFAULT_ENGINE)
     folder = accepted or (ACCEPTED if system is CiSystem.GITHUB else f"~/{ACCEPTED}")
     artifacts: list[AotArtifactChoice] = list(dict.fromkeys(aot_artifact or []))
@@ -195,7 +219,24 @@ def ci(
                 catalogs=tuple(str(folder) for folder in catalog or []),
                 whole_catalog=whole_catalog,
                 accepted=f"{folder}/{each}" if nightly else None,
+                store=store,
             )
         )
     print_ = buildkite.pipeline if system is CiSystem.BUILDKITE else github.workflow
     sys.stdout.write(print_(steps))
+
+
+def _check_store(store: str) -> None:
+    """Check the value of --store, which everybody who sees the pipeline can read.
+
+    Raises:
+        UsageError: It is no store, or contains a password.
+    """
+    from coldwarm.store.history.location import VARIABLE, has_password, locate, shown
+
+    locate(store)
+    if has_password(store):
+        raise UsageError(
+            f"--store {shown(store)}: the password would be in the pipeline; "
+            f"leave --store out, and set {VARIABLE} on the agents from a secret"
+        )

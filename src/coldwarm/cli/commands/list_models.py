@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from coldwarm.cli.options import CatalogOption, JsonOption
+from coldwarm.cli.options import CatalogOption, JsonArrayOption
 from coldwarm.cli.results import stdout
 
 
-def list_models(catalog: CatalogOption = None, json: JsonOption = False) -> None:
+def list_models(catalog: CatalogOption = None, json: JsonArrayOption = False) -> None:
     """List the models of the catalog: their layers, and the devices that can run them.
 
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,24 +24,31 @@ from coldwarm.cli.options import (
     OutputOption,
     ReadyLogOption,
     ReadyOption,
+    RepeatOption,
     ReportOption,
     RunCatalogOption,
     RunCompilationOption,
     SetOption,
+    StoreOption,
     ThenOption,
     TimeoutOption,
     WarmEnvOption,
     WarmSetOption,
 )
 from coldwarm.cli.results import exit_with, requested_reports, write_results
+from coldwarm.cli.storing import requested_store, store_suite
 from coldwarm.core.depth import Depth
 from coldwarm.core.errors import UsageError
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.isolation import IsolationKind
 
+if TYPE_CHECKING:
+    from coldwarm.report.console import PlainConsole
+    from coldwarm.suite.session import Session
+
 _OF_COMMANDS = (
-    *("ready", "ready_log", "then", "compilation", "warm_env", "timeout", "output"),
-    *("report", "json", "junit", "markdown"),
+    *("ready", "ready_log", "then", "compilation", "repeat", "warm_env", "timeout", "output"),
+    *("report", "store", "json", "junit", "markdown"),
 )
 """The parameters that apply to a command after ``--``."""
 
@@ -55,6 +63,7 @@ def run(
     aot_artifact: AotArtifactOption = None,
     depth: DepthOption = Depth.FULL,
     isolation: IsolationOption = IsolationKind.FORK,
+    repeat: RepeatOption = 1,
     set_: SetOption = None,
     warm_set: WarmSetOption = None,
     warm_env: WarmEnvOption = None,
@@ -65,6 +74,7 @@ def run(
     timeout: TimeoutOption = 600,
     output: OutputOption = None,
     report: ReportOption = None,
+    store: StoreOption = None,
     json: OldJsonOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
@@ -85,6 +95,7 @@ def run(
       coldwarm run glm-4.5 --warm-env VLLM_X=1     # does it invalidate the cache?
       coldwarm run --depth count                   # only the counts, much faster
       coldwarm run --isolation spawn --jobs 1      # timings as in production
+      coldwarm run glm-4.5 --jobs 1 --repeat 6     # timings to compare
       coldwarm run -- vllm serve my/model          # your own server
       coldwarm run -- python train.py              # any program with torch.compile
     """
@@ -105,6 +116,7 @@ def run(
             then=_words(then),
             compilation=compilation or CompilationChoice.SHIPPED,
             warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
+            repeat=repeat,
         )
         session = Session.of_command(case, timeout=timeout)
     else:
@@ -119,6 +131,7 @@ def run(
             aot_artifacts=aot_artifact or [],
             depth=depth,
             isolation=isolation,
+            repeat=repeat,
             options=parse_options(set_ or [], flag="--set"),
             warm_options=parse_options(warm_set or [], flag="--warm-set"),
             warm_environment=parse_variables(warm_env or [], flag="--warm-env"),
@@ -128,6 +141,7 @@ def run(
         )
     for each in reports:
         each.check()
+    store = requested_store(store)
     session.create_folder(output)
     for each in reports:
         each.remove_stale()
@@ -149,12 +163,32 @@ def run(
         # Exit code 2 would say that nothing was started.
         broken = broken or typer.Exit(ExitCode.INTERNAL_ERROR)
     progress.print(f"records: {session.folder}", soft_wrap=True)
+    if store is not None and session.results:
+        try:
+            store_suite(store, session.folder, progress)
+        except UsageError as error:
+            progress.print(f"coldwarm: {error}", soft_wrap=True)
+            broken = broken or typer.Exit(ExitCode.INTERNAL_ERROR)
+    _write_page(session, progress)
     if interrupted:
         progress.print(f"interrupted: {len(session.results)} of {len(session.cases)} models finished", soft_wrap=True)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if broken is not None:
         raise broken
     exit_with(session.results)
+
+
+def _write_page(session: Session, progress: PlainConsole) -> None:
+    """Write the HTML report into the folder of the suite; the verdicts do not depend on whether that succeeds."""
+    from coldwarm.report.html.suite_report import write_suite_report
+
+    try:
+        page = write_suite_report(session.folder, session.results)
+    except Exception as error:
+        progress.print(f"no HTML report was written: {type(error).__name__}: {error}", soft_wrap=True)
+    else:
+        if page is not None:
+            progress.print(f"report: {page}", soft_wrap=True)
 
 
 def _words(then: str | None) -> list[str]:

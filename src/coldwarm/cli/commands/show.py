@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +14,6 @@ from coldwarm.core.errors import UsageError
 
 if TYPE_CHECKING:
     from coldwarm.catalog.catalog import CatalogModel
-
-_SIZES_ON_CPU = " --max-num-batched-tokens 1024 --num-gpu-blocks-override 64 --gpu-memory-utilization 0.1"
 
 
 def show(
@@ -79,30 +76,10 @@ def _write(model: CatalogModel, folder: Path, device: str | None) -> None:
     Raises:
         UsageError: The device cannot run the model, or the folder has files of another one or cannot be written.
     """
-    from coldwarm.catalog.preparing import startable_config
-    from coldwarm.core.engine import DEFAULT_ENGINE
-    from coldwarm.engines.base import load_installation
+    from coldwarm.suite.startable import write_startable
 
-    device = device or load_installation(DEFAULT_ENGINE).default_device()
-    if (why := model.entry.unsupported_on(device, "piecewise")) is not None:
-        raise UsageError(f"{model.entry.id} is unsupported on {device}: {why.reason}")
-    file = folder / "config.json"
-    texts = {file: json.dumps(startable_config(model, device), indent=2) + "\n"}
-    texts |= {folder / name: text for name, text in model.files.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            if path.exists() and path.read_bytes() != text.encode():
-                raise UsageError(f"{path} exists, and is another model's; choose another folder")
-        for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
-    # On a CPU, vLLM needs less memory than it takes by default, and compiles piecewise only if asked to.
-    piecewise, sizes = ("--compilation piecewise ", _SIZES_ON_CPU) if device == "cpu" else ("", "")
-    stdout().print(f"wrote {file}; for example:", soft_wrap=True)
-    stdout().print(
-        f"  coldwarm run {piecewise}-- python -m vllm.entrypoints.openai.api_server --model {shlex.quote(str(folder))} "
-        f"--load-format dummy --skip-tokenizer-init --max-model-len 256{sizes}",
-        soft_wrap=True,
-    )
+    startable = write_startable(model, folder, device)
+    # On a CPU, vLLM compiles piecewise only if asked to.
+    piecewise = "--compilation piecewise " if startable.device == "cpu" else ""
+    stdout().print(f"wrote {folder / 'config.json'}; for example:", soft_wrap=True)
+    stdout().print(f"  coldwarm run {piecewise}-- {shlex.join(startable.command)}", soft_wrap=True)

@@ -12,6 +12,7 @@ from coldwarm.core.engine import TORCH
 from coldwarm.core.phases import PROGRAM
 from coldwarm.core.record import ProcessReport, Program
 from coldwarm.engines.counters import snapshot
+from coldwarm.observe.distributed import DistributedRank
 from coldwarm.observe.hardware import hardware
 from coldwarm.observe.probes import CounterProbe, Observer
 from coldwarm.observe.progress import Progress
@@ -35,6 +36,9 @@ class ProgramProbe:
 
     name = "program"
 
+    def __init__(self) -> None:
+        self._rank = DistributedRank()
+
     def install(self) -> None:
         """Do nothing: the process knows all of it."""
 
@@ -49,11 +53,17 @@ class ProgramProbe:
             # The program may never use the GPU, and must not because it is observed.
             hardware=hardware(uses_gpu=torch.cuda.is_initialized()),
         )
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed:
-            report.rank = torch.distributed.get_rank()
-        elif any(count for name, count in report.counters.items() if name.startswith(_COMPILES)):
+        report.rank = self._rank.known()
+        if report.rank is None and _compiles(report):
             report.rank = 0
+
+    def seen(self) -> int:
+        """Return a number that rises when the process joins a process group."""
+        return 0 if self._rank.known() is None else 1
+
+
+def _compiles(report: ProcessReport) -> bool:
+    return any(count for name, count in report.counters.items() if name.startswith(_COMPILES))
 
 
 def _command() -> str:

@@ -47,7 +47,7 @@ class KeyProbe:
 
     def report(self, report: ProcessReport) -> None:
         """Report the components so far; `CacheKeys.problems` has the errors."""
-        report.cache_keys = self.keys.model_copy(deep=True)
+        report.cache_keys = self.keys.snapshot()
 
     def _watch(
         self,
@@ -168,7 +168,7 @@ def _watching_hashes(vllm_config: Any) -> Iterator[dict[str, Any]]:
             kind = type(getattr(vllm_config, field.name))
             if "compute_hash" in vars(kind):
                 replace(kind, "compute_hash", named(field.name, kind.compute_hash))
-        for module in [module for name, module in sys.modules.items() if name.startswith("vllm.config")]:
+        for module in [module for name, module in list(sys.modules.items()) if name.startswith("vllm.config")]:
             for name in ("hash_factors", "safe_hash"):
                 if hasattr(module, name):
                     replace(module, name, _noting(note, getattr(module, name)))

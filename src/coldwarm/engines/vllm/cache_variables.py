@@ -19,6 +19,7 @@ CACHES = CacheFolders(
     # The user's inputs (LoRA adapters, tuned configurations), and output that nothing reads.
     no_caches=frozenset({"VLLM_LORA_RESOLVER_CACHE_DIR", "VLLM_TUNED_CONFIG_FOLDER", "VLLM_DEBUG_DUMP_PATH"}),
     default="vllm",
+    sockets=("VLLM_RPC_BASE_PATH",),  # not a part of the cache key (`compile_factors` of vllm/envs.py)
     # The file with which the ranks of a start find each other (vllm/utils/network_utils.py); a start that ends without
     # shutting down does not remove it.
     rendezvous=("vllm_dist_",),

@@ -15,10 +15,10 @@ _CLASS = "CompilationCounter"
 
 def read() -> dict[str, int]:
     """Return vLLM's counters; empty if this process has not imported them."""
-    module = sys.modules.get(_MODULE)
-    if module is None:
+    # Another thread may be importing the module, which then has no counter yet.
+    counter = getattr(sys.modules.get(_MODULE), "compilation_counter", None)
+    if counter is None:
         return {}
-    counter = module.compilation_counter
     return {PREFIX + field.name: getattr(counter, field.name) for field in dataclasses.fields(counter)}
 
 

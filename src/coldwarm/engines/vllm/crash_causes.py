@@ -133,6 +133,23 @@ _RULES = (
         CrashKind.RELEASE,
     ),
     _Rule(
+        # It looks for Triton kernels in all imported modules, and numba's llvmlite has an object that answers to any
+        # attribute. The processor of Kimi's images imports numba, and with it the classes of all Kimi models.
+        "AttributeError",
+        r"vllm/triton_utils/dispatcher\.py",
+        r"('_lib_fn_wrapper' object has no attribute 'get')",
+        "on a CPU, this release cannot run models that import numba: {0}",
+        CrashKind.RELEASE,
+    ),
+    _Rule(
+        # Of vLLM 0.30, whose replacements of Triton kernels on a CPU are plain functions.
+        "TypeError",
+        r"vllm/model_executor/warmup/jit_warmup_triton_helper\.py",
+        r"TypeError: (Cannot inspect kernel parameters for function)",
+        "on a CPU, this release cannot verify the tokens of a drafter: {0}",
+        CrashKind.RELEASE,
+    ),
+    _Rule(
         "AttributeError",
         r"vllm/triton_utils/allocation\.py",
         r"module 'triton' has no attribute 'set_allocator'",

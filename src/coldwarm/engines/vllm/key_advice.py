@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.record import StartKind
 from coldwarm.engines.vllm.saved_keys import HASH
@@ -10,13 +12,22 @@ ORDER = ("vllm", "torch", "system", "environment", "config.additional_config", "
 """Groups of components (`CacheKeys.factors`) that a user can act on, the most useful first."""
 
 
+_OF_A_NODE = re.compile(r"_(HOST|IP|PORT|ADDRESS|RANK)$")
+"""Variables such as VLLM_P2P_SIDE_CHANNEL_HOST, which vLLM 0.32 has in its key, unlike VLLM_NIXL_SIDE_CHANNEL_HOST."""
+_IF_EACH_NODE_NEEDS_ITS_OWN = (
+    "; if each node needs its own, no setting helps: ask vLLM to leave it out of the key, as it does VLLM_HOST_IP "
+    "(`ignored_factors` in vllm/envs.py)"
+)
+
+
 def describe(factor: ChangedFactor) -> tuple[str, str]:
     """Return what changed, and what the user can try."""
     match factor.group:
         case "environment":
             return (
                 f"the environment variable {factor.name} is part of vLLM's cache key and changed",
-                f"set {factor.name} to the same value wherever the cache is filled and used",
+                f"set {factor.name} to the same value wherever the cache is filled and used"
+                + (_IF_EACH_NODE_NEEDS_ITS_OWN if _OF_A_NODE.search(factor.name) else ""),
             )
         case "source" if factor.name != HASH and (factor.cold is None or factor.warm is None):
             there, missing = (

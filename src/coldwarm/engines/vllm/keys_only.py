@@ -11,9 +11,7 @@ from torch._functorch._aot_autograd.autograd_cache import AOTAutogradCache
 from vllm.compilation.backends import CompilerManager
 from vllm.compilation.compiler_interface import InductorAdaptor, InductorStandaloneAdaptor
 
-
-class TracedError(BaseException):
-    """The first model that vLLM compiles is fully traced. Not an `Exception`, so that no handler catches it."""
+from coldwarm.engines.vllm.early_end import EverythingKnownError
 
 
 class _KeyKnownError(BaseException):
@@ -21,7 +19,7 @@ class _KeyKnownError(BaseException):
 
 
 def stop_at_keys() -> None:
-    """Make vLLM stop compiling each subgraph when its key is known, and raise `TracedError` after the last.
+    """Make vLLM stop compiling each subgraph when its key is known, and raise `EverythingKnownError` after the last.
 
     vLLM finds identical subgraphs by the key (vllm/compilation/backends.py, `CompilerManager.compile`). This still
     works: a placeholder for the artifact is stored under the key.
@@ -42,7 +40,7 @@ def stop_at_keys() -> None:
         adaptor.compile = _to_key(adaptor.compile, within)
 
     def save_to_file(self: Any) -> None:
-        raise TracedError
+        raise EverythingKnownError
 
     CompilerManager.save_to_file = save_to_file
 

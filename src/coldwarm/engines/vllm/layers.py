@@ -211,7 +211,8 @@ def _settings(layer: nn.Module, listed: frozenset[float]) -> dict[Setting, str]:
     while pending:
         path, module = pending.pop()
         settings[path, ""] = type(module).__name__
-        for name, value in vars(module).items():
+        # A copy: the program may be running the model in another thread, and setting attributes.
+        for name, value in list(vars(module).items()):
             if not name.startswith("_") and (text := _setting(value, listed)) is not None:
                 settings[path, name] = text
         for name, child in module.named_children():

@@ -6,8 +6,11 @@ Nothing is imported here that the program has not imported itself.
 from __future__ import annotations
 
 import functools
+import importlib
 import multiprocessing
+import os
 import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +23,7 @@ from coldwarm.engines.vllm.loaded_models import LOADED, LoadedModel
 from coldwarm.engines.vllm.program import aot_artifact, versions
 from coldwarm.engines.vllm.rank import COMPILER_LOGGERS, ModelProbe
 from coldwarm.engines.vllm.steps import announce_steps
+from coldwarm.engines.vllm.warmed_up import WarmedUpProbe
 from coldwarm.observe.after_import import after_import
 from coldwarm.observe.probes import Observer
 from coldwarm.observe.progress import Progress
@@ -36,9 +40,13 @@ def observe(observer: Observer, progress: Progress) -> None:
     # Importing it imports the other modules in which vLLM computes its keys.
     after_import(("vllm.compilation.decorators",), lambda _: observer.install(KeyProbe()))
     after_import(_LOADERS, _note_loaded_models)
+    # The model of a process that is forked from a rank is its parent's.
+    os.register_at_fork(after_in_child=LOADED.clear)
 
     def observe_vllm() -> None:
-        observer.install(ModelProbe(role), VllmProgramProbe(), KvCacheProbe(), JitWarmupProbe(Depth.FULL))
+        observer.install(
+            ModelProbe(role), VllmProgramProbe(), KvCacheProbe(), WarmedUpProbe(), JitWarmupProbe(Depth.FULL)
+        )
         # Until the first rank announces its own steps, most time goes to imports in one process after the other.
         progress.announce("import")
 
@@ -91,7 +99,10 @@ def _noting(load_model: Any) -> Any:
         model = load_model(loader, *args, **kwargs)
         backends = sys.modules.get("vllm.compilation.backends")
         config = kwargs.get("model_config") or (args[1] if len(args) > 1 else None)
-        LOADED.append(LoadedModel.of_users_program(model, getattr(backends, "model_tag", "backbone"), config))
+        with suppress(Exception):  # the program must not fail because it is observed
+            LOADED.append(LoadedModel.of_users_program(model, getattr(backends, "model_tag", "backbone"), config))
+            # Here, so that a report, which another thread writes, need not wait for an import.
+            importlib.import_module("coldwarm.engines.vllm.layers")
         return model
 
     return noting

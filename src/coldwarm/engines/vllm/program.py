@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from functools import cache
 
 
@@ -17,10 +18,9 @@ def versions() -> dict[str, str]:
 
 
 def aot_artifact() -> str | None:
-    """Return ``bundled`` or ``separate``; None: this version of vLLM does not have the setting."""
-    from vllm import envs
-
+    """Return ``bundled`` or ``separate``; None: this version of vLLM has no such setting, or is being imported."""
     try:
-        return "bundled" if envs.VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
-    except AttributeError:  # a version without this setting
+        # No import: another thread may be importing vLLM, and a report must not wait for it.
+        return "bundled" if sys.modules["vllm.envs"].VLLM_USE_MEGA_AOT_ARTIFACT else "separate"
+    except (KeyError, AttributeError):
         return None

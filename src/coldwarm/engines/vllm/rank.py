@@ -19,6 +19,7 @@ from coldwarm.engines.vllm.jit_warmup import JitWarmupProbe
 from coldwarm.engines.vllm.kv_cache import KvCacheProbe
 from coldwarm.engines.vllm.loaded_models import LOADED
 from coldwarm.engines.vllm.steps import announce_steps
+from coldwarm.observe.distributed import DistributedRank
 from coldwarm.observe.probes import CounterProbe, Observer, Probe, process_probes
 from coldwarm.observe.progress import Progress
 
@@ -100,15 +101,19 @@ class ModelProbe:
 
     def __init__(self, role: Callable[[], str] = lambda: "engine core") -> None:
         self._role = role
+        self._rank = DistributedRank()
         self._described: tuple[str | None, ModelLayers | None, list[ModelLayers]] = None, None, []
 
     def install(self) -> None:
         """Do nothing: the loader of the weights stores each model."""
 
+    def seen(self) -> int:
+        """Return a number that rises when this is installed and with each model, so that both are reported at once."""
+        return 1 + len(LOADED)
+
     def report(self, report: ProcessReport) -> None:
         """Report the rank and the layers; or, if the process loaded no model, only its role."""
-        import torch
-
+        rank = self._rank.known()
         if not LOADED:
             report.role = self._role()
             report.rank = None
@@ -116,8 +121,7 @@ class ModelProbe:
         from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
 
         report.role = "worker"
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        report.rank = torch.distributed.get_rank() if distributed else 0
+        report.rank = 0 if rank is None else rank
         models = [loaded.model for loaded in LOADED]
         # A program may have released a model since it was described.
         if not any(model is None for model in models):

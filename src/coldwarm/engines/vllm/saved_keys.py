@@ -20,6 +20,7 @@ from coldwarm.core.secrets import masked
 
 _FACTORS = "cache_key_factors.json"
 _KEYS = "coldwarm-keys.json"
+_MOST_ENTRIES = 100
 _HASHES = {"config_hash": "config", "code_hash": "source", "compiler_hash": "compiler"}
 HASH = "hash of all its components"
 """The name of a component of which vLLM stores only a hash."""
@@ -33,20 +34,24 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def entries(environment: Mapping[str, str]) -> list[CacheEntry]:
-    """Return the entries of the compile cache in a user's `environment`, with the components of their keys."""
-    found: dict[str, CacheEntry] = {}
+    """Return the newest entries of the compile cache in a user's `environment`, with the components of their keys.
+
+    At most 100, as reading them delays a start: each has up to a megabyte of components.
+    """
+    files: dict[Path, tuple[float, Path]] = {}
     for file in sorted(cache_folder(environment).glob(f"*/rank_*/*/{_FACTORS}")):
-        folder = file.parents[2]
         # All ranks and models of an entry have the same key.
+        if file.parents[2] not in files:
+            with suppress(OSError):
+                files[file.parents[2]] = file.stat().st_mtime, file
+    newest = sorted(files, key=lambda folder: files[folder][0], reverse=True)[:_MOST_ENTRIES]
+    found = []
+    for folder in sorted(newest):
+        modified, file = files[folder]
         with suppress(OSError, ValueError):
-            if str(folder) not in found:
-                found[str(folder)] = CacheEntry(
-                    folder=str(folder),
-                    modified=file.stat().st_mtime,
-                    stored=_stored(json.loads(file.read_bytes())),
-                    keys=_keys(folder),
-                )
-    return list(found.values())
+            stored = _stored(json.loads(file.read_bytes()))
+            found.append(CacheEntry(folder=str(folder), modified=modified, stored=stored, keys=_keys(folder)))
+    return found
 
 
 def remember(entry: CacheEntry, keys: CacheKeys) -> None:

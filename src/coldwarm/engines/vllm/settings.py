@@ -63,12 +63,14 @@ _OF_NO_GRAPH = _names(
     VLLM_CPU_NUM_OF_RESERVED_CPU VLLM_CPU_OMP_THREADS_BIND VLLM_DISABLE_LOG_LOGO VLLM_DOCKER_BUILD_CONTEXT
     VLLM_ENGINE_READY_TIMEOUT_S VLLM_IMAGE_TAG VLLM_LOG_BATCHSIZE_INTERVAL VLLM_LOOPBACK_IP VLLM_MAIN_CUDA_VERSION
     VLLM_PROCESS_NAME_PREFIX VLLM_RPC_TIMEOUT VLLM_TARGET_DEVICE VLLM_USAGE_SOURCE
+    TORCH_SYMM_MEM_DISABLE_MULTICAST VLLM_ALLREDUCE_USE_FLASHINFER VLLM_ALLREDUCE_USE_SYMM_MEM
     PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF PYTORCH_SKIP_CUDNN_COMPATIBILITY_CHECK TORCH_CUDA_ARCH_LIST TORCH_LOGS
     TORCH_LOGS_FORMAT TORCH_LOGS_OUT TORCH_SHOW_CPP_STACKTRACES TORCHINDUCTOR_COMPILE_THREADS
     """
 )
-"""Variables that may be in a compile key, but are about a time, an address, a log, a build, the memory allocator or the
-number of threads (vllm/envs.py; PyTorch's documentation of its environment variables)."""
+"""Variables that may be in a compile key, but are about a time, an address, a log, a build, the memory allocator, the
+number of threads, or how ranks communicate within the operator `vllm::all_reduce` (vllm/envs.py;
+vllm/distributed/parallel_state.py; PyTorch's documentation of its environment variables)."""
 
 # Conditions have a separate key for it, `aot_artifact`.
 _IS_A_CONDITION = "VLLM_USE_MEGA_AOT_ARTIFACT"

@@ -26,7 +26,7 @@ from coldwarm.core.phases import (
     WARM_UP,
     WEIGHTS,
 )
-from coldwarm.measure.busy_time import Stage
+from coldwarm.core.stage import Stage
 from coldwarm.observe.after_import import after_import
 from coldwarm.observe.progress import Progress
 

@@ -42,8 +42,8 @@ _LOGPROBS = 5
 # The option with which a multimodal model takes text only, and vLLM does not build its encoders.
 _LANGUAGE_ONLY = "language_model_only"
 
-# The error that ends a start of `Depth.TRACE`; a name, because its module imports vLLM.
-_TRACED = "TracedError"
+# The error that ends a start early; a name, because its module imports vLLM.
+_EVERYTHING_KNOWN = "EverythingKnownError"
 
 
 def create() -> Worker:
@@ -102,7 +102,7 @@ class VllmWorker:
                 generation.generate(llm)
             ranks = len(llm.apply_model(write_report))
         except BaseException as error:
-            if type(error).__name__ != _TRACED:
+            if type(error).__name__ != _EVERYTHING_KNOWN:
                 raise
             ranks = 1
         return EngineFacts(
@@ -122,7 +122,7 @@ def _ineffective(options: dict[str, Any], started: Any) -> dict[str, str]:
 
     Args:
         options: The user's options.
-        started: The started `LLM`, or its model if the start ended after the trace.
+        started: The started `LLM`, or its model if the start ended early.
     """
     from coldwarm.engines.vllm.ineffective_options import ineffective_options
 

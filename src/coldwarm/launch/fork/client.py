@@ -26,7 +26,7 @@ from coldwarm.core.run_folder import log_name
 from coldwarm.core.variables import TOKEN_VARIABLE
 from coldwarm.launch.cache_variables import replaced_where_set
 from coldwarm.launch.caches import CACHE_VARIABLES, Caches
-from coldwarm.launch.environment import OF_ONE_START
+from coldwarm.launch.environment import OF_ONE_START, SOCKETS
 from coldwarm.launch.fork.server import LONGEST_MESSAGE
 from coldwarm.launch.outside import Look
 from coldwarm.launch.process_tree import StoppedError, identity_of, kill_tree
@@ -168,7 +168,7 @@ def _with_bytecode(environment: Mapping[str, str], folder: Path) -> dict[str, st
 
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name not in OF_ONE_START}
+    return {name: value for name, value in environment.items() if name not in OF_ONE_START | SOCKETS}
 
 
 @dataclass
@@ -275,7 +275,7 @@ class _Server:
             "request": str(order.request),
             "folder": str(order.folder),
             "caches": str(_caches_of(order.environment)),
-            "variables": {name: value for name, value in order.environment.items() if name in OF_ONE_START},
+            "variables": {name: value for name, value in order.environment.items() if name in OF_ONE_START | SOCKETS},
         }
         status, theirs = socket.socketpair()
         with status, theirs:

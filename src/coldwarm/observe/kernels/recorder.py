@@ -14,6 +14,7 @@ from typing import Any
 
 from coldwarm.core.kernels import MOST_EVENTS, KernelEvent, KernelEvents
 from coldwarm.core.record import ProcessReport
+from coldwarm.observe.import_root import import_root
 
 OWNER: ContextVar[str | None] = ContextVar("owner of the kernels that are compiled", default=None)
 """What of the engine asks for kernels in this context, with its compile key."""
@@ -122,8 +123,8 @@ def call_site(*library: str) -> str | None:
 @lru_cache(maxsize=256)
 def short_path(file: str) -> str:
     """Return a file's path from the folder that it was imported from."""
-    above = [entry for entry in sys.path if entry and file.startswith(entry.rstrip(os.sep) + os.sep)]
-    return file[len(max(above, key=len).rstrip(os.sep)) + 1 :] if above else file
+    root = import_root(file)
+    return file if root is None else file[len(root) + 1 :]
 
 
 def digest(*parts: str | bytes) -> str:

@@ -31,4 +31,15 @@ def _run(run: RunSummary) -> dict[str, Any]:
         "verdict": schema.VERDICT.to_data(result.verdict),
         "explanation": schema.EXPLANATION.to_data(result.explanation) if result.explanation else None,
         "reproduce": run.reproduce,
+        "repetition": result.number,
+        "repetitions": [
+            {
+                "number": each.number,
+                "cold": schema.RECORD.to_data(each.cold) if each.cold else None,
+                "warm": schema.RECORD.to_data(each.warm) if each.warm else None,
+                "verdict": schema.VERDICT.to_data(each.verdict),
+                "explanation": schema.EXPLANATION.to_data(each.explanation) if each.explanation else None,
+            }
+            for each in result.repetitions
+        ],
     }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from coldwarm.checks.verdict import Status
 from coldwarm.measure.phases import in_order
+from coldwarm.report.markdown_text import markdown_table, on_one_line
 from coldwarm.report.summary import HEADINGS, SHORT_LOG_TAIL, RunSummary, SuiteSummary
 
 
 def render(summary: SuiteSummary) -> str:
     """Return the table, the footnotes, a paragraph for each run that needs one, and the phases of all starts."""
     headings = [heading.replace("\n", " ") for heading in HEADINGS]
-    lines = ["### coldwarm", "", *_table(headings, [run.cells for run in summary.runs])]
+    lines = ["### coldwarm", "", markdown_table(headings, [run.cells for run in summary.runs])]
     for line in summary.footnotes:
-        lines += ["", _line(line)]
+        lines += ["", on_one_line(line)]
     for run in summary.runs:
         lines += _paragraph(run)
     lines += _phases(summary.runs)
@@ -24,8 +23,8 @@ def render(summary: SuiteSummary) -> str:
 def _paragraph(run: RunSummary) -> list[str]:
     if run.status in (Status.PASSED, Status.UNSUPPORTED):
         return []
-    lines = ["", f"**{run.name}: {run.status}**", "", *(f"- {_line(reason)}" for reason in run.reasons)]
-    lines += [f"{_indent(line)}- {_line(line)}" for line in run.why]
+    lines = ["", f"**{run.name}: {run.status}**", "", *(f"- {on_one_line(reason)}" for reason in run.reasons)]
+    lines += [f"{_indent(line)}- {on_one_line(line)}" for line in run.why]
     if run.is_unhealthy:
         lines += ["", "```", *run.log_tail(SHORT_LOG_TAIL), run.reproduce, "```"]
     return lines
@@ -42,25 +41,8 @@ def _phases(runs: list[RunSummary]) -> list[str]:
         + [f"{start.phases[phase]:.1f}" if phase in start.phases else "" for phase in names]
         for name, start in starts
     ]
-    table = _table(["model", "start", "parallel starts", "s", *names], rows)
-    return ["", "<details><summary>Where the time went, in seconds</summary>", "", *table, "", "</details>"]
-
-
-def _table(headings: list[str], rows: Iterable[list[str]]) -> list[str]:
-    lines = [_row(headings), _row(["---"] * len(headings))]
-    return lines + [_row(cells) for cells in rows]
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(_line(cell) for cell in cells) + " |"
-
-
-def _line(text: str) -> str:
-    """Return `text` on one line, with Markdown and HTML markup escaped."""
-    text = " ".join(text.split())
-    for character in "\\`*_{}[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    table = markdown_table(["model", "start", "parallel starts", "s", *names], rows)
+    return ["", "<details><summary>Where the time went, in seconds</summary>", "", table, "", "</details>"]
 
 
 def _indent(line: str) -> str:
