@@ -17,13 +17,14 @@ RANK = {"rank": 1, "role": "worker", "is_warmed_up": False}
 
 
 @pytest.fixture
-def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LostRanks:
-    monkeypatch.setattr(observed_processes, "_LOOK_SECONDS", 0.0)
+def lost() -> LostRanks:
     return LostRanks()
 
 
 def write(folder: Path, pid: int, **fields: Any) -> None:
-    (folder / f"{pid}.json").write_text(ProcessReport(pid=pid, **fields).model_dump_json())
+    unfinished = folder / f"{pid}.part"
+    unfinished.write_text(ProcessReport(pid=pid, **fields).model_dump_json())
+    unfinished.replace(folder / f"{pid}.json")
 
 
 @pytest.fixture
@@ -45,14 +46,13 @@ def test_a_rank_that_ends_before_it_has_warmed_up_is_noticed(lost: LostRanks, tm
 
 
 def test_the_rank_that_ended_first_is_named_even_if_all_ended_before_the_next_search(
-    lost: LostRanks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lost: LostRanks, tmp_path: Path
 ) -> None:
     first, second = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
     try:
         write(tmp_path, second.pid, **{**RANK, "rank": 0})
         write(tmp_path, first.pid, **RANK)
         lost.look(tmp_path, command_runs=True)
-        monkeypatch.setattr(observed_processes, "_LOOK_SECONDS", 1000.0)
         for process in (first, second):
             process.kill()
             process.wait()
@@ -62,6 +62,17 @@ def test_the_rank_that_ended_first_is_named_even_if_all_ended_before_the_next_se
         lost.close()
     assert lost.first is not None
     assert (lost.first.pid, lost.first.rank) == (first.pid, 1)
+
+
+def test_a_report_is_read_again_when_the_process_has_written_it_again(
+    lost: LostRanks, tmp_path: Path, ended: int
+) -> None:
+    write(tmp_path, ended, **{**RANK, "rank": None})
+    lost.look(tmp_path, command_runs=True)
+    assert lost.first is None
+    write(tmp_path, ended, **RANK)
+    lost.look(tmp_path, command_runs=True)
+    assert lost.first is not None
 
 
 @pytest.mark.parametrize("command_runs", [True, False])

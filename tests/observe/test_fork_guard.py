@@ -32,7 +32,7 @@ class Slow:
 
 observer = Observer(Path())
 observer.install(Slow())
-ReportWriter(observer, Path(), lambda: 0).begin()
+ReportWriter(observer, Path()).begin()
 began.wait()
 """
 

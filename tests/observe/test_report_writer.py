@@ -25,7 +25,7 @@ def test_nothing_is_written_while_python_exits(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(util, "register_after_fork", lambda *_: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     before = set(threading.enumerate())
-    ReportWriter(Observer(tmp_path), tmp_path, lambda: 0).begin()
+    ReportWriter(Observer(tmp_path), tmp_path).begin()
     [thread] = set(threading.enumerate()) - before
     [write] = at_exit
     write()
@@ -37,19 +37,25 @@ def test_nothing_is_written_while_python_exits(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_that_takes_long_is_written_rarely_unless_the_launcher_asks(
+def test_a_report_that_takes_long_is_written_rarely_but_at_once_if_the_launcher_asks_and_at_a_milestone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, cpu, seen, written = [100.0], [0.0], [0], [0]
+    now, cpu, seen, written, milestones = [100.0], [0.0], [0], [0], [0]
 
     class Slow(Observer):
+        def seen(self) -> int:
+            return seen[0]
+
+        def milestones(self) -> int:
+            return milestones[0]
+
         def write(self) -> None:
             cpu[0] += 0.05
             written[0] += 1
 
     clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: cpu[0])
     monkeypatch.setattr(report_writer, "time", clock)
-    writer = ReportWriter(Slow(tmp_path), tmp_path, lambda: seen[0])
+    writer = ReportWriter(Slow(tmp_path), tmp_path)
 
     def writes(*, at: float, sees: bool) -> bool:
         now[0] = at
@@ -65,11 +71,14 @@ def test_a_report_that_takes_long_is_written_rarely_unless_the_launcher_asks(
     (tmp_path / WRITE_NOW).touch()
     assert writes(at=200.1, sees=False)
     assert not writes(at=200.2, sees=True)
+    milestones[0] += 1
+    assert writes(at=200.3, sees=False), "a milestone"
+    assert not writes(at=200.4, sees=True)
 
 
 def test_a_process_ends_even_if_a_report_never_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_writer, "_LONGEST_LAST_WAIT", 0.1)
-    writer = ReportWriter(Observer(tmp_path), tmp_path, lambda: 0)
+    writer = ReportWriter(Observer(tmp_path), tmp_path)
     began, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -95,7 +104,7 @@ def test_an_error_in_the_last_report_does_not_reach_the_program(tmp_path: Path) 
         def write(self) -> None:
             raise ValueError("a defect")
 
-    ReportWriter(Failing(tmp_path), tmp_path, lambda: 0)._write_last()
+    ReportWriter(Failing(tmp_path), tmp_path)._write_last()
 
 
 _BEGINS_IN_A_FORKED_PROCESS = """
@@ -108,7 +117,7 @@ def work():
     counters = {"a": 0}
     observer = Observer(Path())
     observer.install(CounterProbe(lambda: dict(counters)))
-    ReportWriter(observer, Path(), lambda: 0).begin()
+    ReportWriter(observer, Path()).begin()
     while not list(Path().glob("*.json")):
         time.sleep(0.02)
     counters["a"] = 7

@@ -85,6 +85,7 @@ def kill_a_rank(folder: Path) -> Served:
     running = Running(folder, *server.options, command=server.command)
     running.wait_for("llama cold: compile")
     [worker] = [process for process in running.processes() if process.name().startswith("VLLM::Worker")]
+    running.wait_for_report(worker.pid, rank=0)
     worker.kill()
     return server.ended(running.finish())
 

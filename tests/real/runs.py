@@ -17,6 +17,7 @@ import psutil
 
 COLDWARM = Path(sys.executable).parent / "coldwarm"
 PATIENCE_SECONDS = 900.0
+_REPORT_SECONDS = 10.0
 ENVIRONMENT = dict(os.environ)
 """The variables before any test imports vLLM, which sets some."""
 
@@ -83,6 +84,13 @@ class Running:
             assert self._process.poll() is None, "".join(self._stderr)
             assert time.monotonic() < deadline, f"no {words!r} in {''.join(self._stderr)}"
             time.sleep(0.1)
+
+    def wait_for_report(self, pid: int, *, rank: int) -> None:
+        """Return when the process `pid` has reported that it is `rank`."""
+        deadline = time.monotonic() + _REPORT_SECONDS
+        while not any(f'"rank":{rank},' in path.read_text() for path in (self._folder / "tmp").rglob(f"{pid}.json")):
+            assert time.monotonic() < deadline, f"process {pid} has not reported that it is rank {rank}"
+            time.sleep(0.05)
 
     def worker(self) -> psutil.Process:
         """The worker of the start that is under way."""

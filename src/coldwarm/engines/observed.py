@@ -102,4 +102,4 @@ def _observe(content: dict[str, Any], bytecode: BytecodeProbe) -> None:
     observer.install(*process_probes(request, loggers, bytecode, progress))
     for engine in engines:
         engine.observe(observer, progress)
-    ReportWriter(observer, request.reports, observer.seen).begin()
+    ReportWriter(observer, request.reports).begin()

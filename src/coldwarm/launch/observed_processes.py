@@ -17,7 +17,6 @@ from coldwarm.core.run_folder import SEEN_SUFFIX, UNOBSERVED_SUFFIX, report_name
 
 _ROLE = "not observed"
 _LONGEST_COMMAND = 200
-_LOOK_SECONDS = 0.5
 _UNOBSERVED_SECONDS = 0.5
 
 
@@ -93,7 +92,8 @@ class LostRanks:
     """
 
     def __init__(self) -> None:
-        self._searched = 0.0
+        self._read: dict[int, tuple[int, int]] = {}
+        """What identifies the last report that was read of a process, by the process id."""
         self._ranks: dict[int, int] = {}
         """The process ids of running ranks, by the file descriptor that stands for the process (pidfd_open(2))."""
         self._known: set[int] = set()
@@ -107,12 +107,11 @@ class LostRanks:
         """Look at the processes of a command.
 
         Args:
-            reports: The folder of their reports, in which new ranks are searched for at most twice a second.
+            reports: The folder of their reports.
             command_runs: Whether the command was still running just before.
         """
         found_before = self.first is not None
-        if self.first is None and time.monotonic() - self._searched >= _LOOK_SECONDS:
-            self._searched = time.monotonic()
+        if self.first is None:
             self._find_ranks(reports)
         for descriptor, _ in self._ended.poll(0):
             pid = self._ranks[descriptor]
@@ -129,7 +128,9 @@ class LostRanks:
     def _find_ranks(self, reports: Path) -> None:
         for path in reports.glob("*.json"):
             pid = int(path.stem) if path.stem.isdigit() else None
-            if pid is None or pid in self._known or (report := _read(path)) is None or report.rank is None:
+            if pid is None or pid in self._known or not self._is_new(pid, path):
+                continue
+            if (report := _read(path)) is None or report.rank is None:
                 continue
             self._known.add(pid)
             try:
@@ -141,6 +142,18 @@ class LostRanks:
             else:
                 self._ranks[descriptor] = pid
                 self._ended.register(descriptor, select.POLLIN)
+
+    def _is_new(self, pid: int, path: Path) -> bool:
+        """Return whether a report was written since this was last asked; reading one takes longer than looking."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        # Each report is a new file.
+        identity = status.st_ino, status.st_mtime_ns
+        is_new = identity != self._read.get(pid)
+        self._read[pid] = identity
+        return is_new
 
     def _has_ended(self, pid: int, reports: Path) -> None:
         report = _read(reports / report_name(pid))

@@ -50,6 +50,17 @@ class CountingProbe(Protocol):
         """Return a number that rises when the probe sees something."""
 
 
+@runtime_checkable
+class MilestoneProbe(Protocol):
+    """A probe that sees what must be reported at once, such as the rank of the process, without which nobody knows it.
+
+    These are rare. What is seen all the time is reported as often as is cheap (`CountingProbe`).
+    """
+
+    def milestones(self) -> int:
+        """Return a number that rises when the probe sees such a thing. Must be fast."""
+
+
 class Observer:
     """Manages the probes of this process.
 
@@ -89,6 +100,10 @@ class Observer:
     def seen(self) -> int:
         """Return a number that rises when a probe sees something. May raise if the process is just changing it."""
         return sum(probe.seen() for probe in self._probes if isinstance(probe, CountingProbe))
+
+    def milestones(self) -> int:
+        """Return a number that rises when a probe sees what must be reported at once."""
+        return sum(probe.milestones() for probe in self._probes if isinstance(probe, MilestoneProbe))
 
     def write(self) -> None:
         """Write a report of the observations so far; it replaces an earlier one of this process.

@@ -6,7 +6,6 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import util
 from pathlib import Path
@@ -29,20 +28,18 @@ _LONGEST_LAST_WAIT = 5.0
 class ReportWriter:
     """Writes the report of this process, and of each one that is forked from it, from a thread of its own.
 
-    A report is written when what was seen has changed, at most as often as is cheap, when the launcher asks for it, and
-    when the process exits. No signal is handled for it, because that would change the program.
+    A report is written when what was seen has changed, at most as often as is cheap; at a milestone; when the launcher
+    asks for it; and when the process exits. No signal is handled for it, because that would change the program.
 
     Args:
         observer: The observer of the process.
         reports: The folder of the reports, in which the launcher asks for them.
-        seen: Returns a number that changes when something was seen; must be fast.
     """
 
-    def __init__(self, observer: Observer, reports: Path, seen: Callable[[], int]) -> None:
+    def __init__(self, observer: Observer, reports: Path) -> None:
         self._observer = observer
         self._request = reports / WRITE_NOW
-        self._seen = seen
-        self._written: tuple[int, int] | None = None
+        self._written: tuple[int, int, int] | None = None
         self._pauses_until = 0.0
         self._guard = ForkGuard()
         self._has_ended = False
@@ -80,9 +77,9 @@ class ReportWriter:
             wait.wait(_SECONDS_BETWEEN_LOOKS)
 
     def _write_if_due(self) -> None:
-        state = self._seen(), self._asked()
-        is_asked = self._written is None or state[1] != self._written[1]
-        if is_asked or (state != self._written and time.monotonic() >= self._pauses_until):
+        state = self._observer.seen(), self._observer.milestones(), self._asked()
+        is_urgent = self._written is None or state[1:] != self._written[1:]
+        if is_urgent or (state != self._written and time.monotonic() >= self._pauses_until):
             began = time.thread_time()
             self._write()
             self._written = state

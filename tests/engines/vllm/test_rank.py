@@ -23,7 +23,7 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands for what is noted of the loaded models, and for the modules that need vLLM and torch."""
     loader = SimpleNamespace(depth=Depth.FULL, loaded=[])
     layers = [ModelLayers(name=name, layer_configurations={"l": 0}) for name in ("backbone", "eagle_head")]
-    distributed = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True, get_rank=lambda: 3)
+    distributed = SimpleNamespace(group=SimpleNamespace(WORLD="group"), get_rank=lambda: 3)
     for name, content in (
         ("coldwarm.engines.vllm.seeded_weights", {"SeededWeightsLoader": loader}),
         (
@@ -115,6 +115,21 @@ def test_a_process_that_loaded_none_has_others_run_the_model() -> None:
     assert (report.role, report.rank) == ("engine core", None)
 
 
+@pytest.mark.usefixtures("loader")
+def test_a_rank_is_reported_before_it_has_loaded_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, report = ModelProbe(), ProcessReport()
+    before = probe.milestones()
+    state = ModuleType("vllm.distributed.parallel_state")
+    vars(state)["_WORLD"] = None
+    monkeypatch.setitem(sys.modules, state.__name__, state)
+    assert probe.milestones() == before, "the process group is one of the user's program"
+    vars(state)["_WORLD"] = "group"
+    assert probe.milestones() == before + 1
+    vars(state)["_WORLD"] = None  # vLLM destroys it at the end
+    probe.report(report)
+    assert (report.role, report.rank, report.layer_kinds) == ("worker", 3, [])
+
+
 @pytest.mark.usefixtures("loader", "installed")
 def test_a_process_that_vllm_started_announces_steps_to_the_pipe_that_the_first_process_shares(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +154,7 @@ def test_a_process_that_vllm_started_announces_steps_to_the_pipe_that_the_first_
 
 def test_a_process_reports_when_it_has_loaded_a_model(loader: SimpleNamespace) -> None:
     probe = ModelProbe()
-    installed = probe.seen()
+    installed = probe.milestones()
     assert installed > 0, "what was reported before vLLM was imported is reported again"
     loader.loaded.append("a model")
-    assert probe.seen() > installed
+    assert probe.milestones() > installed

@@ -43,8 +43,8 @@ def test_a_process_reports_that_it_has_warmed_up(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError):
         CPUWorker().compile_or_warm_up_model(fails=True)
     probe.report(report)
-    assert (report.is_warmed_up, probe.seen()) == (False, 0)
+    assert (report.is_warmed_up, probe.milestones()) == (False, 0)
     assert CPUWorker().compile_or_warm_up_model() == "warm"
     probe.report(report)
     assert report.is_warmed_up
-    assert probe.seen() > 0
+    assert probe.milestones() > 0

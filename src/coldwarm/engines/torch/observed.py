@@ -57,7 +57,7 @@ class ProgramProbe:
         if report.rank is None and _compiles(report):
             report.rank = 0
 
-    def seen(self) -> int:
+    def milestones(self) -> int:
         """Return a number that rises when the process joins a process group."""
         return 0 if self._rank.known() is None else 1
 

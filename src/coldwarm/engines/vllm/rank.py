@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,26 +103,39 @@ class ModelProbe:
     def __init__(self, role: Callable[[], str] = lambda: "engine core") -> None:
         self._role = role
         self._rank = DistributedRank()
+        self._rank_process: int | None = None
         self._described: tuple[str | None, ModelLayers | None, list[ModelLayers]] = None, None, []
 
     def install(self) -> None:
         """Do nothing: the loader of the weights stores each model."""
 
-    def seen(self) -> int:
-        """Return a number that rises when this is installed and with each model, so that both are reported at once."""
-        return 1 + len(LOADED)
+    def milestones(self) -> int:
+        """Return a number that rises when this is installed, when the process becomes a rank, and with each model."""
+        return 1 + self._is_rank() + len(LOADED)
+
+    def _is_rank(self) -> bool:
+        """Return whether vLLM has made this process one of its ranks, which it does before it loads the model.
+
+        A program that uses vLLM may have process groups of its own.
+        """
+        state = sys.modules.get("vllm.distributed.parallel_state")
+        if getattr(state, "_WORLD", None) is not None and self._rank.known() is not None:
+            self._rank_process = os.getpid()
+        return self._rank_process == os.getpid()
 
     def report(self, report: ProcessReport) -> None:
-        """Report the rank and the layers; or, if the process loaded no model, only its role."""
+        """Report the rank and the layers; or, if the process loads no model, only its role."""
         rank = self._rank.known()
-        if not LOADED:
+        if not LOADED and not self._is_rank():
             report.role = self._role()
             report.rank = None
             return
-        from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
-
         report.role = "worker"
         report.rank = 0 if rank is None else rank
+        if not LOADED:  # not yet
+            return
+        from coldwarm.engines.vllm.layers import layers_of_models, why_not_compiled
+
         models = [loaded.model for loaded in LOADED]
         # A program may have released a model since it was described.
         if not any(model is None for model in models):

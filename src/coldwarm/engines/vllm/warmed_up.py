@@ -33,8 +33,8 @@ class WarmedUpProbe:
         """Report whether it has."""
         report.is_warmed_up = self._ended > 0
 
-    def seen(self) -> int:
-        """Return how often the warm-up has ended, so that this is reported as soon as it has."""
+    def milestones(self) -> int:
+        """Return how often the warm-up has ended."""
         return self._ended
 
     def _hook(self, module: ModuleType) -> None:
