@@ -14,10 +14,13 @@ import pytest
 
 from coldwarm.core.record import ProcessReport
 from coldwarm.core.unix_url import unix_url
-from coldwarm.launch import readiness
+from coldwarm.launch import command_driver, readiness
+from coldwarm.launch.command_driver import late_reports, reports_of_processes
 from coldwarm.launch.completion import request_completion
+from coldwarm.launch.observed_processes import Unobserved
 from coldwarm.launch.process_tree import StartState
 from coldwarm.launch.readiness import RanksAreWarm, UrlAnswers, user_of_address
+from coldwarm.observe.probes import Observer, Probe
 
 RUNNING = StartState(None, (), Path(os.devnull))
 
@@ -133,3 +136,53 @@ def test_ranks_are_ready_when_each_has_warmed_up(tmp_path: Path, monkeypatch: py
     write(3, 1, warm=True)
     assert ready.is_ready(RUNNING)
     assert not ready.is_ready(StartState(1, (), Path(os.devnull)))
+
+
+def test_a_process_that_does_not_report_when_asked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_driver, "_REPORT_SECONDS", 0.1)
+    this = os.getpid()
+    Observer(tmp_path).write()
+    assert late_reports(tmp_path) == [this]
+    assert late_reports(tmp_path, give_up=lambda: True) == [], "the command has ended"
+    [process] = reports_of_processes(tmp_path, Unobserved(), [this])
+    assert process.failed_probes == {
+        "last report": "the process did not write it within 0.1 s, so what it did last is not known"
+    }
+    [process] = reports_of_processes(tmp_path, Unobserved(), [])
+    assert process.failed_probes == {}
+    (tmp_path / f"{this}.json").rename(tmp_path / "999999999.json")
+    assert late_reports(tmp_path) == [], "a process that has ended writes no more"
+
+
+def test_a_report_counts_from_when_it_was_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_driver, "_REPORT_SECONDS", 1.0)
+    is_collected, asked = threading.Event(), threading.Event()
+
+    class Asking(Probe):
+        name = "asking"
+
+        def install(self) -> None:
+            pass
+
+        def report(self, report: ProcessReport) -> None:
+            """Be collected before the question, and written after it."""
+            is_collected.set()
+            asked.wait(20)
+
+    observer = Observer(tmp_path)
+    observer.write()
+    observer.install(Asking())
+    began_before = threading.Thread(target=observer.write)
+    began_before.start()
+    is_collected.wait(20)
+
+    def ask() -> bool:
+        asked.set()
+        began_before.join()
+        return False
+
+    assert late_reports(tmp_path, give_up=ask) == [os.getpid()]
+    answer = threading.Timer(0.2, observer.write)
+    answer.start()
+    assert late_reports(tmp_path) == []
+    answer.join()

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.test_cli_commands import port as port
 
 SERVER = """
@@ -67,3 +69,31 @@ def test_a_signal_after_the_end_of_the_command_does_not_change_the_status(tmp_pa
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, text=True, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
+
+
+HANGING_REPORT = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from coldwarm.core.command import Command
+from coldwarm.launch import watched
+
+watched._LAST_REPORT_SECONDS = 0.5
+command = Command(words=[sys.executable, "-c", "raise SystemExit(5)"])
+
+def on_ready(observe):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(HANGS)
+    print("reported", flush=True)
+    return False
+
+start = watched.WatchedCommand(command, Path("scratch"))
+print(start.run(on_ready), start.lost_report)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "output"), [(60, "5 True\n"), (0.1, "reported\n5 False\n")])
+def test_a_signal_ends_the_wait_for_a_report_that_hangs(tmp_path: Path, seconds: float, output: str) -> None:
+    (tmp_path / "scratch").mkdir()
+    words = [sys.executable, "-c", HANGING_REPORT.replace("HANGS", str(seconds))]
+    done = subprocess.run(words, cwd=tmp_path, text=True, capture_output=True, timeout=40)
+    assert (done.returncode, done.stdout) == (0, output), done.stderr

@@ -57,6 +57,46 @@ def test_a_module_that_is_being_imported_is_not_complete(seen: list[str]) -> Non
     assert seen == []
 
 
+# As a library does that imports torch, with which coldwarm's probes are installed.
+WAITS_FOR_ITSELF = """
+import sys
+from coldwarm.observe.after_import import after_import
+
+for n in range(2):
+    after_import([__name__], lambda module, n=n: sys.seen.append(f"{n} {module.NUMBER}"))
+if sys.fails:
+    raise ImportError("broken")
+NUMBER = 3
+"""
+
+
+def test_a_module_whose_import_has_begun_is_passed_on_at_its_end(
+    seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "begun_waited_for.py").write_text(WAITS_FOR_ITSELF)
+    monkeypatch.setattr(sys, "seen", seen, raising=False)
+    monkeypatch.setattr(sys, "fails", True, raising=False)
+    with pytest.raises(ImportError, match="broken"):
+        importlib.import_module("begun_waited_for")
+    assert seen == []
+    monkeypatch.setattr(sys, "fails", False)
+    module = importlib.import_module("begun_waited_for")
+    # Those of the failed import still wait.
+    assert sorted(seen) == ["0 3", "0 3", "1 3", "1 3"]
+    assert type(module.__spec__) is ModuleSpec
+    del sys.modules["begun_waited_for"]
+
+
+def test_an_error_in_what_is_called_at_the_end_of_an_import_reaches_the_importer(
+    seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "begun_waited_for.py").write_text(WAITS_FOR_ITSELF.replace("NUMBER = 3", ""))
+    monkeypatch.setattr(sys, "seen", seen, raising=False)
+    monkeypatch.setattr(sys, "fails", False, raising=False)
+    with pytest.raises(AttributeError, match="NUMBER"):
+        importlib.import_module("begun_waited_for")
+
+
 def test_a_failed_import_is_not_passed_on(seen: list[str]) -> None:
     after_import(["broken_waited_for"], lambda module: seen.append(module.__name__))
     with pytest.raises(ImportError, match="broken"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from coldwarm.core.record import ProcessReport
 from coldwarm.core.seen_in_process import OutsideUse
 from coldwarm.launch.outside import Look
 from coldwarm.observe import outside
@@ -191,3 +193,35 @@ def test_of_too_many_files_only_those_in_both_looks_are_compared(
     (folders.cache / "0").write_text("pushes one out")
     (folders.cache / "a").write_text("xx")
     assert before.changed(Look([folders.cache])) == [str(folders.cache / "a")]
+
+
+def test_an_exception_that_a_signal_handler_raises_reaches_the_program(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expire(*_: object) -> None:
+        raise TimeoutError("the program's own")
+
+    before = signal.signal(signal.SIGUSR1, expire)
+    probe = OutsideProbe([folders.own], [folders.cache])
+    # At any moment, such as this one.
+    monkeypatch.setattr(outside, "_can_be_written", lambda *_: signal.raise_signal(signal.SIGUSR1))
+    probe.install()
+    try:
+        with pytest.raises(TimeoutError, match="the program's own"):
+            (folders.cache / "new").write_text("x")
+    finally:
+        probe.stop()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_current_folder_that_was_removed_is_no_failure_of_the_probe(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = OutsideProbe([folders.own], [folders.cache])
+    monkeypatch.chdir(folders.other / "inner")
+    (folders.other / "inner").rmdir()
+    probe.install()
+    with pytest.raises(FileNotFoundError):
+        Path("relative").write_text("x")
+    probe.stop()
+    probe.report(ProcessReport())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,7 +118,7 @@ def test_memory_is_reported_in_bytes() -> None:
 
 
 def test_an_error_in_storing_a_warning_fails_only_the_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coldwarm.observe.log_watch.Message", None)
+    monkeypatch.setattr("coldwarm.observe.log_watch._text_of", None)
     probe = WarningProbe(("test_probes",))
     make = logging.getLogRecordFactory()
     observer = Observer(tmp_path)
@@ -175,3 +176,22 @@ def test_the_peak_is_that_of_the_device_that_the_process_uses(monkeypatch: pytes
     report = ProcessReport()
     MemoryProbe().report(report)
     assert report.peak_device_memory_bytes == 7
+
+
+BUILT = """
+from coldwarm.core.kernels import KernelEvent
+from coldwarm.core.record import Message
+from coldwarm.observe.kernels.recorder import Recorder
+from coldwarm.observe.log_watch import WarningProbe
+
+models = KernelEvent, Message
+before = [model.__pydantic_complete__ for model in models]
+Recorder().install()
+WarningProbe(()).install()
+print(before, [model.__pydantic_complete__ for model in models])
+"""
+
+
+def test_what_the_programs_threads_create_is_built_before() -> None:
+    done = subprocess.run([sys.executable, "-c", BUILT], check=True, text=True, capture_output=True, timeout=60)
+    assert done.stdout == "[False, False] [True, True]\n"

@@ -23,7 +23,7 @@ def test_the_command_goes_on_if_the_report_fails(
         raise ValueError("a defect")
 
     if where == "measuring":
-        monkeypatch.setattr(watched, "read_reports", fail)
+        monkeypatch.setattr(watched, "reports_of_processes", fail)
     watching = Watching(
         [sys.executable, "-c", "raise SystemExit(5)"],
         expected=Expected.WARM if is_gate else None,

@@ -16,6 +16,7 @@ from typing import Any
 from coldwarm.core.variables import OBSERVATION_VARIABLE
 from coldwarm.observe.after_import import after_import
 from coldwarm.observe.bytecode import BytecodeProbe
+from coldwarm.observe.forked_process import runs_another_program
 
 # The processes in which Inductor compiles for another process, which reports it (torch/_inductor/compile_worker).
 _HELPERS = ("torch._inductor.compile_worker", "compile_worker/__main__.py")
@@ -69,7 +70,8 @@ class _ObservedProcess:
         after_import(("torch",), self._observe)
 
     def _note_seen(self) -> None:
-        self._note("seen", "")
+        if not runs_another_program():
+            self._note("seen", "")
 
     def _note(self, suffix: str, text: str) -> None:
         try:

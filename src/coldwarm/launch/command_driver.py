@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -17,7 +17,7 @@ from coldwarm.core.command import Command
 from coldwarm.core.errors import UsageError
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import GENERATE
-from coldwarm.core.record import ProcessReport
+from coldwarm.core.record import ProcessReport, in_order
 from coldwarm.core.run_folder import WRITE_NOW
 from coldwarm.core.unix_url import socket_of
 from coldwarm.launch.completion import Completion, request_completion
@@ -25,11 +25,13 @@ from coldwarm.launch.observed_processes import LostRanks, Unobserved, is_running
 from coldwarm.launch.process_tree import StartState, StoppedError, signal_name
 from coldwarm.launch.readiness import HasEnded, Ready, ready_of, user_of_address
 from coldwarm.launch.spawn import SpawnedProcess, WorkerOrder, WorkerProcess
+from coldwarm.launch.start import read_reports
 
 GRACE_SECONDS = 15.0
 """How long a command may take to end after SIGTERM."""
 _THEN_SECONDS = 300.0
-_REPORT_SECONDS = 5.0
+_REPORT_SECONDS = 30.0
+"""How long a process may take to report when it is asked, which it may not do while it runs code that is not Python."""
 _PORT_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
 
@@ -54,6 +56,7 @@ class CommandDriver:
         self.lost = LostRanks()
         """The rank that ended too early in the last start, if one did."""
         self._looked = 0.0
+        self._late: list[int] = []
         self.completion: Completion | None = None
         """The answer to the request that was sent after the command was ready."""
         self.problem: str | None = None
@@ -85,7 +88,7 @@ class CommandDriver:
         self.give_up()
         self.completion = self.problem = None
         self._order, self._unobserved, self._looked = order, Unobserved(), time.monotonic()
-        self.lost = LostRanks()
+        self.lost, self._late = LostRanks(), []
         try:
             process = subprocess.Popen(
                 self._command.words,
@@ -120,7 +123,7 @@ class CommandDriver:
         enter(GENERATE)
         self._use(process, self._order)
         self._look()
-        have_reported(self._order.reports, lambda: process.poll() is not None or self._stop.is_set())
+        self._late = late_reports(self._order.reports, lambda: process.poll() is not None or self._stop.is_set())
         if status := process.poll():
             # Whatever else went wrong then follows from it.
             how = f"was killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
@@ -145,9 +148,10 @@ class CommandDriver:
         """Return None: no start was to be forked."""
         return None
 
-    def unobserved(self) -> list[ProcessReport]:
-        """Return the processes of the last start that have loaded torch and could not be observed."""
-        return self._unobserved.reports()
+    def processes(self) -> list[ProcessReport]:
+        """Return the reports of the last start's processes, also of those that could not be observed."""
+        assert self._order is not None and self._order.reports is not None, "begin() comes first"
+        return reports_of_processes(self._order.reports, self._unobserved, self._late)
 
     def _look(self) -> None:
         self._looked = time.monotonic()
@@ -195,16 +199,39 @@ class CommandDriver:
             raise StoppedError
 
 
-def have_reported(reports: Path, give_up: Callable[[], bool] = lambda: False) -> None:
-    """Ask the observed processes for their reports, and wait until they have written them, at most some seconds."""
-    asked = time.time()
+def late_reports(reports: Path, give_up: Callable[[], bool] = lambda: False) -> list[int]:
+    """Ask the observed processes for their reports, and wait until they have written them, at most some seconds.
+
+    Returns:
+        The ids of the processes that have not; their last report is older than the question.
+    """
+    asked = time.time_ns()
     (reports / WRITE_NOW).write_text(str(asked))
     deadline = time.monotonic() + _REPORT_SECONDS
-    while time.monotonic() < deadline and not give_up():
-        late = [path for path in reports.glob("*.json") if _is_alive(path) and path.stat().st_mtime < asked]
-        if not late:
-            return
+    while True:
+        late = [path for path in reports.glob("*.json") if _is_alive(path) and path.stat().st_mtime_ns < asked]
+        if not late or give_up():
+            return []
+        if time.monotonic() > deadline:
+            return [int(path.stem) for path in late]
         time.sleep(0.05)
+
+
+def reports_of_processes(reports: Path, unobserved: Unobserved, late: Collection[int]) -> list[ProcessReport]:
+    """Return the reports of a command's processes.
+
+    Args:
+        reports: The folder of the reports.
+        unobserved: The processes that could not be observed.
+        late: The ids of those that did not report when they were asked.
+    """
+    processes = read_reports(reports)
+    for process in processes:
+        if process.pid in late:
+            process.failed_probes["last report"] = (
+                f"the process did not write it within {_REPORT_SECONDS:g} s, so what it did last is not known"
+            )
+    return in_order([*processes, *unobserved.reports()])
 
 
 def _is_alive(report: Path) -> bool:

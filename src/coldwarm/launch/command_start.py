@@ -12,7 +12,7 @@ from threading import Event
 from coldwarm.core.case import Case, Changes
 from coldwarm.core.command import Command
 from coldwarm.core.engine import TORCH
-from coldwarm.core.record import EngineFacts, Failure, ProcessReport, in_order
+from coldwarm.core.record import EngineFacts, Failure, ProcessReport
 from coldwarm.core.request import ObservationRequest
 from coldwarm.core.run_folder import RunFolder
 from coldwarm.launch import cache_variables
@@ -22,7 +22,7 @@ from coldwarm.launch.completion import Completion
 from coldwarm.launch.observed_processes import failed_to_observe
 from coldwarm.launch.process_tree import Ended, signal_name
 from coldwarm.launch.spawn import WorkerOrder
-from coldwarm.launch.start import Seen, Settings, Starter, StartFiles, log_tail, read_reports
+from coldwarm.launch.start import Seen, Settings, Starter, StartFiles, log_tail
 
 
 class CommandStarter(Starter):
@@ -90,7 +90,7 @@ class CommandStarter(Starter):
         driver = self._commands_driver
         driver.give_up()
         self._case.secrets().remove_from_files([self._then_log])
-        processes = in_order([*read_reports(files.reports), *driver.unobserved()])
+        processes = driver.processes()
         seen = of_processes(processes, driver.completion)
         failure = (
             self._failure(ended, driver.problem)

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -17,17 +17,17 @@ from pathlib import Path
 
 from coldwarm.core.command import Command, settings_of, shown
 from coldwarm.core.errors import UsageError
-from coldwarm.core.record import Outcome, StartKind, StartRecord, in_order
+from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.core.request import ObservationRequest
 from coldwarm.core.secrets import Secrets
 from coldwarm.launch import cache_variables
 from coldwarm.launch import environment as env
-from coldwarm.launch.command_driver import GRACE_SECONDS, have_reported
+from coldwarm.launch.command_driver import GRACE_SECONDS, late_reports, reports_of_processes
 from coldwarm.launch.command_start import of_processes
 from coldwarm.launch.observed_processes import Unobserved, failed_to_observe
 from coldwarm.launch.process_tree import StartState, Steps, identity_of, kill_tree
 from coldwarm.launch.readiness import ready_of
-from coldwarm.launch.start import Measured, read_reports
+from coldwarm.launch.start import Measured
 from coldwarm.launch.terminal import Terminal
 
 _FORWARDED = frozenset(
@@ -36,9 +36,13 @@ _FORWARDED = frozenset(
         *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT),
     }
 )
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 _KERNEL = 1
 """The least ``si_code`` of a signal that the kernel sent, such as that of a Ctrl-C (sigaction(2))."""
 _LOOK_SECONDS = 2.0
+_LAST_REPORT_SECONDS = 5.0
+"""Seconds after which a signal ends the wait for a report on a command that has ended. Before, it may be one that ended
+the command."""
 
 
 class WatchedCommand:
@@ -63,6 +67,8 @@ class WatchedCommand:
         self._unobserved = Unobserved()
         self._looked = 0.0
         self._token = uuid.uuid4().hex
+        self.lost_report = False
+        """Whether a signal ended the wait for a report."""
 
     def run(
         self,
@@ -158,9 +164,10 @@ class WatchedCommand:
                 report = _InThread(partial(on_ready, partial(self._record, process, status)))
             elif not is_over and time_limit is not None and seconds > time_limit:
                 late, time_limit = _InThread(partial(on_late, time_limit)), None
-            if status is not None:
-                for thread in filter(None, (late, report)):
-                    thread.wait()
+            if status is not None and not self._wait_for([each for each in (late, report) if each is not None]):
+                self.lost_report = True
+                ready.give_up()
+                return status
             stop = False
             if late is not None and late.has_ended:
                 # Unless it is stopped now, it is still reported on once it is ready.
@@ -182,6 +189,16 @@ class WatchedCommand:
                 kill_tree(process.pid, self._root, self._token)
             if not is_over and time.monotonic() - self._looked > _LOOK_SECONDS:
                 self._look()
+
+    def _wait_for(self, threads: Sequence[_InThread]) -> bool:
+        """Wait until the threads have ended, as long as no signal comes. Return whether they have."""
+        deadline = time.monotonic() + _LAST_REPORT_SECONDS
+        is_asked = False
+        while any(not thread.has_ended for thread in threads):
+            is_asked |= signal.sigtimedwait(_ENDING, 0.05) is not None
+            if is_asked and time.monotonic() > deadline:
+                return False
+        return True
 
     def _take_signal(self, process: subprocess.Popen[bytes]) -> None:
         taken = signal.sigtimedwait({*_FORWARDED, signal.SIGCHLD}, 0.1)
@@ -210,10 +227,8 @@ class WatchedCommand:
         """Return what was observed until now."""
         ended = time.monotonic()
         self._look()
-        if status is None:
-            have_reported(self._reports, lambda: process.returncode is not None)
-        reports = read_reports(self._reports)
-        seen = of_processes(in_order([*reports, *self._unobserved.reports()]))
+        late = [] if status is not None else late_reports(self._reports, lambda: process.returncode is not None)
+        seen = of_processes(reports_of_processes(self._reports, self._unobserved, late))
         secrets = Secrets(os.environ, *settings_of(self._command.words))
         measured = Measured.of(self._trace, seen.engine)
         steps = self._steps.finish(ended)
@@ -257,10 +272,6 @@ class _InThread:
     def has_ended(self) -> bool:
         """Whether the function has returned; `result` is what it returned."""
         return not self._thread.is_alive()
-
-    def wait(self) -> None:
-        """Wait until the function has returned."""
-        self._thread.join()
 
     def _run(self, call: Callable[[], bool]) -> None:
         self.result = call()

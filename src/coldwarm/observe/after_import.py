@@ -22,8 +22,12 @@ def after_import(names: Iterable[str], call: Callable[[ModuleType], None]) -> No
             call(module)
         else:
             waiting.add(name)
-    if waiting:
-        sys.meta_path.insert(0, _Finder(waiting, call))
+    if not waiting:
+        return
+    finder = _Finder(waiting, call)
+    sys.meta_path.insert(0, finder)
+    for name in sorted(waiting.intersection(sys.modules)):
+        _tell_end_of_import(sys.modules[name], finder)
 
 
 class _Finder:
@@ -53,11 +57,46 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            # It may be imported more than once, if its import failed.
-            self._waiting.discard(fullname)
-            self._call(module)
+            self.has_imported(module)
 
         # A copy, because some finders have one loader for all modules. It keeps its type, which also reads sources.
         spec.loader = copy(spec.loader)
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+    def has_imported(self, module: ModuleType) -> None:
+        """Call the function with `module`, unless this has been done."""
+        if module.__name__ in self._waiting:
+            # Only now: it is imported again if its import failed.
+            self._waiting.discard(module.__name__)
+            self._call(module)
+
+
+class _SpecOfImport(ModuleSpec):
+    """The specification of a module whose import had begun, and was not found by a `_Finder`.
+
+    That is so if a library imports torch, with which coldwarm's probes are installed, while it is itself imported.
+    """
+
+    finders: list[_Finder]
+    """Those that wait for the module."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        # The last step of an import, also of one that failed (importlib/_bootstrap.py, `_load_unlocked`).
+        if name == "_initializing" and not value:
+            self.__class__ = ModuleSpec  # type: ignore[assignment]
+            module = sys.modules.get(self.name)
+            for finder in vars(self).pop("finders"):
+                if module is not None:
+                    finder.has_imported(module)
+
+
+def _tell_end_of_import(module: ModuleType, finder: _Finder) -> None:
+    """Tell `finder` when the import of `module`, which has begun, ends."""
+    spec = module.__spec__
+    if type(spec) is ModuleSpec:
+        spec.__class__ = _SpecOfImport
+        vars(spec)["finders"] = []
+    if isinstance(spec, _SpecOfImport):
+        spec.finders.append(finder)

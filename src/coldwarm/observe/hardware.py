@@ -33,4 +33,5 @@ def _cpu_name() -> str:
         for line in info.read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    # Not `platform.processor`, which starts a process.
+    return platform.machine()

@@ -46,6 +46,8 @@ class WarningProbe:
 
     def install(self) -> None:
         """Capture everything that is logged from now on."""
+        # Here, because pydantic builds it within a lock, which the program's threads would hold when they log.
+        Message.model_rebuild()
         watch_logs(self)
 
     def report(self, report: ProcessReport) -> None:

@@ -15,6 +15,8 @@ from coldwarm.core.seen_in_process import FILES_RECORDED, OutsideUse
 
 # Nothing in these folders is stored permanently.
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
+_OWN_CODE = {__name__, "os", "posixpath", "genericpath", "codecs"}
+"""The modules whose code runs in the hook."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Audit events that write (Python's documentation, "Audit events table"), and the index of the argument that is the
 # written path.
@@ -80,7 +82,11 @@ class OutsideProbe:
             if self._watching:
                 self._record(event, arguments)
         except Exception as error:
-            self._problem = self._problem or error
+            if _is_of_the_program(error):
+                raise
+            # Opening the file fails, too, such as a relative path in a folder that was removed.
+            if not isinstance(error, OSError | ValueError):
+                self._problem = self._problem or error
 
     def _record(self, event: str, arguments: tuple[object, ...]) -> None:
         path = arguments[_WRITES.get(event, 0)]
@@ -94,6 +100,16 @@ class OutsideProbe:
                 _add(self._caches_read, name)
         elif not name.startswith((*self._own, *_NO_FILES)) and _can_be_written(event, name):
             _add(self._caches_written if name.startswith(self._caches) else self._written, name)
+
+
+def _is_of_the_program(error: Exception) -> bool:
+    """Return whether code of the program raised `error`: a handler of a signal may run at any time."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") not in _OWN_CODE:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _can_be_written(event: str, name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -108,13 +109,17 @@ class Observer:
     def write(self) -> None:
         """Write a report of the observations so far; it replaces an earlier one of this process.
 
+        The time of the file is when the observations were collected, which may be long before they are written.
+
         Raises:
             OSError: The file cannot be written.
         """
         path = self._reports / report_name(os.getpid())
         unfinished = path.with_suffix(".part")
         unfinished.touch(mode=0o600)  # the launcher removes secrets from it later
+        collected = time.time_ns()
         unfinished.write_bytes(_as_json(self.report()))
+        os.utime(unfinished, ns=(collected, collected))
         unfinished.replace(path)
 
 

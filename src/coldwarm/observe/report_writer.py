@@ -12,6 +12,7 @@ from pathlib import Path
 
 from coldwarm.core.run_folder import WRITE_NOW
 from coldwarm.observe.fork_guard import ForkGuard
+from coldwarm.observe.forked_process import runs_another_program
 from coldwarm.observe.own_thread import start_thread
 from coldwarm.observe.probes import Observer
 
@@ -56,7 +57,7 @@ class ReportWriter:
         self._begin_in_this_process()
 
     def _begin_in_this_process(self) -> None:
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() or runs_another_program():
             return
         self._pid = os.getpid()
         self._has_ended = False

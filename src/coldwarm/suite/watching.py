@@ -91,6 +91,8 @@ class Watching:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
             status = watched.run(lambda observe: self._report_safely(observe, watched), self._late, time_limit)
             shutil.rmtree(root, ignore_errors=True)
+        if watched.lost_report:
+            self._on_problem("the report on the start is lost: a signal came while it was being made")
         before = "" if self._command.ends_itself else " before it was ready"
         has_failed = self._command.ends_itself and status != 0 and self._verdict is not ExitCode.INTERNAL_ERROR
         if self._verdict is None or has_failed:

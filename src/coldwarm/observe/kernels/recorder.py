@@ -65,6 +65,8 @@ class Recorder:
         """Begin to record."""
         if not self._began:
             self._began = True
+            # Here, because pydantic builds it within a lock, which the program's threads would hold when they compile.
+            KernelEvent.model_rebuild()
             os.register_at_fork(after_in_child=self._clear)
 
     def report(self, report: ProcessReport) -> None:
