@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +44,20 @@ def test_a_slowdown_is_shown_with_its_size_and_fails(commands: Commands, tmp_pat
     assert cold["quantity"] == "cold" and cold["before"] == OLD and cold["ratio"] == pytest.approx(1.2)
     assert commands.run_in_process("compare", before, after, "--fail-on", "counts,findings").returncode == 0
     assert commands.run_in_process("compare", before, before).returncode == 0
+
+
+def test_a_terminal_shows_formatted_text(commands: Commands, tmp_path: Path) -> None:
+    before, after = of_seconds(tmp_path / "a", OLD), of_seconds(tmp_path / "b", SLOWER)
+    ours, theirs = pty.openpty()
+    line = commands.line("compare", str(before), str(after))
+    environment = {**commands.environment(), "TERM": "dumb", "COLUMNS": "120"}
+    subprocess.run(line, env=environment, stdout=theirs, check=False, timeout=60)
+    os.close(theirs)
+    screen = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "Regression in time, in 1 run." in screen
+    assert re.search(r"tiny +cold +20\.20 +24\.24 +\+20 % +\+18 % to \+22 % +0\.016 +slower", screen)
+    assert "|" not in screen and "**" not in screen
 
 
 def test_a_report_is_printed_instead_of_markdown_if_its_file_is_a_dash(commands: Commands, tmp_path: Path) -> None:
@@ -81,6 +101,24 @@ def test_suites_in_a_folder_are_combined(commands: Commands, tmp_path: Path) -> 
     of_seconds(tmp_path / "new", SLOWER)
     done = commands.run_in_process("compare", "old", "new")
     assert "| tiny | cold | 20.20 | 24.24 | +20 % |" in done.stdout and done.returncode == ExitCode.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [({"device": "cuda"}, "device: cpu, cuda"), ({"options": {"seed": 1}}, "option seed: 1, not set")],
+)
+def test_suites_with_different_settings_are_not_combined(
+    commands: Commands, tmp_path: Path, changed: dict[str, Any], difference: str
+) -> None:
+    run = repeated(OLD)
+    stored(tmp_path / "old" / "1", run)
+    stored(tmp_path / "old" / "2", replace(run, case=run.case.model_copy(update=changed)))
+    done = commands.run_in_process("compare", "old", "old/1")
+    assert done.returncode == ExitCode.USAGE
+    assert (
+        "coldwarm: old: the starts of tiny cannot be combined, because its suites have different settings "
+        f"({difference}); give one suite, or a folder of suites with the same settings\n"
+    ) in done.stderr
 
 
 def test_an_unfinished_suite_among_several_has_the_exit_code_of_a_crash(commands: Commands, tmp_path: Path) -> None:

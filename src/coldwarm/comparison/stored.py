@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from coldwarm.catalog.catalog import Catalog
 from coldwarm.comparison.sides import Side
 from coldwarm.core.cache_keys import CacheKeys
+from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
+from coldwarm.core.options import flatten
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.store.suite_folder import StoredRun, models_not_started, read_runs
@@ -22,7 +24,7 @@ def sides_of(folder: Path, catalog: Catalog) -> dict[str, Side]:
     """Return the runs in `folder`, by name: a suite, a single run, or a folder of suites, whose starts are combined.
 
     Raises:
-        UsageError: `folder` contains no run, or one that cannot be read.
+        UsageError: `folder` contains no run, one that cannot be read, or runs of one name with different settings.
     """
     runs = [run for suite in _suites(folder) for run in read_runs(suite)]
     if not runs:
@@ -30,7 +32,29 @@ def sides_of(folder: Path, catalog: Catalog) -> dict[str, Side]:
     found: dict[str, list[tuple[StoredRun, RunResult]]] = {}
     for run in runs:
         found.setdefault(run.case.name, []).append((run, judge_run(run, catalog)))
+    for name, same in found.items():
+        _check_settings(folder, name, [run.case for run, _ in same])
     return {name: _side(sorted(same, key=_began)) for name, same in found.items()}
+
+
+def _check_settings(folder: Path, name: str, cases: Sequence[Case]) -> None:
+    """Check that the starts of these runs can be combined.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    settings = [
+        {"device": case.device, "depth": case.depth.value, "compilation": case.compilation}
+        | {f"option {option}": value for option, value in flatten(case.options).items()}
+        for case in cases
+    ]
+    for setting in dict.fromkeys(setting for each in settings for setting in each):
+        values = sorted({each.get(setting, "not set") for each in settings})
+        if len(values) > 1:
+            raise UsageError(
+                f"{folder}: the starts of {name} cannot be combined, because its suites have different settings "
+                f"({setting}: {', '.join(values)}); give one suite, or a folder of suites with the same settings"
+            )
 
 
 def not_started_in(folder: Path) -> list[str]:

@@ -71,8 +71,9 @@ def compare(
     Verdicts, counts, findings and the components of cache keys are compared exactly, seconds with a rank test. For
     that, each side needs several starts: 'coldwarm run --repeat N', or a folder of several suites.
 
-    It prints Markdown. The current catalog judges both sides. With --update, BEFORE becomes a copy of AFTER if AFTER is
-    healthy. Otherwise BEFORE stays, so that each run shows the failure until it is fixed or accepted.
+    It prints Markdown, formatted in a terminal. The current catalog judges both sides. With --update, BEFORE becomes a
+    copy of AFTER if AFTER is healthy. Otherwise BEFORE stays, so that each run shows the failure until it is fixed or
+    accepted.
 
     Examples:
       coldwarm compare coldwarm-runs/A coldwarm-runs/B
@@ -124,11 +125,26 @@ def compare(
             if file is not None:
                 text = render(format_, file.parent)
                 write_report(file, partial(Path.write_text, data=text, encoding="utf-8", errors="replace"))
-        printed = [format_ for format_, file in reports if file is None]
-        sys.stdout.write(render(printed[0] if printed else "markdown", Path()))
+        if printed := [format_ for format_, file in reports if file is None]:
+            sys.stdout.write(render(printed[0], Path()))
+        else:
+            _print_markdown(render("markdown", Path()))
     if newer is not None and newer.exit_code is ExitCode.HEALTHY:
         keep_records(expanded(after), accepted)
     raise typer.Exit(exit_code)
+
+
+def _print_markdown(text: str) -> None:
+    """Print Markdown, in a terminal as formatted text."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown
+
+    from coldwarm.report.console import PlainConsole
+
+    # With the paths of pages instead of links, which would be relative to nothing in a terminal.
+    PlainConsole().print(Markdown(text, hyperlinks=False))
 
 
 def _sides(
