@@ -192,10 +192,16 @@ def test_a_process_that_cannot_be_observed_is_named(
         "coldwarm.launch.observed_processes._has_torch", lambda pid: "-I" in psutil.Process(pid).cmdline()
     )
     monkeypatch.setattr(command_driver, "_LOOK_SECONDS", 0.1)
-    child = "import subprocess, sys\nsubprocess.run([sys.executable, '-I', '-c', 'import time; time.sleep(1)'])\n"
+    # Long enough for two looks, however busy the machine is.
+    child = (
+        "import subprocess, sys\nfrom pathlib import Path\n"
+        "if not Path('is-warm').exists():\n"
+        "    Path('is-warm').touch()\n"
+        "    subprocess.run([sys.executable, '-I', '-c', 'import time; time.sleep(5)'])\n"
+    )
     done = run(child + TWO)
     assert done.returncode == ExitCode.HEALTHY, done.stdout
-    assert "-I -c import time; time.sleep(1)) could not be observed in the cold start: it did not load" in done.stdout
+    assert "-I -c import time; time.sleep(5)) could not be observed in the cold start: it did not load" in done.stdout
     [unobserved] = [process for process in record("cold")["processes"] if process["role"] == "not observed"]
     assert unobserved["failed_probes"].keys() == {"process"}
 

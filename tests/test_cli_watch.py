@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from coldwarm.core.exit_codes import ExitCode
+from coldwarm.store.function_keys import KEYS_FILE
 from tests.support.commands import ROOT, Commands
 from tests.support.forked_commands import ForkedCommand
 from tests.support.processes import goes
@@ -67,12 +68,17 @@ def test_a_start_is_cold_then_warm_then_partly_warm(watch: Watch, tmp_path: Path
     cache = tmp_path / "TORCHINDUCTOR_CACHE_DIR"
     assert f"  cache {cache} (" in first.stderr
     assert "): 0 files found, 0 read, 2 written" in first.stderr
+    assert "why: the cache had no entry of any start" in first.stderr
     second = watch(TWO).stderr
     assert "coldwarm: warm after" in second
-    assert "): 2 files found, 2 read, 0 written" in second
+    assert "): 3 files found, 2 read, 0 written" in second, "with the keys of the functions"
     third = watch(TWO, KEY="c").stderr
     assert "coldwarm: partly warm" in third
-    assert "why: torch.compile of second (model.py:7) missed the AOTAutograd cache" in third
+    missed = "why: torch.compile of second (model.py:7) missed the AOTAutograd cache"
+    assert f"{missed}: its key differs in graph: compute(b) -> compute(c)\n" in third
+    (cache / KEYS_FILE).unlink()
+    unknown = "what differs is not known, because 'coldwarm watch' did not observe the start that filled the cache"
+    assert f"{missed}: {unknown}\n" in watch(TWO, KEY="d").stderr
     assert "torch.compile of first" not in third
     assert list((tmp_path / "TMPDIR").iterdir()) == []
 

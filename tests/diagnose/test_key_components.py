@@ -38,6 +38,14 @@ def test_a_graph_is_shown_on_one_line_and_cut_off() -> None:
     assert "\n" not in change and len(change) < 300
 
 
+def test_of_two_graphs_the_first_lines_that_differ_are_shown() -> None:
+    graph = "def forward(arg):\n    cos = aten.cos(arg)\n    add = aten.add(cos, {});  cos = None\n    return (add,)"
+    [change] = changed_components([f"[a] gm: {graph.format(1.0)}"], [f"[b] gm: {graph.format(2.0)}"])
+    assert change == "graph: add = aten.add(cos, 1.0); cos = None -> add = aten.add(cos, 2.0); cos = None"
+    [change] = changed_components(["[a] gm: def f():\n  a = 1"], ["[b] gm: def f():\n  a = 1\n  b = 2"])
+    assert change == "graph: nothing -> b = 2"
+
+
 @settings(max_examples=25)
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_malformed_components_are_skipped(cold: list[str], warm: list[str]) -> None:
@@ -47,4 +55,4 @@ def test_malformed_components_are_skipped(cold: list[str], warm: list[str]) -> N
 def test_long_values_are_cut_to_the_part_in_which_they_differ() -> None:
     graph = "x" * 500
     [change] = changed_components([f"[a] gm: {graph}1 tail"], [f"[b] gm: {graph}2 tail"])
-    assert change == f"gm: ...{'x' * 40}1 tail -> ...{'x' * 40}2 tail"
+    assert change == f"graph: ...{'x' * 40}1 tail -> ...{'x' * 40}2 tail"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import zip_longest
 
 _COMPONENT = re.compile(r"\[(?P<hash>\w+)\] (?P<name>[^:]+): (?P<value>.*)", re.DOTALL)
+_TITLES = {"gm": "graph"}
 _LONGEST_VALUE = 100
 _MARGIN = 40
 """Characters before the first difference that are shown."""
@@ -19,7 +21,7 @@ def changed_components(cold: Iterable[str], warm: Iterable[str]) -> list[str]:
     """Return the components whose hashes differ, each as ``name: cold value -> warm value``."""
     before, after = _by_name(cold), _by_name(warm)
     return [
-        f"{name}: {' -> '.join(_shown(_value(before.get(name)), _value(after.get(name))))}"
+        f"{_TITLES.get(name, name)}: {' -> '.join(_shown(*_where_different(before.get(name), after.get(name))))}"
         for name in dict.fromkeys([*before, *after])
         if before.get(name, ("", ""))[0] != after.get(name, ("", ""))[0]
     ]
@@ -30,8 +32,17 @@ def _by_name(components: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {each["name"]: (each["hash"], each["value"]) for each in found if each}
 
 
-def _value(component: tuple[str, str] | None) -> str:
-    return "nothing" if component is None else " ".join(component[1].split())
+def _where_different(first: tuple[str, str] | None, second: tuple[str, str] | None) -> tuple[str, str]:
+    """Return two values, each in one line; of two texts of several lines, such as graphs, the first that differ."""
+    before, after = (None if each is None else each[1] for each in (first, second))
+    if before is not None and after is not None:
+        lines = zip_longest(before.splitlines(), after.splitlines())
+        before, after = next((pair for pair in lines if pair[0] != pair[1]), (before, after))
+    return _in_one_line(before), _in_one_line(after)
+
+
+def _in_one_line(text: str | None) -> str:
+    return "nothing" if text is None else " ".join(text.split())
 
 
 def _shown(first: str, second: str) -> list[str]:

@@ -16,6 +16,7 @@ from coldwarm.core.engine import TORCH
 from coldwarm.core.kernels import Compiler
 from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
 from coldwarm.core.stats import CompileStats
+from coldwarm.diagnose.function_keys import FunctionKeys
 from coldwarm.diagnose.kernels import advice_on
 from coldwarm.diagnose.ranks import rank_findings
 from coldwarm.engines.base import load_vocabulary
@@ -64,6 +65,9 @@ class Reason(BaseModel):
     """A possible fix."""
 
 
+_NOTHING_FOUND = Reason(what="the cache had no entry of any start", next="fill it, or mount the folder that was filled")
+
+
 class StartWarmth(BaseModel):
     """One start of a user's command in the user's own caches."""
 
@@ -91,6 +95,7 @@ def warmth_of(
     failures: Sequence[str] = (),
     cache_problem: str | None = None,
     caches: Sequence[CacheUse] = (),
+    functions: FunctionKeys | None = None,
 ) -> StartWarmth:
     """Return how warm a start was.
 
@@ -101,6 +106,7 @@ def warmth_of(
         failures: Why processes could not be observed.
         caches: How it used the user's caches.
         cache_problem: Why the cache is of no use to a later start; None: no reason is known.
+        functions: The keys of the functions that a program without an engine compiled; None: not known.
     """
     ranks = Counter(process.rank for process in record.processes)
     processes = [
@@ -110,7 +116,7 @@ def warmth_of(
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
     compiled = worst in (Warmth.PARTLY, Warmth.COLD)
     works = _kernels(record)
-    reasons = _reasons(record, before, after, works) if compiled else []
+    reasons = _reasons(record, before, after, works, functions) if compiled else []
     if reasons and cache_problem is not None:
         reasons.append(
             Reason(what=cache_problem, next="mount a folder that outlives the container, and can be written")
@@ -245,7 +251,11 @@ def _keep(kernels: Sequence[Recompiled]) -> str | None:
 
 
 def _reasons(
-    record: StartRecord, before: Sequence[CacheEntry], after: Sequence[CacheEntry], kernels: Sequence[Recompiled]
+    record: StartRecord,
+    before: Sequence[CacheEntry],
+    after: Sequence[CacheEntry],
+    kernels: Sequence[Recompiled],
+    keys_of_functions: FunctionKeys | None,
 ) -> list[Reason]:
     engine = load_vocabulary(record.engine)
     reasons = [
@@ -260,10 +270,13 @@ def _reasons(
         reasons += [Reason(what=each.what, next=each.next) for each in rank_findings(record, keys)[:_MOST_SHOWN]]
     work = record.compiler_work
     functions = [each for each in work.functions if each.missed or each.bypassed] if work is not None else []
+    if functions and keys_of_functions is not None and keys_of_functions.found_nothing:
+        reasons.append(_NOTHING_FOUND)
     for function in functions[:_MOST_SHOWN]:
         seconds = "" if function.seconds is None else f", {function.seconds:.1f} s"
         how = "missed the AOTAutograd cache" if function.missed else "has no key, so that it cannot be cached"
-        reasons.append(Reason(what=f"torch.compile of {function.name} {how}{seconds}"))
+        why = keys_of_functions.why_missed(function.name) if keys_of_functions is not None else None
+        reasons.append(Reason(what=f"torch.compile of {function.name} {how}{seconds}{f': {why}' if why else ''}"))
     if len(functions) > _MOST_SHOWN:
         reasons.append(Reason(what=f"and torch.compile of {len(functions) - _MOST_SHOWN} more functions"))
     reasons += _of_kernels(record, kernels)
@@ -276,7 +289,7 @@ def _compared(record: StartRecord, entry: CacheEntry, before: Sequence[CacheEntr
     """Return how the key of an entry that was made differs from that of the nearest entry that was there."""
     engine = load_vocabulary(record.engine)
     if not before:
-        return [Reason(what="the cache had no entry of any start", next="fill it, or mount the folder that was filled")]
+        return [_NOTHING_FOUND]
     nearest, changes = min(
         ((each, each.differences(entry)) for each in before), key=lambda found: (len(found[1]), -found[0].modified)
     )

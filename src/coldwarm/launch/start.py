@@ -363,13 +363,15 @@ class Measured:
 
     work: CompilerWork
     busy: BusyTime
+    function_keys: Mapping[str, Sequence[str]]
+    """`CompiledFunctions.key_components`."""
 
     @classmethod
     def of(cls, trace: Path, engine: str) -> Measured:
         """Read the trace of a start with `engine` once, for all measurements."""
         work, graphs, functions, busy = CompilerWorkCounter(), CompiledGraphs(), CompiledFunctions(), BusyTime()
         trace_stats = read_trace(trace, work, graphs, functions, busy, vocabulary=load_vocabulary(engine).trace)
-        return cls(work.work(trace_stats, graphs.graphs(), functions.functions()), busy)
+        return cls(work.work(trace_stats, graphs.graphs(), functions.functions()), busy, functions.key_components())
 
     def phases(self, steps: Sequence[Step]) -> list[Phase]:
         """Return the phases of a start with these steps."""

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -69,6 +69,8 @@ class WatchedCommand:
         self._token = uuid.uuid4().hex
         self.lost_report = False
         """Whether a signal ended the wait for a report."""
+        self.function_keys: Mapping[str, Sequence[str]] = {}
+        """The components of the keys of functions that the command compiled (`Measured.function_keys`)."""
 
     def run(
         self,
@@ -231,6 +233,7 @@ class WatchedCommand:
         seen = of_processes(reports_of_processes(self._reports, self._unobserved, late))
         secrets = Secrets(os.environ, *settings_of(self._command.words))
         measured = Measured.of(self._trace, seen.engine)
+        self.function_keys = measured.function_keys
         steps = self._steps.finish(ended)
         return StartRecord(
             kind=StartKind.WARM,

@@ -6,13 +6,16 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
 from coldwarm.core.cache_keys import CacheEntry, CacheKeys
 from coldwarm.core.command import Command
+from coldwarm.core.engine import TORCH
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.core.record import ProcessReport, StartRecord
+from coldwarm.diagnose.function_keys import FunctionKeys
 from coldwarm.diagnose.warmth import StartWarmth, Warmth, new_entries, warmth_of
 from coldwarm.engines.base import command_hints, load_vocabulary, vocabularies
 from coldwarm.launch import cache_variables
@@ -20,6 +23,7 @@ from coldwarm.launch.caches import temporary_root
 from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
 from coldwarm.launch.process_tree import signal_name
 from coldwarm.launch.watched import WatchedCommand, exit_status
+from coldwarm.store.function_keys import KEYS_FILE, read_function_keys, store_function_keys
 from coldwarm.suite.command_case import check_command
 
 
@@ -87,6 +91,7 @@ class Watching:
         """
         self._before = {each.title: each.entries(os.environ) for each in vocabularies()}
         self._files = {folder: files_of(folder) for folder in cache_variables.places(os.environ)}
+        self._functions_before = self._functions_in_cache()
         with temporary_root(has_users_command=True) as root:
             watched = WatchedCommand(self._command, root, compilation=self._compilation)
             status = watched.run(lambda observe: self._report_safely(observe, watched), self._late, time_limit)
@@ -127,13 +132,26 @@ class Watching:
         folder = vocabulary.cache_folder(os.environ)
         problem = problem_of(folder) if folder is not None else None
         uses = cache_uses(self._files, record.outside.caches_read)
-        warmth = warmth_of(record, before, after, watched.failures(), problem, uses)
+        functions = replace(self._functions_before, now=watched.function_keys) if record.engine == TORCH else None
+        warmth = warmth_of(record, before, after, watched.failures(), problem, uses, functions)
+        if functions is not None and functions.now and folder is not None:
+            with suppress(OSError):  # the cache may be read-only; the start was what it was
+                store_function_keys(folder, functions.now)
         problem = None if self._expected is None else not_as_expected(warmth, self._expected)
         self._verdict = ExitCode.HEALTHY if problem is None else ExitCode.FAILED
         self._on_report(warmth, record)
         if problem is not None:
             self._on_problem(problem)
         return self._is_gate
+
+    def _functions_in_cache(self) -> FunctionKeys:
+        """Return what is known of the functions of programs without an engine, before the start."""
+        folder = load_vocabulary(TORCH).cache_folder(os.environ)
+        if folder is None:
+            return FunctionKeys({}, {}, found_nothing=False)
+        files = self._files.get(folder) or files_of(folder)
+        others = [path for path in files.states if Path(path).name != KEYS_FILE]
+        return FunctionKeys(read_function_keys(folder), {}, found_nothing=not others)
 
     def _late(self, seconds: float) -> bool:
         if self._is_gate:

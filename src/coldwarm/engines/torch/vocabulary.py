@@ -15,6 +15,7 @@ from coldwarm.core.invariant_ids import InvariantId
 from coldwarm.core.load_failure import LoadFailure
 from coldwarm.core.record import EngineFacts, StartRecord
 from coldwarm.core.stats import CompileStats
+from coldwarm.engines.torch.cache_folder import cache_folder
 from coldwarm.engines.vocabulary import CacheFolders, Vocabulary
 from coldwarm.measure.kernel_work import kernel_work_of_rank
 from coldwarm.trace.vocabulary import PYTORCH_ONLY
@@ -126,7 +127,7 @@ VOCABULARY = Vocabulary(
     load_failures=lambda messages: [],
     crash_cause=lambda record: None,
     lookups=_lookups,
-    cache_folder=lambda environment: None,
+    cache_folder=cache_folder,
     entries=lambda environment: [],
     remember=lambda entry, keys: None,
     describe_key_change=_describe,

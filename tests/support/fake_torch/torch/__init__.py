@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -26,9 +27,13 @@ def compile_function(name: str, key: str) -> None:
     for counter in ("total", f"autograd_cache_{outcome}", *(["autograd_cache_saved"] if outcome == "miss" else [])):
         counted[counter] = counted.get(counter, 0) + 1
     frame = {"frame_id": counted["total"], "frame_compile_id": 0, "attempt": 0}
-    asked = digested(
-        {"artifact": {"name": f"aotautograd_cache_{outcome}", "encoding": "json"}, **frame}, f'{{"key": "{key}"}}'
-    )
+    asked: list[tuple[str, dict[str, object]]] = [(f"aotautograd_cache_{outcome}", {"key": key})]
+    if outcome == "miss":
+        asked.append(("fx_graph_cache_miss", {"key": key, "components": [f"[{key}] gm: compute({key})"]}))
+    records = [
+        digested({"artifact": {"name": artifact, "encoding": "json"}, **frame}, json.dumps(content))
+        for artifact, content in asked
+    ]
     compiled = {"compilation_metrics": {"co_name": name, "co_filename": "model.py", "co_firstlineno": 7}, **frame}
     with Path(os.environ["TORCH_TRACE"], f"dedicated_log_torch_trace_{os.getpid()}.log").open("a") as trace:
-        trace.write(trace_text(asked, (compiled, None)))
+        trace.write(trace_text(*records, (compiled, None)))
