@@ -112,6 +112,12 @@ def test_show_of_an_unknown_model_names_the_nearest(ask: Ask) -> None:
     assert done.stderr.startswith("coldwarm: no model 'glm45' in the catalog; nearest: glm-4.5")
 
 
+def test_show_of_an_unknown_word_names_the_nearest_known_issue(ask: Ask) -> None:
+    done = ask("show", "kernels-tuned")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("coldwarm: no model 'kernels-tuned' in the catalog; nearest: kernels-tuned-again")
+
+
 def test_show_of_a_run_tells_its_checks(ask: Ask, tmp_path: Path) -> None:
     suite = stored(tmp_path / "suite", failed("a"), passed("b"))
     assert "expected 3, got 4" in ask("show", suite / "a").stdout

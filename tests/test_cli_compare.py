@@ -164,5 +164,5 @@ def test_releases_of_vllm_on_a_cpu_are_compared(commands: Commands) -> None:
     assert done.returncode == ExitCode.FAILED
     assert "**Regression in counts and findings**, in 8 runs." in done.stdout
     assert "| glm-4.5 | cold saved | 4 | 5 | worse |" in done.stdout
-    assert "Broke:\n\n- [first-moe-layer-on-cpu]" in done.stdout
+    assert "Broke:\n\n- `first-moe-layer-on-cpu`: " in done.stdout
     assert "\\`math\\_prod((s72, 256))" in done.stdout

@@ -45,7 +45,7 @@ def test_it_is_accepted_in_any_model_and_in_any_version_in_which_it_occurs(vllm:
     [broken] = [check for check in verdict.checks if not check.holds]
     assert (broken.id, broken.accepted_by, broken.artifacts_over_limit) == ("cold-only-unique", MOE, 1)
     [reason] = verdict.reasons
-    assert reason.endswith("one more unique subgraph (docs/known-issues/first-moe-layer-on-cpu.md)")
+    assert reason.endswith("one more unique subgraph (coldwarm show first-moe-layer-on-cpu)")
 
 
 def test_a_finding_that_an_older_version_stored_is_recognized() -> None:
@@ -138,7 +138,7 @@ def test_if_measured_with_it_and_absent_it_is_unexpectedly_fixed() -> None:
     assert verdict.status is Status.UNEXPECTEDLY_FIXED
     reason, *counters = verdict.reasons
     assert reason.startswith(f"{MOE}: no longer occurs: cold start saved 3 artifacts")
-    assert reason.endswith("remove it from `shows` in the model's expectation (docs/known-issues/" + MOE + ".md)")
+    assert reason.endswith("remove it from `shows` in the model's expectation (`coldwarm show " + MOE + "`)")
     assert len(counters) == 2
 
 

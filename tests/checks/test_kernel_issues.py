@@ -55,7 +55,7 @@ def test_cute_dsl_kernels_without_a_cache_are_accepted_in_any_model() -> None:
     [broken] = [check for check in verdict.checks if not check.holds]
     assert (broken.id, broken.accepted_by, broken.accepted_in_part_by) == ("warm-no-compiler", CUTE_DSL, [])
     [reason] = verdict.reasons
-    assert reason.endswith("(docs/known-issues/cute-dsl-kernels-are-not-cached.md)")
+    assert reason.endswith("(coldwarm show cute-dsl-kernels-are-not-cached)")
 
 
 def test_several_kernels_of_cute_dsl_are_accepted() -> None:

@@ -115,6 +115,14 @@ def test_a_known_issue_that_no_longer_occurs_is_unexpectedly_fixed() -> None:
     assert reason.endswith("remove it from the catalog (https://example.org/issues/1)")
 
 
+def test_a_known_issue_with_a_page_is_named_by_the_command_that_shows_it() -> None:
+    issue = known_issue(link="known-issues/one-too-many.md")
+    found = verdict(cold={SAVED: 4}, warm={LOADED: 4}, known_issue=[issue])
+    assert found.reasons == ["one unique subgraph too many (coldwarm show one-too-many)"]
+    [reason] = verdict(known_issue=[issue]).reasons
+    assert reason.endswith("remove it from the catalog (`coldwarm show one-too-many`)")
+
+
 def test_a_known_issue_that_got_worse_fails() -> None:
     found = verdict(cold={SAVED: 9}, warm={LOADED: 9}, known_issue=[known_issue()])
     assert found.status is Status.FAILED

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from coldwarm.catalog.catalog import Catalog, CatalogModel
+from coldwarm.core.issue_reference import reference
 from coldwarm.report.catalog_view import models_as_json, models_as_table, print_model
 from tests.report.consoles import Paper
 from tests.support.records import catalog_model, expectation, model_entry
@@ -44,8 +45,12 @@ def test_a_model_is_shown_with_the_known_issues_of_the_engine_and_their_file() -
     print_model(paper.console, catalog_model(model_entry(expect=[expectation(shows=["first-moe-layer-on-cpu"])])))
     assert "    with the known issue of the engine: first-moe-layer-on-cpu\n" in paper.text
     issues = [line for line in paper.text.splitlines() if ", breaks " in line]
-    assert issues[0].startswith("    first-moe-layer-on-cpu, breaks cold-only-unique, docs/known-issues/")
-    assert issues[1].startswith("    cute-dsl-kernels-are-not-cached, breaks warm-no-compiler, docs/known-issues/")
+    assert issues[0].startswith(
+        "    first-moe-layer-on-cpu, breaks cold-only-unique, coldwarm show first-moe-layer-on-cpu; "
+    )
+    assert issues[1].startswith(
+        "    cute-dsl-kernels-are-not-cached, breaks warm-no-compiler, coldwarm show cute-dsl-kernels-are-not-cached; "
+    )
     assert all(issue.endswith("catalog/known_issues.toml") for issue in issues)
 
 
@@ -79,6 +84,6 @@ def test_every_model_can_be_shown_in_full(models: list[CatalogModel]) -> None:
             *(deviation.reason for deviation in entry.deviation),
             *(unsupported.reason for unsupported in entry.unsupported),
             *(row.measured for row in entry.expect),
-            *(issue.link for issue in entry.known_issue),
+            *(reference(issue) for issue in entry.known_issue),
         ]:
             assert reason in paper.text

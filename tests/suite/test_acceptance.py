@@ -184,6 +184,7 @@ def test_an_issue_of_the_engine_that_is_new_is_named_and_is_the_reason(accepting
     assert decided.edits[0].expectation.shows == ("first-moe-layer-on-cpu",)
     assert Change("shows", "none", "first-moe-layer-on-cpu") in decided.changes
     assert decided.why[0].startswith("known issue first-moe-layer-on-cpu occurs: on a CPU, ")
+    assert decided.why[0].endswith(" (coldwarm show first-moe-layer-on-cpu)")
 
 
 @pytest.mark.parametrize("vllm", ["~=0.30.0", "~=0.32.0"])
@@ -220,6 +221,7 @@ def test_a_fixed_issue_of_the_model_is_left_to_the_reader(accepting: Accepting) 
     decided = accepting.one(entry, starts())
     assert decided.decision is Decision.UNCHANGED
     assert decided.to_do[0].startswith("known issue one-too-many no longer occurs; remove its [[known_issue]] from ")
+    assert decided.to_do[0].endswith(" (https://example.org/issues/1)")
 
 
 WITH_OPTIONS = cold_record(options={"max_num_seqs": 8}), warm_record(options={"max_num_seqs": 8})
@@ -293,10 +295,11 @@ def test_settings_that_an_expectation_has_are_no_reason_to_refuse(accepting: Acc
 
 
 def test_a_known_issue_for_other_versions_is_named_if_it_breaks_the_same(accepting: Accepting) -> None:
-    issue = known_issue(when={"device": "cpu", "vllm": "~=0.28.0"})
+    issue = known_issue(when={"device": "cpu", "vllm": "~=0.28.0"}, link="known-issues/one-too-many.md")
     decided = accepting.one(model_entry(known_issue=[issue]), one_more())
     assert decided.decision is Decision.REFUSED
     assert "known issue one-too-many breaks it too, but only if cpu, vllm ~=0.28.0" in decided.reasons[1]
+    assert decided.reasons[1].endswith("extend its `when` (`coldwarm show one-too-many`)")
 
 
 def test_a_counter_that_is_gone_is_an_error_in_place_and_left_out_for_new_versions(accepting: Accepting) -> None:

@@ -18,7 +18,7 @@ from coldwarm.core.record import StartRecord
 from coldwarm.report.versions_view import changed_verdicts, changed_versions, versions_as_markdown
 from coldwarm.store.suite_folder import keep_records, read_runs
 from coldwarm.suite.result import RunResult
-from coldwarm.suite.versions import Cell, Column, VersionTable, compare_suites, compare_versions
+from coldwarm.suite.versions import Cell, Change, Column, Comparison, VersionTable, compare_suites, compare_versions
 from tests.support.commands import Commands
 from tests.support.records import (
     LOADED,
@@ -35,6 +35,16 @@ from tests.support.runs import case_of
 from tests.support.stored import stored
 
 ISSUE = known_issue(link="docs/known-issues/one.md", intermittent=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which the page about the known issue exists."""
+    page = tmp_path / "checkout" / ISSUE.link
+    page.parent.mkdir(parents=True)
+    page.write_text("# one-too-many\n")
+    monkeypatch.chdir(tmp_path / "checkout")
+    return tmp_path / "checkout"
 
 
 def versioned(record: StartRecord, version: str, **fields: Any) -> StartRecord:
@@ -72,7 +82,7 @@ def changes(found: VersionTable, number: int) -> list[tuple[str, str, list[str]]
     ]
 
 
-def test_a_release_broke_and_a_later_one_fixed_it(tmp_path: Path) -> None:
+def test_a_release_broke_and_a_later_one_fixed_it(tmp_path: Path, checkout: Path) -> None:
     found = table(
         suite(tmp_path, "0.10.0", one=4, two=4, three=3),
         suite(tmp_path, "0.9.0", one=3, two=3, three=3),
@@ -88,6 +98,22 @@ def test_a_release_broke_and_a_later_one_fixed_it(tmp_path: Path) -> None:
         "two (3 / 3, now 4 / 4)\n"
     ) in text
     assert "### 0.11.0\n\nFixed:\n\n- [one-too-many]" in text
+
+
+@pytest.mark.parametrize(
+    ("link", "name"),
+    [
+        ("docs/known-issues/one.md", "[one-too-many](../docs/known-issues/one.md)"),
+        ("docs/known-issues/two.md", "`one-too-many`"),
+        ("x" * 5000, "`one-too-many`"),
+        ("https://example.org/issues/1", "[one-too-many](https://example.org/issues/1)"),
+    ],
+    ids=["page", "no page", "no path", "URL"],
+)
+def test_a_known_issue_is_a_link_only_if_that_leads_somewhere(checkout: Path, link: str, name: str) -> None:
+    issue = IssueSeen(id="one-too-many", title="one too many", link=link, shows=True, words="")
+    comparison = Comparison({}, [Change("new", issue, issue.title, {})], [], [], [])
+    assert changed_verdicts(comparison, Path("reports")) == [f"Broke:\n\n- {name}: one too many: "]
 
 
 def test_a_model_is_compared_with_the_last_version_that_has_it(tmp_path: Path) -> None:
@@ -227,7 +253,7 @@ def test_one_version_is_no_comparison(tmp_path: Path) -> None:
         compare_versions([suite(tmp_path, "1.0", one=3)], Catalog.read())
 
 
-def test_suites_are_compared_by_versions_changes_and_models(tmp_path: Path) -> None:
+def test_suites_are_compared_by_versions_changes_and_models(tmp_path: Path, checkout: Path) -> None:
     old = suite(tmp_path, "1.0", one=3, two=3, gone=3)
     new = suite(tmp_path, "1.1", one=4, two=3, added=3)
     comparison = compare_suites(old, new, Catalog.read())

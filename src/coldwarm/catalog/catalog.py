@@ -70,12 +70,13 @@ class Catalog:
         """Return the model with this id, or None."""
         return self._models.get(model_id)
 
-    def resolve(self, word: str) -> CatalogModel:
+    def find(self, word: str) -> CatalogModel | None:
         """Return the model named by `word`: a catalog id, a model's TOML file, or a config.json (or its folder).
+
+        Returns None if `word` is neither an id nor such a path.
 
         Raises:
             CatalogError: The file cannot be used.
-            UsageError: There is no such model.
         """
         if (model := self.get(word)) is not None:
             return model
@@ -87,8 +88,23 @@ class Catalog:
         if path.suffix == ".json":
             config = read_config(path)
             return CatalogModel(entry_of_bare_config(path, config), config, path, path)
-        raise UsageError(
-            f"no model {word!r} in the catalog{nearest(word, self._models)}\n"
+        return None
+
+    def resolve(self, word: str) -> CatalogModel:
+        """Return the model named by `word`, as `find` does.
+
+        Raises:
+            CatalogError: The file cannot be used.
+            UsageError: There is no such model.
+        """
+        if (model := self.find(word)) is None:
+            raise self.unknown(word)
+        return model
+
+    def unknown(self, word: str, others: Iterable[str] = ()) -> UsageError:
+        """Return the error that there is no model `word`; it suggests similar ids, and the most similar `others`."""
+        return UsageError(
+            f"no model {word!r} in the catalog{nearest(word, [*self._models, *others])}\n"
             "  `coldwarm list` shows the catalog; you can also pass a path to a config.json or to a model's TOML file"
         )
 

@@ -55,7 +55,7 @@ class EngineIssue(StrictModel):
     id: str
     title: str
     link: str
-    """The URL of an issue, or a page in this repository."""
+    """The URL of an issue, or a page: in this repository, or for a user's model relative to its file."""
     when: Platform
     breaks: Literal[InvariantId.ONLY_UNIQUE, InvariantId.NO_COMPILER, InvariantId.READY_NO_COMPILER]
     """The invariant that it breaks; for these, findings show how many artifacts or keys of kernels they account for."""

@@ -22,6 +22,7 @@ from coldwarm.core.conditions import RunContext
 from coldwarm.core.crash_cause import CrashCause, CrashKind
 from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
+from coldwarm.core.issue_reference import reference
 from coldwarm.core.model_entry import ModelEntry
 from coldwarm.core.record import Outcome, StartKind, StartRecord
 from coldwarm.engines.base import load_vocabulary
@@ -103,10 +104,13 @@ def judge(
     elif fixed:
         # The expectations were measured with the issue, so they may fail without it. Report them nevertheless.
         status = Status.UNEXPECTEDLY_FIXED
-        reasons = [f"{issue.id}: {issue.words}; remove it from {issue.stated_in} ({issue.link})" for issue in fixed]
+        reasons = [
+            f"{issue.id}: {issue.words}; remove it from {issue.stated_in} ({reference(issue, quoted=True)})"
+            for issue in fixed
+        ]
         reasons += [check.words for check in broken]
     elif accepted:
-        status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({issue.link})" for issue in accepted]
+        status, reasons = Status.KNOWN_ISSUE, [f"{issue.title} ({reference(issue)})" for issue in accepted]
     elif starts.why_not_compiled is not None and not cold.depth.level.has_kernels:
         status, reasons = Status.UNSUPPORTED, [_nothing_to_check(starts.why_not_compiled, cold)]
     else:

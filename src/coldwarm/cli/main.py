@@ -84,7 +84,7 @@ def _of_all_commands(
 app.command("run", cls=WithCommand, epilog=codes_of_running())(run.run)
 app.command("watch", cls=OnlyWithCommand, epilog=codes_of_watching())(watch.watch)
 app.command("list", cls=Command, epilog=codes_without_verdict("The catalog was listed."))(list_models.list_models)
-app.command("show", cls=Command, epilog=codes_without_verdict("The model or run was shown."))(show.show)
+app.command("show", cls=Command, epilog=codes_without_verdict("The model, run or known issue was shown."))(show.show)
 app.command("explain", cls=Command, epilog=codes_without_verdict("Explained, whatever was found."))(explain.explain)
 app.command("report", cls=Command, epilog=codes_without_verdict("The report was written."))(report.report)
 app.command("judge", cls=Command, epilog=exit_codes())(judge.judge)

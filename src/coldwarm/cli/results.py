@@ -70,6 +70,17 @@ def exit_with(results: list[RunResult]) -> NoReturn:
     raise typer.Exit(exit_code(results))
 
 
+def print_markdown(text: str) -> None:
+    """Print Markdown, in a terminal as formatted text."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown
+
+    # With the paths of pages instead of links, which would be relative to nothing in a terminal.
+    stdout().print(Markdown(text, hyperlinks=False))
+
+
 def stdout() -> PlainConsole:
     """Where the answers of commands go."""
     from coldwarm.report.console import PlainConsole

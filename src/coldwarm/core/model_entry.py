@@ -147,7 +147,7 @@ class KnownIssue(StrictModel):
     id: str
     title: str
     link: str
-    """The URL of an issue, or a page in this repository."""
+    """The URL of an issue, or a page: in this repository, or for a user's model relative to its file."""
     when: Conditions
     breaks: Annotated[tuple[InvariantId, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """The invariants that this issue breaks. It accepts only these, and only if all of them fail."""

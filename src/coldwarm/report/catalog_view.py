@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.declared_issues import DeclaredIssue
 from coldwarm.catalog.engine_issues import ENGINE_ISSUES, engine_issues
 from coldwarm.core.conditions import DEVICES
+from coldwarm.core.issue_reference import is_url, reference
 from coldwarm.core.model_entry import Deviation, ModelEntry, Shrink
 
 
@@ -42,11 +44,7 @@ def models_as_json(models: list[CatalogModel]) -> str:
 
 def print_model(console: Console, model: CatalogModel) -> None:
     """Print the whole catalog entry of `model`."""
-    entry = model.entry
-
-    def line(text: str = "") -> None:
-        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
+    entry, line = model.entry, _lines_of(console)
     line(f"{entry.id}: {entry.name} ({', '.join(model.config['architectures'])})")
     line(f"  entry   {model.path}")
     line(f"  config  {model.config_path}")
@@ -73,10 +71,35 @@ def print_model(console: Console, model: CatalogModel) -> None:
             line(f"    with the known issue of the engine: {', '.join(expectation.shows)}")
     for issue in entry.known_issue:
         line(f"  known issue if {issue.when}: {issue.title}")
-        line(f"    {issue.id}, breaks {', '.join(issue.breaks)}, {issue.link}")
+        line(f"    {issue.id}, breaks {', '.join(issue.breaks)}, {reference(issue)}")
     for each in engine_issues():
         line(f"  known issue of the engine if {each.when}, for every model in which it occurs: {each.title}")
-        line(f"    {each.id}, breaks {each.breaks}, {each.link}; declared in {ENGINE_ISSUES}")
+        line(f"    {each.id}, breaks {each.breaks}, {reference(each)}; declared in {ENGINE_ISSUES}")
+
+
+def print_issues(console: Console, issues: Sequence[DeclaredIssue]) -> None:
+    """Print known issues, without the pages about them."""
+    line = _lines_of(console)
+    for number, declared in enumerate(issues):
+        issue = declared.issue
+        if number:
+            line("")
+        of_engine = f"the engine, for every model in which it occurs; declared in {ENGINE_ISSUES}"
+        is_missing = declared.page is None and not is_url(issue.link)
+        line(f"{issue.id}: {issue.title}")
+        line(f"  of      {', '.join(model.entry.id for model in declared.models) or of_engine}")
+        line(f"  if      {issue.when}")
+        line(f"  breaks  {', '.join(declared.breaks)}")
+        line(f"  link    {issue.link}{' (no such file)' if is_missing else ''}")
+
+
+def _lines_of(console: Console) -> Callable[[str], None]:
+    """Return a function that prints a line of text literally."""
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    return line
 
 
 def _print_changes(

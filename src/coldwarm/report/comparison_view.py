@@ -28,7 +28,8 @@ def comparison_as_markdown(
 
     Args:
         comparison: The comparison.
-        folder: The folder of the file to be written, from which links lead to pages of this repository.
+        folder: The folder of the file to be written, from which links lead to pages of a checkout of coldwarm, if that
+            is the current folder.
         title: The heading.
         fail_on: The regressions that the answer is about.
     """

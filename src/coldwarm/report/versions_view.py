@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from coldwarm.catalog.catalog import is_file
 from coldwarm.checks.verdict import Status
+from coldwarm.core.issue_reference import Linked, is_url
 from coldwarm.engines.base import load_vocabulary
 from coldwarm.suite.versions import Cell, Change, Column, Comparison, VersionTable
 
@@ -20,7 +22,8 @@ def versions_as_markdown(tables: Sequence[VersionTable], folder: Path) -> str:
 
     Args:
         tables: The tables.
-        folder: The folder of the file to be written, from which links lead to pages of this repository.
+        folder: The folder of the file to be written, from which links lead to pages of a checkout of coldwarm, if that
+            is the current folder.
     """
     parts = [
         "# Versions",
@@ -114,7 +117,7 @@ def _change(change: Change, folder: Path) -> str:
     models = ", ".join(f"{model}{_difference(change, *cells)}" for model, cells in change.models.items())
     if change.issue is None:
         return f"{_one_line(change.what)}: {models}"
-    return f"[{change.issue.id}]({_link(change.issue.link, folder)}): {_one_line(change.what)}: {models}"
+    return f"{_linked(change.issue, folder)}: {_one_line(change.what)}: {models}"
 
 
 def _difference(change: Change, before: Cell, after: Cell) -> str:
@@ -129,6 +132,9 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_TITLE else f"{line[:_LONGEST_TITLE]}…"
 
 
-def _link(link: str, folder: Path) -> str:
-    # Pages of this repository are named by their paths from its root.
-    return link if "://" in link else os.path.relpath(link, folder)
+def _linked(issue: Linked, folder: Path) -> str:
+    """Return the id of a known issue, as a link if that leads somewhere."""
+    if is_url(issue.link):
+        return f"[{issue.id}]({issue.link})"
+    # Pages are named by their paths from the root of a checkout of coldwarm. In other folders, there are none.
+    return f"[{issue.id}]({os.path.relpath(issue.link, folder)})" if is_file(Path(issue.link)) else f"`{issue.id}`"

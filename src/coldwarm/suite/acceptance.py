@@ -23,6 +23,7 @@ from coldwarm.core.conditions import VERSIONED, Conditions, RunContext
 from coldwarm.core.errors import nearest
 from coldwarm.core.finding import Finding
 from coldwarm.core.invariant_ids import InvariantId
+from coldwarm.core.issue_reference import reference
 from coldwarm.core.model_entry import Expectation
 from coldwarm.core.record import StartKind
 from coldwarm.engines.base import load_vocabulary
@@ -174,7 +175,7 @@ def _unhealthy(result: RunResult, context: RunContext) -> list[str]:
         reasons.append(f"{check.id} does not hold: {check.words}")
         reasons += [
             f"  known issue {issue.id} breaks it too, but only if {issue.when}; if this is the same issue, extend its "
-            f"`when`: {issue.link}"
+            f"`when` ({reference(issue, quoted=True)})"
             for issue in result.case.entry.known_issue
             if check.id in issue.breaks and not issue.when.matches(context)
         ]
@@ -227,7 +228,7 @@ def _compare(result: RunResult, model: CatalogModel, context: RunContext) -> Acc
     when, note = Conditions.of(context), conditions_of_times(cold, warm)
     fixed = [issue for issue in result.verdict.issues if not issue.shows]
     to_do = [
-        f"known issue {issue.id} no longer occurs; remove its [[known_issue]] from {model.path} ({issue.link})"
+        f"known issue {issue.id} no longer occurs; remove its [[known_issue]] from {model.path} ({reference(issue)})"
         for issue in fixed
         if any(issue.id == declared.id for declared in entry.known_issue)
     ]
@@ -372,8 +373,8 @@ def _why(result: RunResult, fixed: Sequence[IssueSeen]) -> list[str]:
     accepting = result.verdict.accepting
     shown = [issue for issue in result.verdict.issues if issue.id in accepting]
     why = [note for note in result.verdict.notes if note.startswith(NOT_COMPILED)]
-    why += [f"known issue {issue.id} occurs: {issue.title} ({issue.link})" for issue in shown]
-    why += [f"known issue {issue.id} no longer occurs: {issue.title} ({issue.link})" for issue in fixed]
+    why += [f"known issue {issue.id} occurs: {issue.title} ({reference(issue)})" for issue in shown]
+    why += [f"known issue {issue.id} no longer occurs: {issue.title} ({reference(issue)})" for issue in fixed]
     why += [_finding(finding) for finding in result.findings_on_model]
     return why or ["not known: no known issue and no finding; `coldwarm explain` shows both starts"]
 

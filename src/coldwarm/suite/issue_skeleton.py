@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coldwarm.catalog.catalog import PACKAGED, CatalogModel
+from coldwarm.catalog.catalog import CatalogModel
+from coldwarm.catalog.declared_issues import LINKED_FOLDER, PAGES_IN_CHECKOUT
 from coldwarm.checks.run_context import context_of
 from coldwarm.core.checks import Check
 from coldwarm.core.conditions import Conditions
@@ -119,12 +120,12 @@ def _symptoms(broken: Sequence[Check], result: RunResult) -> tuple[dict[str, int
 
 
 def _folder_of_link(model: CatalogModel) -> str:
-    return "docs/known-issues" if model.is_packaged else "known-issues"
+    return LINKED_FOLDER if model.is_packaged else "known-issues"
 
 
 def _folder_of_pages(model: CatalogModel) -> Path:
     """Return the folder of pages: that of this checkout, or one in the user's catalog."""
-    return (PACKAGED.parents[3] if model.is_packaged else model.path.parent) / _folder_of_link(model)
+    return PAGES_IN_CHECKOUT if model.is_packaged else model.path.parent / _folder_of_link(model)
 
 
 def _page(issue: KnownIssue, broken: Sequence[Check], findings: Sequence[Finding], result: RunResult) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coldwarm.cli.options import CatalogOption, HistoryStoreOption
+from coldwarm.cli.results import print_markdown
 from coldwarm.core.errors import UsageError, nearest
 from coldwarm.core.user_paths import expanded
 
@@ -128,23 +129,10 @@ def compare(
         if printed := [format_ for format_, file in reports if file is None]:
             sys.stdout.write(render(printed[0], Path()))
         else:
-            _print_markdown(render("markdown", Path()))
+            print_markdown(render("markdown", Path()))
     if newer is not None and newer.exit_code is ExitCode.HEALTHY:
         keep_records(expanded(after), accepted)
     raise typer.Exit(exit_code)
-
-
-def _print_markdown(text: str) -> None:
-    """Print Markdown, in a terminal as formatted text."""
-    if not sys.stdout.isatty():
-        sys.stdout.write(text)
-        return
-    from rich.markdown import Markdown
-
-    from coldwarm.report.console import PlainConsole
-
-    # With the paths of pages instead of links, which would be relative to nothing in a terminal.
-    PlainConsole().print(Markdown(text, hyperlinks=False))
 
 
 def _sides(

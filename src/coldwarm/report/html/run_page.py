@@ -8,6 +8,7 @@ from typing import Self
 from coldwarm.checks.verdict import Status
 from coldwarm.core.cache_keys import ChangedFactor
 from coldwarm.core.finding import Finding
+from coldwarm.core.issue_reference import reference
 from coldwarm.core.record import StartRecord
 from coldwarm.diagnose.cache_layers import CacheLayer
 from coldwarm.diagnose.compilers import CompilerRow, KernelRow
@@ -42,6 +43,8 @@ class Issue:
     id: str
     title: str
     link: str
+    reference: str
+    """Where to read about it if the link cannot be followed."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ class RunPage:
             times=[Time(record.kind, record.seconds, in_groups(record, longest)) for record in records],
             time_line=TimeLine.of([(f"{record.kind}", record) for record in records]),
             maps=maps_of(result.cold, explanation),
-            issues=[Issue(each.id, each.title, each.link) for each in result.verdict.issues if each.id in accepting],
+            issues=[
+                Issue(each.id, each.title, each.link, reference(each))
+                for each in result.verdict.issues
+                if each.id in accepting
+            ],
             findings=findings,
             changed=[finding.changed for finding in findings if finding.changed is not None],
             layers=[layer for layer in (explanation.layers if explanation is not None else []) if _has_counts(layer)],
