@@ -6,10 +6,20 @@ import pytest
 
 from coldwarm.core.cache_keys import CacheEntry, CacheKeys
 from coldwarm.core.cache_use import CacheUse
+from coldwarm.core.compiler_work import CompiledFunction
 from coldwarm.core.kernels import Compiler, KernelEvent
 from coldwarm.core.record import Message, ProcessReport, StartRecord
 from coldwarm.diagnose.warmth import StartWarmth, Warmth, warmth_of
-from tests.support.records import LOADED, MISSES, SAVED, compiler_work, kernel_event, kernel_events, warm_record
+from tests.support.records import (
+    LOADED,
+    MISSES,
+    SAVED,
+    compiler_work,
+    kernel_event,
+    kernel_events,
+    warm_facts,
+    warm_record,
+)
 
 Factors = dict[str, dict[str, str]]
 COMPILED = {SAVED: 3, LOADED: 0, MISSES: 3}
@@ -81,16 +91,63 @@ def test_kernels_that_were_compiled_are_named_with_their_compiler_and_the_reason
         "Triton compiled `one`, `two` (2 keys, 0.8 s): not found in its cache",
     ]
     assert found.reasons[1].next == "keep /c/t on a volume or in the image, if it does not outlive the container"
-    assert not found.only_in_memory
+    assert not found.is_unavoidable
 
 
 def test_a_start_that_compiled_only_what_no_cache_has_says_so() -> None:
     in_memory = kernel_event(kernel="gemm", **IN_MEMORY)
-    assert warmth_of(kernels(in_memory), [], []).only_in_memory
-    assert not warmth_of(start(), [], []).only_in_memory
+    assert warmth_of(kernels(in_memory), [], []).is_unavoidable
+    assert not warmth_of(start(), [], []).is_unavoidable
     graphs = start(COMPILED)
     graphs.processes[1].kernels = kernel_events(in_memory)
-    assert not warmth_of(graphs, [], []).only_in_memory, "its graphs could have been loaded"
+    assert not warmth_of(graphs, [], []).is_unavoidable, "its graphs could have been loaded"
+
+
+GROUPED_TOPK = "grouped_topk (/venv/vllm/model_executor/layers/fused_moe/router/grouped_topk_router.py:76)"
+OTHER = "other (/model.py:3)"
+
+
+@pytest.mark.parametrize(
+    ("missed", "changed", "is_unavoidable"),
+    [
+        ([GROUPED_TOPK], {}, True),
+        ([GROUPED_TOPK, OTHER], {}, False),
+        ([GROUPED_TOPK], {"counters": {LOADED: 3, SAVED: 0, MISSES: 2}}, False),
+        ([GROUPED_TOPK], {"code_generations": 1}, False),
+        ([GROUPED_TOPK], {"vllm": "0.34.0"}, False),
+    ],
+)
+def test_a_function_that_misses_its_cache_by_a_known_issue_is_named_and_unavoidable(
+    missed: list[str], changed: dict[str, Any], is_unavoidable: bool
+) -> None:
+    counters = changed.get("counters", {LOADED: 3, SAVED: 0, MISSES: len(missed)})
+    functions = [CompiledFunction(rank=0, name=name, missed=["key"], seconds=0.5) for name in missed]
+    record = start(
+        counters,
+        device="cuda",
+        facts=warm_facts(versions={"vllm": changed.get("vllm", "0.33.0")}),
+        compiler_work=compiler_work(functions=functions, code_generations=changed.get("code_generations", 0)),
+    )
+    found = warmth_of(record, [], [])
+    assert found.warmth is Warmth.PARTLY
+    assert found.is_unavoidable is is_unavoidable
+    issue = ": known issue grouped-topk-misses-its-cache (coldwarm show grouped-topk-misses-its-cache)"
+    is_known = "vllm" not in changed
+    assert whys(found)[0] == (
+        f"torch.compile of {GROUPED_TOPK} missed the AOTAutograd cache, 0.5 s{issue if is_known else ''}"
+    )
+
+
+def test_kernels_in_tritons_default_folder_were_stored_by_inductor_elsewhere() -> None:
+    folder = "/home/me/.triton/cache"
+    found = warmth_of(
+        kernels(in_triton("one", cache_folder=f"{folder}/a"), in_triton("two", cache_folder=f"{folder}/b")), [], []
+    )
+    assert found.reasons[0].next == (
+        "set TRITON_CACHE_DIR to a folder that outlives the container; unless it is set, a start that compiles graphs "
+        f"stores Triton's kernels in Inductor's cache, and a start that loads them looks in {folder}"
+    )
+    assert not found.is_unavoidable
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from coldwarm.catalog.engine_issues import EngineIssue, engine_issues
+from coldwarm.checks.run_context import context_of
 from coldwarm.core.cache_keys import CacheEntry, ChangedFactor
 from coldwarm.core.cache_use import CacheUse
 from coldwarm.core.engine import TORCH
+from coldwarm.core.finding import Finding, FindingKind
+from coldwarm.core.issue_reference import reference
 from coldwarm.core.kernels import Compiler
-from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartRecord
+from coldwarm.core.record import WHOLE_PROCESS, ProcessReport, StartKind, StartRecord
 from coldwarm.core.stats import CompileStats
 from coldwarm.diagnose.function_keys import FunctionKeys
 from coldwarm.diagnose.kernels import advice_on
@@ -25,6 +29,9 @@ from coldwarm.measure.recompiled_kernels import Cause, Recompiled, compiled_kern
 
 _MOST_SHOWN = 5
 _MOST_KERNELS = 3
+_TRITONS_DEFAULT = (".triton", "cache")
+"""The end of the path of Triton's cache if TRITON_CACHE_DIR is not set (triton/knobs.py). Inductor sets it when a graph
+is compiled (torch/_inductor/runtime/triton_heuristics.py, `CachingAutotuner`)."""
 _PLURALS = {
     "artifact saved": "artifacts saved",
     "artifact loaded": "artifacts loaded",
@@ -84,8 +91,9 @@ class StartWarmth(BaseModel):
     """The user's caches in which anything was found or written."""
     unobserved: list[str] = Field(default_factory=list)
     """What could not be observed, so that it may have compiled something."""
-    only_in_memory: bool = False
-    """Whether all that was compiled are kernels without a cache on disk, so that no start can load them."""
+    is_unavoidable: bool = False
+    """Whether no start can load what was compiled: kernels without a cache on disk, and functions that miss their cache
+    because of a known issue of the engine."""
 
 
 def warmth_of(
@@ -116,7 +124,8 @@ def warmth_of(
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
     compiled = worst in (Warmth.PARTLY, Warmth.COLD)
     works = _kernels(record)
-    reasons = _reasons(record, before, after, works, functions) if compiled else []
+    known = _known_functions(record) if compiled else {}
+    reasons = _reasons(record, before, after, works, functions, known) if compiled else []
     if reasons and cache_problem is not None:
         reasons.append(
             Reason(what=cache_problem, next="mount a folder that outlives the container, and can be written")
@@ -132,7 +141,7 @@ def warmth_of(
         phases={phase.name: phase.seconds for phase in record.phases},
         # A process that failed to be observed may be one that has nothing to do with torch.
         unobserved=[*(() if processes else failures), *_unobserved(record)],
-        only_in_memory=compiled and not _has_compiled_graphs(record) and _are_in_memory(works),
+        is_unavoidable=compiled and _is_unavoidable(record, works, known),
     )
 
 
@@ -208,14 +217,35 @@ def _kernels(record: StartRecord) -> list[Recompiled]:
     return compiled_kernels(event for work in works for event in work.events)
 
 
-def _has_compiled_graphs(record: StartRecord) -> bool:
-    """Return whether torch.compile compiled anything in a start."""
+def _known_functions(record: StartRecord) -> dict[str, EngineIssue]:
+    """Return the functions that missed AOTAutograd's cache because of a known issue of the engine, by name."""
+    work = record.compiler_work
+    found = {}
+    for function in work.functions if work is not None else []:
+        if not function.missed:
+            continue
+        finding = Finding(
+            kind=FindingKind.COMPILED_OUTSIDE,
+            start=StartKind.WARM,
+            what=f"standalone torch.compile of {function.name} missed the AOTAutograd cache",
+            where=function.name.partition("(")[2].rstrip(")"),
+        )
+        for issue in engine_issues():
+            if issue.when.matches(context_of(record)) and issue.finding.matches(finding):
+                found[function.name] = issue
+    return found
+
+
+def _is_unavoidable(record: StartRecord, kernels: Sequence[Recompiled], known: Mapping[str, EngineIssue]) -> bool:
+    """Return whether all that a start compiled are kernels that are kept only in memory, and functions in `known`."""
     stats = load_vocabulary(record.engine).compile_stats(record).values()
-    return any(each.saved or each.misses or each.code_generations for each in stats)
-
-
-def _are_in_memory(kernels: Sequence[Recompiled]) -> bool:
-    return bool(kernels) and all(kernel.cause is Cause.IN_MEMORY for kernel in kernels)
+    if any(each.saved or each.code_generations for each in stats):
+        return False
+    if any(kernel.cause is not Cause.IN_MEMORY for kernel in kernels):
+        return False
+    work = record.compiler_work
+    accounted = sum(len(each.missed) for each in work.functions if each.name in known) if work is not None else 0
+    return accounted == sum(each.misses for each in stats)
 
 
 def _of_kernels(record: StartRecord, kernels: Sequence[Recompiled]) -> list[Reason]:
@@ -246,7 +276,12 @@ def _keep(kernels: Sequence[Recompiled]) -> str | None:
         return None
     paths = [Path(folder) for folder in folders if folder is not None]
     # Most compilers have a folder for each key.
-    root = os.path.commonpath(paths) if len(paths) > 1 else paths[0].parent
+    root = Path(os.path.commonpath(paths) if len(paths) > 1 else paths[0].parent)
+    if kernels[0].compiler is Compiler.TRITON and root.parts[-2:] == _TRITONS_DEFAULT:
+        return (
+            "set TRITON_CACHE_DIR to a folder that outlives the container; unless it is set, a start that compiles "
+            f"graphs stores Triton's kernels in Inductor's cache, and a start that loads them looks in {root}"
+        )
     return f"keep {root} on a volume or in the image, if it does not outlive the container"
 
 
@@ -256,6 +291,7 @@ def _reasons(
     after: Sequence[CacheEntry],
     kernels: Sequence[Recompiled],
     keys_of_functions: FunctionKeys | None,
+    known: Mapping[str, EngineIssue],
 ) -> list[Reason]:
     engine = load_vocabulary(record.engine)
     reasons = [
@@ -276,6 +312,8 @@ def _reasons(
         seconds = "" if function.seconds is None else f", {function.seconds:.1f} s"
         how = "missed the AOTAutograd cache" if function.missed else "has no key, so that it cannot be cached"
         why = keys_of_functions.why_missed(function.name) if keys_of_functions is not None else None
+        if (issue := known.get(function.name)) is not None:
+            why = f"known issue {issue.id} ({reference(issue)})"
         reasons.append(Reason(what=f"torch.compile of {function.name} {how}{seconds}{f': {why}' if why else ''}"))
     if len(functions) > _MOST_SHOWN:
         reasons.append(Reason(what=f"and torch.compile of {len(functions) - _MOST_SHOWN} more functions"))

@@ -33,7 +33,7 @@ class Expected(StrEnum):
     WARM = "warm"
     """It loaded everything that it needed."""
     CACHED = "cached"
-    """It loaded everything that is stored in a cache. Kernels that are kept only in memory may be compiled."""
+    """It loaded everything that a start can load (`StartWarmth.is_unavoidable`)."""
 
 
 class Watching:
@@ -167,10 +167,10 @@ def not_as_expected(start: StartWarmth, expected: Expected) -> str | None:
         why = "not everything could be observed"
     elif start.warmth is Warmth.NOTHING:
         why = "nothing was loaded from a cache"
-    elif start.warmth is Warmth.WARM or (expected is Expected.CACHED and start.only_in_memory):
+    elif start.warmth is Warmth.WARM or (expected is Expected.CACHED and start.is_unavoidable):
         return None
-    elif start.only_in_memory:
-        why = "kernels that are kept only in memory were compiled; --expect cached accepts them"
+    elif start.is_unavoidable:
+        why = "something was compiled that no start can load; --expect cached accepts it"
     else:
         why = "something was compiled"
     return f"expected a warm start, but {why} (exit code {int(ExitCode.FAILED)})"

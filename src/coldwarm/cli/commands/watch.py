@@ -38,8 +38,8 @@ def watch(
             metavar="warm|cached",
             help="Stop the command once it is ready, and exit with 1 unless it is as expected.\n"
             "- warm: It loaded everything that it needed, and compiled nothing.\n"
-            "- cached: The same, but it may compile kernels that are kept only in memory, because their compiler has "
-            "no cache on disk.",
+            "- cached: The same, but it may compile what no start can load: kernels whose compiler has no cache on "
+            "disk, and functions that miss their cache because of a known issue of the engine.",
         ),
     ] = None,
     report: Annotated[
