@@ -107,7 +107,7 @@ def test_the_current_catalog_gives_the_stored_verdicts_without_torch() -> None:
     stored = {
         str(suite): [[run.case.name, stored_verdict(run).status.value] for run in read_runs(suite)] for suite in SUITES
     }
-    assert len(stored) == len(SUITES) == 16
+    assert len(stored) == len(SUITES) == 17
     assert json.loads(verdicts) == stored
     assert torch == "False"
 
