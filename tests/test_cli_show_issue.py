@@ -51,7 +51,7 @@ def test_an_issue_of_the_engine_is_shown_with_its_page_as_markdown(here: Command
         f"{LAUNCHES}: each launch of a Triton kernel in a graph has a number of its own there, so that layers with "
         "such a launch share no artifact\n"
         f"  of      the engine, for every model in which it occurs; declared in {ENGINE_ISSUES}\n"
-        "  if      piecewise, torch >=2.11\n"
+        "  if      torch >=2.11\n"
         "  breaks  cold-only-unique\n"
         f"  link    docs/known-issues/{LAUNCHES}.md\n"
         "\n"

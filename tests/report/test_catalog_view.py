@@ -36,7 +36,7 @@ def test_the_table_ends_with_the_known_issues_of_the_engine(models: list[Catalog
         "cute-dsl-kernels-compiled-twice (cuda, vllm ~=0.33.0), "
         "grouped-topk-misses-its-cache (cuda, vllm ~=0.33.0), "
         "kernels-compiled-at-the-first-request (cuda, vllm >=0.26,<0.34), "
-        "triton-kernel-index-in-graph (piecewise, torch >=2.11)"
+        "triton-kernel-index-in-graph (torch >=2.11)"
     )
 
 
