@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from coldwarm.core.command import Command
 from coldwarm.core.exit_codes import ExitCode
 from coldwarm.store.suite_folder import Store
 from tests.support.commands import ROOT, Commands
@@ -105,7 +106,11 @@ def test_suites_in_a_folder_are_combined(commands: Commands, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("changed", "difference"),
-    [({"device": "cuda"}, "device: cpu, cuda"), ({"options": {"seed": 1}}, "option seed: 1, not set")],
+    [
+        ({"device": "cuda"}, "device: cpu, cuda"),
+        ({"options": {"seed": 1}}, "option seed: 1, not set"),
+        ({"command": Command(words=["python", "a.py", "--big"], folder="/")}, "command: none, python a.py --big"),
+    ],
 )
 def test_suites_with_different_settings_are_not_combined(
     commands: Commands, tmp_path: Path, changed: dict[str, Any], difference: str

@@ -46,6 +46,11 @@ def test_of_two_graphs_the_first_lines_that_differ_are_shown() -> None:
     assert change == "graph: nothing -> b = 2"
 
 
+def test_a_value_that_differs_after_its_known_part_says_so() -> None:
+    [change] = changed_components(["[a] gm: same"], ["[b] gm: same"])
+    assert change == "graph: same (the difference is not in the part that is known)"
+
+
 @settings(max_examples=25)
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_malformed_components_are_skipped(cold: list[str], warm: list[str]) -> None:

@@ -138,6 +138,48 @@ def test_a_function_that_misses_its_cache_by_a_known_issue_is_named_and_unavoida
     )
 
 
+def test_each_process_of_a_rank_counts() -> None:
+    # As with data parallelism: the last process has loaded everything.
+    in_memory = kernel_events(kernel_event(kernel="gemm", **IN_MEMORY))
+    processes = [
+        ProcessReport(pid=n, rank=0, kernels=in_memory, counters=counters)
+        for n, counters in enumerate(({SAVED: 3, LOADED: 0}, {SAVED: 0, LOADED: 3}))
+    ]
+    assert not warmth_of(start(processes=processes, compiler_work=compiler_work()), [], []).is_unavoidable
+    assert warmth_of(start(processes=processes[1:], compiler_work=compiler_work()), [], []).is_unavoidable
+    missed = [ProcessReport(pid=n, rank=0, counters={SAVED: 0, LOADED: 3, MISSES: 1}) for n in range(2)]
+    record = start(
+        processes=missed,
+        device="cuda",
+        facts=warm_facts(versions={"vllm": "0.33.0"}, processes=missed),
+        compiler_work=compiler_work(functions=[CompiledFunction(rank=0, name=GROUPED_TOPK, missed=["a", "b"])]),
+    )
+    assert warmth_of(record, [], []).is_unavoidable
+
+
+def test_without_a_trace_nothing_is_unavoidable() -> None:
+    record = kernels(kernel_event(kernel="gemm", **IN_MEMORY))
+    assert warmth_of(record, [], []).is_unavoidable
+    without = record.model_copy(update={"compiler_work": compiler_work(records=0)})
+    assert not warmth_of(without, [], []).is_unavoidable
+
+
+def test_kernels_of_a_process_without_a_rank_count() -> None:
+    record = start()
+    record.processes[0].kernels = kernel_events(in_triton("one"))
+    found = warmth_of(record, [], [])
+    assert [process.warmth for process in found.processes] == [Warmth.COLD, Warmth.WARM]
+    assert found.processes[0].did == ["1 kernel compiled"]
+
+
+def test_events_of_kernels_that_were_not_recorded_are_not_observed() -> None:
+    record = kernels(kernel_event(kernel="gemm", **IN_MEMORY))
+    worker = record.processes[0]
+    assert worker.kernels is not None
+    worker.kernels.dropped = 7
+    assert warmth_of(record, [], []).unobserved == ["7 more events of kernels in process 2"]
+
+
 def test_kernels_in_tritons_default_folder_were_stored_by_inductor_elsewhere() -> None:
     folder = "/home/me/.triton/cache"
     found = warmth_of(

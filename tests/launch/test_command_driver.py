@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -182,7 +184,30 @@ def test_a_report_counts_from_when_it_was_collected(tmp_path: Path, monkeypatch:
         return False
 
     assert late_reports(tmp_path, give_up=ask) == [os.getpid()]
-    answer = threading.Timer(0.2, observer.write)
-    answer.start()
-    assert late_reports(tmp_path) == []
-    answer.join()
+
+    def answer() -> bool:
+        observer.write()
+        return False
+
+    assert late_reports(tmp_path, give_up=answer) == []
+
+
+@pytest.mark.parametrize("program", ["sleep", "another Python program"])
+def test_a_process_that_runs_another_program_now_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(command_driver, "_REPORT_SECONDS", 0.1)
+    words = ["sleep", "60"] if program == "sleep" else [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    process = subprocess.Popen(words)
+    try:
+        report = tmp_path / f"{process.pid}.json"  # of the program before
+        report.touch()
+        mark = tmp_path / f"{process.pid}.seen"
+        mark.touch()
+        os.utime(report, (1000.0, 1000.0))
+        if program == "sleep":  # it left none
+            os.utime(mark, (999.0, 999.0))
+        assert late_reports(tmp_path) == []
+    finally:
+        process.kill()
+        process.wait()

@@ -77,7 +77,7 @@ from pathlib import Path
 from coldwarm.core.command import Command
 from coldwarm.launch import watched
 
-watched._LAST_REPORT_SECONDS = 0.5
+watched._LAST_REPORT_SECONDS = PATIENCE
 command = Command(words=[sys.executable, "-c", "raise SystemExit(5)"])
 
 def on_ready(observe):
@@ -91,9 +91,12 @@ print(start.run(on_ready), start.lost_report)
 """
 
 
-@pytest.mark.parametrize(("seconds", "output"), [(60, "5 True\n"), (0.1, "reported\n5 False\n")])
-def test_a_signal_ends_the_wait_for_a_report_that_hangs(tmp_path: Path, seconds: float, output: str) -> None:
+@pytest.mark.parametrize(("seconds", "patience", "output"), [(60, 0.5, "5 True\n"), (0.1, 20, "reported\n5 False\n")])
+def test_a_signal_ends_the_wait_for_a_report_that_hangs(
+    tmp_path: Path, seconds: float, patience: float, output: str
+) -> None:
     (tmp_path / "scratch").mkdir()
-    words = [sys.executable, "-c", HANGING_REPORT.replace("HANGS", str(seconds))]
+    program = HANGING_REPORT.replace("HANGS", str(seconds)).replace("PATIENCE", str(patience))
+    words = [sys.executable, "-c", program]
     done = subprocess.run(words, cwd=tmp_path, text=True, capture_output=True, timeout=40)
     assert (done.returncode, done.stdout) == (0, output), done.stderr

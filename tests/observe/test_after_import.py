@@ -25,7 +25,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     finders = list(sys.meta_path)
     yield []
     sys.meta_path[:] = finders
-    for name in NAMES:
+    for name in (*NAMES, "begun_waited_for"):
         sys.modules.pop(name, None)
 
 
@@ -84,7 +84,31 @@ def test_a_module_whose_import_has_begun_is_passed_on_at_its_end(
     # Those of the failed import still wait.
     assert sorted(seen) == ["0 3", "0 3", "1 3", "1 3"]
     assert type(module.__spec__) is ModuleSpec
-    del sys.modules["begun_waited_for"]
+
+
+def test_a_module_whose_import_is_forbidden_is_waited_for(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, NAMES[0], None)
+    after_import(NAMES[:1], lambda module: seen.append(module.__name__))
+    assert seen == []
+    monkeypatch.delitem(sys.modules, NAMES[0])
+    importlib.import_module(NAMES[0])
+    assert seen == NAMES[:1]
+
+
+def test_an_import_that_another_thread_ends_meanwhile_is_passed_on(seen: list[str]) -> None:
+    class Ending(ModuleType):
+        """The first question whether it is being imported is answered with yes."""
+
+        @property
+        def __spec__(self) -> ModuleSpec:  # type: ignore[override]
+            spec = ModuleSpec(NAMES[0], None)
+            spec._initializing = not vars(self).setdefault("asked", [])  # type: ignore[attr-defined]
+            vars(self)["asked"].append(True)
+            return spec
+
+    sys.modules[NAMES[0]] = Ending(NAMES[0])
+    after_import(NAMES[:1], lambda module: seen.append(module.__name__))
+    assert seen == NAMES[:1]
 
 
 def test_an_error_in_what_is_called_at_the_end_of_an_import_reaches_the_importer(

@@ -195,3 +195,16 @@ print(before, [model.__pydantic_complete__ for model in models])
 def test_what_the_programs_threads_create_is_built_before() -> None:
     done = subprocess.run([sys.executable, "-c", BUILT], check=True, text=True, capture_output=True, timeout=60)
     assert done.stdout == "[False, False] [True, True]\n"
+
+
+def test_a_probe_that_cannot_count_does_not_hide_what_others_see(tmp_path: Path) -> None:
+    class Broken(CounterProbe):
+        def seen(self) -> int:
+            raise RuntimeError("dictionary changed size during iteration")
+
+        def milestones(self) -> int:
+            raise RuntimeError
+
+    observer = Observer(tmp_path)
+    observer.install(Broken(dict), CounterProbe(lambda: {"a": 3}))
+    assert (observer.seen(), observer.milestones()) == (3, 0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,15 @@ class Running:
     def wait_for_report(self, pid: int, *, rank: int) -> None:
         """Return when the process `pid` has reported that it is `rank`."""
         deadline = time.monotonic() + _REPORT_SECONDS
-        while not any(f'"rank":{rank},' in path.read_text() for path in (self._folder / "tmp").rglob(f"{pid}.json")):
+        while not self._has_reported(pid, f'"rank":{rank},'):
             assert time.monotonic() < deadline, f"process {pid} has not reported that it is rank {rank}"
             time.sleep(0.05)
+
+    def _has_reported(self, pid: int, words: str) -> bool:
+        # Compilers create and remove folders meanwhile.
+        with suppress(FileNotFoundError):
+            return any(words in path.read_text() for path in (self._folder / "tmp").rglob(f"{pid}.json"))
+        return False
 
     def worker(self) -> psutil.Process:
         """The worker of the start that is under way."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from coldwarm.catalog.catalog import Catalog
+from coldwarm.checks.run_context import context_of, warm_changes
 from coldwarm.comparison.sides import Side
 from coldwarm.core.cache_keys import CacheKeys
-from coldwarm.core.case import Case
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
 from coldwarm.core.options import flatten
 from coldwarm.core.record import StartKind
@@ -33,21 +34,17 @@ def sides_of(folder: Path, catalog: Catalog) -> dict[str, Side]:
     for run in runs:
         found.setdefault(run.case.name, []).append((run, judge_run(run, catalog)))
     for name, same in found.items():
-        _check_settings(folder, name, [run.case for run, _ in same])
+        _check_settings(folder, name, [run for run, _ in same])
     return {name: _side(sorted(same, key=_began)) for name, same in found.items()}
 
 
-def _check_settings(folder: Path, name: str, cases: Sequence[Case]) -> None:
+def _check_settings(folder: Path, name: str, runs: Sequence[StoredRun]) -> None:
     """Check that the starts of these runs can be combined.
 
     Raises:
         UsageError: They cannot.
     """
-    settings = [
-        {"device": case.device, "depth": case.depth.value, "compilation": case.compilation}
-        | {f"option {option}": value for option, value in flatten(case.options).items()}
-        for case in cases
-    ]
+    settings = [_settings(run) for run in runs]
     for setting in dict.fromkeys(setting for each in settings for setting in each):
         values = sorted({each.get(setting, "not set") for each in settings})
         if len(values) > 1:
@@ -55,6 +52,22 @@ def _check_settings(folder: Path, name: str, cases: Sequence[Case]) -> None:
                 f"{folder}: the starts of {name} cannot be combined, because its suites have different settings "
                 f"({setting}: {', '.join(values)}); give one suite, or a folder of suites with the same settings"
             )
+
+
+def _settings(run: StoredRun) -> dict[str, str]:
+    case, cold = run.case, run.cold
+    settings = {
+        # A command chooses its device itself.
+        "device": case.device if case.command is None or cold is None else cold.device,
+        "depth": case.depth.value,
+        "compilation": case.compilation,
+        "command": shlex.join(case.command.words) if case.command is not None else "none",
+    }
+    settings |= {f"option {name}": value for name, value in flatten(case.options).items()}
+    if cold is not None:
+        settings |= {f"variable {name}": value for name, value in context_of(cold).environment.items()}
+        settings |= {f"warm start {each}": "yes" for each in warm_changes(cold, run.warm)}
+    return settings
 
 
 def not_started_in(folder: Path) -> list[str]:

@@ -9,31 +9,33 @@ from coldwarm.diagnose.key_components import changed_components
 
 _MOST_SHOWN = 3
 
-Components = Mapping[str, Sequence[str]]
-"""The components of the key of a function's first compilation (`CacheEvent.components`), by ``name (file:line)``."""
+Keys = Mapping[str, Sequence[Sequence[str]]]
+"""The components of each key of a function (`CacheEvent.components`), by ``name (file:line)``."""
 
 
 @dataclass(frozen=True)
 class FunctionKeys:
     """What is known of the keys of a program's functions."""
 
-    before: Components
+    before: Keys
     """Of functions that an earlier start compiled, if coldwarm observed it."""
-    now: Components
+    now: Keys
     """Of those that this start compiled."""
     found_nothing: bool
     """Whether the cache was empty when the start began."""
 
     def why_missed(self, function: str) -> str | None:
-        """Return how the key of `function` differs from its last one; None: the cache was empty, or no key was logged.
+        """Return how the first key of `function` differs from the nearest one; None: the cache was empty, or no key was
+        logged.
 
         Inductor logs the key, after AOTAutograd's cache has missed. That of AOTAutograd has further components.
         """
         if self.found_nothing or not self.now.get(function):
             return None
-        if function not in self.before:
+        if not self.before.get(function):
             return "what differs is not known, because 'coldwarm watch' did not observe the start that filled the cache"
-        changes = changed_components(self.before[function], self.now[function])
+        now = self.now[function][0]
+        changes = min((changed_components(key, now) for key in self.before[function]), key=len)
         if not changes:
             return "its key has the same components as before, as far as Inductor logs them"
         more = [f"and {len(changes) - _MOST_SHOWN} more components"] if len(changes) > _MOST_SHOWN else []

@@ -21,7 +21,7 @@ def changed_components(cold: Iterable[str], warm: Iterable[str]) -> list[str]:
     """Return the components whose hashes differ, each as ``name: cold value -> warm value``."""
     before, after = _by_name(cold), _by_name(warm)
     return [
-        f"{_TITLES.get(name, name)}: {' -> '.join(_shown(*_where_different(before.get(name), after.get(name))))}"
+        f"{_TITLES.get(name, name)}: {_change(before.get(name), after.get(name))}"
         for name in dict.fromkeys([*before, *after])
         if before.get(name, ("", ""))[0] != after.get(name, ("", ""))[0]
     ]
@@ -30,6 +30,13 @@ def changed_components(cold: Iterable[str], warm: Iterable[str]) -> list[str]:
 def _by_name(components: Iterable[str]) -> dict[str, tuple[str, str]]:
     found = (_COMPONENT.fullmatch(component) for component in components)
     return {each["name"]: (each["hash"], each["value"]) for each in found if each}
+
+
+def _change(first: tuple[str, str] | None, second: tuple[str, str] | None) -> str:
+    before, after = _where_different(first, second)
+    if before == after:  # of a long value, only the beginning may be known
+        return f"{_shown(before, after)[0]} (the difference is not in the part that is known)"
+    return " -> ".join(_shown(before, after))
 
 
 def _where_different(first: tuple[str, str] | None, second: tuple[str, str] | None) -> tuple[str, str]:

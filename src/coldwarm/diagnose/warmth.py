@@ -24,7 +24,7 @@ from coldwarm.diagnose.function_keys import FunctionKeys
 from coldwarm.diagnose.kernels import advice_on
 from coldwarm.diagnose.ranks import rank_findings
 from coldwarm.engines.base import load_vocabulary
-from coldwarm.measure.kernel_work import seconds_of
+from coldwarm.measure.kernel_work import kernel_work, seconds_of
 from coldwarm.measure.recompiled_kernels import Cause, Recompiled, compiled_kernels
 
 _MOST_SHOWN = 5
@@ -118,7 +118,9 @@ def warmth_of(
     """
     ranks = Counter(process.rank for process in record.processes)
     processes = [
-        _process(process, _stats(record, process, ranks)) for process in record.processes if not _is_unobserved(process)
+        _process(process, _stats(record, process, ranks), record)
+        for process in record.processes
+        if not _is_unobserved(process)
     ]
     order = list(Warmth)
     worst = max((process.warmth for process in processes), key=order.index, default=Warmth.NOTHING)
@@ -162,6 +164,8 @@ def _unobserved(record: StartRecord) -> list[str]:
         for probe, error in process.failed_probes.items():
             what = f"process {process.pid} ({name})" if probe == WHOLE_PROCESS else f"{probe} of process {process.pid}"
             found.append(f"{what}: {error}")
+        if process.kernels is not None and process.kernels.dropped:
+            found.append(f"{process.kernels.dropped} more events of kernels in process {process.pid}")
     return found
 
 
@@ -182,20 +186,22 @@ def _stats(record: StartRecord, process: ProcessReport, ranks: Counter[int | Non
     return own.model_copy(update={"code_generations": generations})
 
 
-def _process(process: ProcessReport, own: CompileStats | None) -> ProcessWarmth:
-    compiled, loaded = [], []
+def _process(process: ProcessReport, own: CompileStats | None, record: StartRecord) -> ProcessWarmth:
+    # A process that only uses a kernel compiler has no rank.
+    work = own.kernels if own is not None else kernel_work([process], record.steps)
+    kernels_compiled = work.compiled if work is not None else 0
+    kernels_loaded = sum(each.loaded for each in work.compilers) if work is not None else 0
+    compiled = [_plural(kernels_compiled, "kernel compiled")] if kernels_compiled else []
+    loaded = [_plural(kernels_loaded, "kernel loaded")] if kernels_loaded else []
     if own is not None:
         # Each is the same work, counted by the engine, by AOTAutograd and by Inductor.
-        for count, noun in (
+        graphs = (
             (own.saved, "artifact saved"),
             (own.misses, "AOTAutograd miss"),
             (own.code_generations or 0, "code generation"),
-            (own.kernels.compiled if own.kernels is not None else 0, "kernel compiled"),
-        ):
-            compiled += [_plural(count, noun)] if count else []
-        kernels = sum(each.loaded for each in own.kernels.compilers) if own.kernels is not None else 0
-        for count, noun in ((own.loaded, "artifact loaded"), (kernels, "kernel loaded")):
-            loaded += [_plural(count, noun)] if count else []
+        )
+        compiled = [*(_plural(count, noun) for count, noun in graphs if count), *compiled]
+        loaded = [*([_plural(own.loaded, "artifact loaded")] if own.loaded else []), *loaded]
     if compiled:
         warmth = Warmth.PARTLY if loaded else Warmth.COLD
     else:
@@ -238,14 +244,16 @@ def _known_functions(record: StartRecord) -> dict[str, EngineIssue]:
 
 def _is_unavoidable(record: StartRecord, kernels: Sequence[Recompiled], known: Mapping[str, EngineIssue]) -> bool:
     """Return whether all that a start compiled are kernels that are kept only in memory, and functions in `known`."""
-    stats = load_vocabulary(record.engine).compile_stats(record).values()
-    if any(each.saved or each.code_generations for each in stats):
+    work = record.compiler_work
+    if work is None or work.records == 0 or work.code_generations or not (kernels or known):
         return False
     if any(kernel.cause is not Cause.IN_MEMORY for kernel in kernels):
         return False
-    work = record.compiler_work
-    accounted = sum(len(each.missed) for each in work.functions if each.name in known) if work is not None else 0
-    return accounted == sum(each.misses for each in stats)
+    # Of each process: with data parallelism, several have the same rank.
+    ranks = Counter(process.rank for process in record.processes)
+    stats = [own for process in record.processes if (own := _stats(record, process, ranks)) is not None]
+    accounted = sum(len(each.missed) for each in work.functions if each.name in known)
+    return not any(each.saved for each in stats) and accounted == sum(each.misses for each in stats)
 
 
 def _of_kernels(record: StartRecord, kernels: Sequence[Recompiled]) -> list[Reason]:
@@ -305,8 +313,11 @@ def _reasons(
         keys = {each.rank: each.cache_keys for each in record.processes if each.rank is not None and each.cache_keys}
         reasons += [Reason(what=each.what, next=each.next) for each in rank_findings(record, keys)[:_MOST_SHOWN]]
     work = record.compiler_work
-    functions = [each for each in work.functions if each.missed or each.bypassed] if work is not None else []
-    if functions and keys_of_functions is not None and keys_of_functions.found_nothing:
+    given = work.functions if work is not None else []
+    functions = [each for each in given if each.missed or each.bypassed]
+    found_nothing = keys_of_functions is not None and keys_of_functions.found_nothing
+    # What was loaded was in another folder, which the program chose itself.
+    if functions and found_nothing and not any(each.loaded for each in given):
         reasons.append(_NOTHING_FOUND)
     for function in functions[:_MOST_SHOWN]:
         seconds = "" if function.seconds is None else f", {function.seconds:.1f} s"

@@ -18,7 +18,7 @@ from coldwarm.core.errors import UsageError
 from coldwarm.core.isolation import IsolationKind
 from coldwarm.core.phases import GENERATE
 from coldwarm.core.record import ProcessReport, in_order
-from coldwarm.core.run_folder import WRITE_NOW
+from coldwarm.core.run_folder import SEEN_SUFFIX, WRITE_NOW
 from coldwarm.core.unix_url import socket_of
 from coldwarm.launch.completion import Completion, request_completion
 from coldwarm.launch.observed_processes import LostRanks, Unobserved, is_running
@@ -209,7 +209,7 @@ def late_reports(reports: Path, give_up: Callable[[], bool] = lambda: False) -> 
     (reports / WRITE_NOW).write_text(str(asked))
     deadline = time.monotonic() + _REPORT_SECONDS
     while True:
-        late = [path for path in reports.glob("*.json") if _is_alive(path) and path.stat().st_mtime_ns < asked]
+        late = [path for path in reports.glob("*.json") if _can_report(path) and path.stat().st_mtime_ns < asked]
         if not late or give_up():
             return []
         if time.monotonic() > deadline:
@@ -234,5 +234,14 @@ def reports_of_processes(reports: Path, unobserved: Unobserved, late: Collection
     return in_order([*processes, *unobserved.reports()])
 
 
-def _is_alive(report: Path) -> bool:
-    return report.stem.isdigit() and is_running(int(report.stem))
+def _can_report(report: Path) -> bool:
+    """Return whether the process that wrote `report` still runs the same program."""
+    if not report.stem.isdigit() or not is_running(int(report.stem)):
+        return False
+    try:
+        program = Path(psutil.Process(int(report.stem)).exe()).name
+        # Python that runs another program in the same process leaves a new mark.
+        seen = report.with_suffix(SEEN_SUFFIX).stat().st_mtime_ns
+    except (psutil.Error, OSError):
+        return True
+    return program.startswith("python") and seen <= report.stat().st_mtime_ns

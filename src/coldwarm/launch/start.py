@@ -363,7 +363,7 @@ class Measured:
 
     work: CompilerWork
     busy: BusyTime
-    function_keys: Mapping[str, Sequence[str]]
+    function_keys: Mapping[str, Sequence[Sequence[str]]]
     """`CompiledFunctions.key_components`."""
 
     @classmethod

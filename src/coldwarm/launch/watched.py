@@ -69,7 +69,7 @@ class WatchedCommand:
         self._token = uuid.uuid4().hex
         self.lost_report = False
         """Whether a signal ended the wait for a report."""
-        self.function_keys: Mapping[str, Sequence[str]] = {}
+        self.function_keys: Mapping[str, Sequence[Sequence[str]]] = {}
         """The components of the keys of functions that the command compiled (`Measured.function_keys`)."""
 
     def run(

@@ -46,12 +46,12 @@ class CompiledFunctions:
                     function.seconds = (function.seconds or 0.0) + frame.seconds
         return list(found.values())
 
-    def key_components(self) -> dict[str, list[str]]:
-        """Return the components of the key of each function's first compilation in any rank, if they were traced."""
-        found: dict[str, list[str]] = {}
+    def key_components(self) -> dict[str, list[list[str]]]:
+        """Return the components of the keys of each function, one for each compilation of which they were traced."""
+        found: dict[str, list[list[str]]] = {}
         for _, frames in sorted(self._ranks.items()):
             for frame in frames.frames():
                 event = frame.outcome("FX graph")
                 if event is not None and event.components:
-                    found.setdefault(frame.named(), event.components)
+                    found.setdefault(frame.named(), []).append(event.components)
         return found

@@ -18,7 +18,7 @@ def after_import(names: Iterable[str], call: Callable[[ModuleType], None]) -> No
     for name in dict.fromkeys(names):
         module = sys.modules.get(name)
         # A module that is being imported is in `sys.modules` too, but not complete.
-        if module is not None and not getattr(module.__spec__, "_initializing", False):
+        if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
             call(module)
         else:
             waiting.add(name)
@@ -26,8 +26,10 @@ def after_import(names: Iterable[str], call: Callable[[ModuleType], None]) -> No
         return
     finder = _Finder(waiting, call)
     sys.meta_path.insert(0, finder)
-    for name in sorted(waiting.intersection(sys.modules)):
-        _tell_end_of_import(sys.modules[name], finder)
+    for name in sorted(waiting):
+        # None: the program forbids the import.
+        if (module := sys.modules.get(name)) is not None:
+            _tell_end_of_import(name, module, finder)
 
 
 class _Finder:
@@ -57,18 +59,18 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            self.has_imported(module)
+            self.has_imported(fullname, module)
 
         # A copy, because some finders have one loader for all modules. It keeps its type, which also reads sources.
         spec.loader = copy(spec.loader)
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
-    def has_imported(self, module: ModuleType) -> None:
-        """Call the function with `module`, unless this has been done."""
-        if module.__name__ in self._waiting:
+    def has_imported(self, name: str, module: ModuleType) -> None:
+        """Call the function with the module `name`, unless this has been done."""
+        if name in self._waiting:
             # Only now: it is imported again if its import failed.
-            self._waiting.discard(module.__name__)
+            self._waiting.discard(name)
             self._call(module)
 
 
@@ -78,25 +80,25 @@ class _SpecOfImport(ModuleSpec):
     That is so if a library imports torch, with which coldwarm's probes are installed, while it is itself imported.
     """
 
-    finders: list[_Finder]
-    """Those that wait for the module."""
-
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         # The last step of an import, also of one that failed (importlib/_bootstrap.py, `_load_unlocked`).
         if name == "_initializing" and not value:
             self.__class__ = ModuleSpec  # type: ignore[assignment]
             module = sys.modules.get(self.name)
-            for finder in vars(self).pop("finders"):
+            for finder in vars(self).pop("finders", ()):
                 if module is not None:
-                    finder.has_imported(module)
+                    finder.has_imported(self.name, module)
 
 
-def _tell_end_of_import(module: ModuleType, finder: _Finder) -> None:
-    """Tell `finder` when the import of `module`, which has begun, ends."""
-    spec = module.__spec__
+def _tell_end_of_import(name: str, module: ModuleType, finder: _Finder) -> None:
+    """Tell `finder` when the import of the module `name`, which has begun, ends."""
+    spec = getattr(module, "__spec__", None)
     if type(spec) is ModuleSpec:
+        vars(spec)["finders"] = [finder]
         spec.__class__ = _SpecOfImport
-        vars(spec)["finders"] = []
-    if isinstance(spec, _SpecOfImport):
-        spec.finders.append(finder)
+    elif isinstance(spec, _SpecOfImport):
+        vars(spec).setdefault("finders", []).append(finder)
+    # Another thread may have ended it meanwhile.
+    if spec is not None and not getattr(spec, "_initializing", False):
+        finder.has_imported(name, module)

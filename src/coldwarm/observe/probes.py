@@ -99,12 +99,12 @@ class Observer:
         return report
 
     def seen(self) -> int:
-        """Return a number that rises when a probe sees something. May raise if the process is just changing it."""
-        return sum(probe.seen() for probe in self._probes if isinstance(probe, CountingProbe))
+        """Return a number that changes when a probe sees something."""
+        return sum(_number(probe.seen) for probe in self._probes if isinstance(probe, CountingProbe))
 
     def milestones(self) -> int:
-        """Return a number that rises when a probe sees what must be reported at once."""
-        return sum(probe.milestones() for probe in self._probes if isinstance(probe, MilestoneProbe))
+        """Return a number that changes when a probe sees what must be reported at once."""
+        return sum(_number(probe.milestones) for probe in self._probes if isinstance(probe, MilestoneProbe))
 
     def write(self) -> None:
         """Write a report of the observations so far; it replaces an earlier one of this process.
@@ -121,6 +121,14 @@ class Observer:
         unfinished.write_bytes(_as_json(self.report()))
         os.utime(unfinished, ns=(collected, collected))
         unfinished.replace(path)
+
+
+def _number(of_probe: Callable[[], int]) -> int:
+    """Return the number of a probe; 0 if it fails, as it may while the process changes what it counts."""
+    try:
+        return of_probe()
+    except Exception:
+        return 0
 
 
 def _text(error: Exception) -> str:

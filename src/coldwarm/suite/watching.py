@@ -23,7 +23,7 @@ from coldwarm.launch.caches import temporary_root
 from coldwarm.launch.file_systems import cache_uses, files_of, problem_of
 from coldwarm.launch.process_tree import signal_name
 from coldwarm.launch.watched import WatchedCommand, exit_status
-from coldwarm.store.function_keys import KEYS_FILE, read_function_keys, store_function_keys
+from coldwarm.store.function_keys import KEYS_FILE, read_function_keys, shortened, store_function_keys
 from coldwarm.suite.command_case import check_command
 
 
@@ -98,6 +98,7 @@ class Watching:
             shutil.rmtree(root, ignore_errors=True)
         if watched.lost_report:
             self._on_problem("the report on the start is lost: a signal came while it was being made")
+            return int(ExitCode.CRASHED) if self._is_gate else exit_status(status)
         before = "" if self._command.ends_itself else " before it was ready"
         has_failed = self._command.ends_itself and status != 0 and self._verdict is not ExitCode.INTERNAL_ERROR
         if self._verdict is None or has_failed:
@@ -132,16 +133,21 @@ class Watching:
         folder = vocabulary.cache_folder(os.environ)
         problem = problem_of(folder) if folder is not None else None
         uses = cache_uses(self._files, record.outside.caches_read)
-        functions = replace(self._functions_before, now=watched.function_keys) if record.engine == TORCH else None
+        functions = None
+        # A program may choose another folder than its environment says.
+        if record.engine == TORCH and folder is not None and files_of(folder).states:
+            functions = replace(self._functions_before, now=shortened(watched.function_keys))
         warmth = warmth_of(record, before, after, watched.failures(), problem, uses, functions)
-        if functions is not None and functions.now and folder is not None:
-            with suppress(OSError):  # the cache may be read-only; the start was what it was
-                store_function_keys(folder, functions.now)
+        if "TORCH_TRACE" in os.environ:
+            warmth.unobserved.append("PyTorch's trace: it is in the folder that TORCH_TRACE names, so unset that")
         problem = None if self._expected is None else not_as_expected(warmth, self._expected)
         self._verdict = ExitCode.HEALTHY if problem is None else ExitCode.FAILED
         self._on_report(warmth, record)
         if problem is not None:
             self._on_problem(problem)
+        if functions is not None and functions.now and folder is not None:
+            with suppress(OSError, ValueError):  # the cache may be read-only; the start was what it was
+                store_function_keys(folder, functions.now)
         return self._is_gate
 
     def _functions_in_cache(self) -> FunctionKeys:
