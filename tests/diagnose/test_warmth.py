@@ -181,7 +181,7 @@ def test_events_of_kernels_that_were_not_recorded_are_not_observed() -> None:
 
 
 def test_kernels_in_tritons_default_folder_were_stored_by_inductor_elsewhere() -> None:
-    folder = "/home/me/.triton/cache"
+    folder = "/users/me/.triton/cache"
     found = warmth_of(
         kernels(in_triton("one", cache_folder=f"{folder}/a"), in_triton("two", cache_folder=f"{folder}/b")), [], []
     )

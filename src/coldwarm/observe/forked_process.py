@@ -1,4 +1,4 @@
-"""Tells why a process was forked."""
+"""Finds out why a process was forked."""
 
 from __future__ import annotations
 
