@@ -109,7 +109,7 @@ def test_suites_in_a_folder_are_combined(commands: Commands, tmp_path: Path) -> 
     [
         ({"device": "cuda"}, "device: cpu, cuda"),
         ({"options": {"seed": 1}}, "option seed: 1, not set"),
-        ({"command": Command(words=["python", "a.py", "--big"], folder="/")}, "command: none, python a.py --big"),
+        ({"command": Command(words=["python", "a.py", "--big"], folder="/")}, "command: not set, python a.py --big"),
     ],
 )
 def test_suites_with_different_settings_are_not_combined(

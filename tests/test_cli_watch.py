@@ -77,8 +77,8 @@ def test_a_start_is_cold_then_warm_then_partly_warm(watch: Watch, tmp_path: Path
     missed = "why: torch.compile of second (model.py:7) missed the AOTAutograd cache"
     assert f"{missed}: its key differs in graph: compute(b) -> compute(c)\n" in third
     (cache / KEYS_FILE).unlink()
-    unknown = "what differs is not known, because 'coldwarm watch' did not observe the start that filled the cache"
-    assert f"{missed}: {unknown}\n" in watch(TWO, KEY="d").stderr
+    unknown = "what differs is not known, because no start that 'coldwarm watch' observed with this cache compiled"
+    assert f"{missed}: {unknown} a function of this name, file and line\n" in watch(TWO, KEY="d").stderr
     assert "torch.compile of first" not in third
     assert list((tmp_path / "TMPDIR").iterdir()) == []
 
@@ -95,6 +95,15 @@ def test_the_gate_tells_warm_from_cold(watch: Watch) -> None:
     assert nothing.stderr.endswith(
         "coldwarm: expected a warm start, but nothing was loaded from a cache (exit code 1)\n"
     )
+
+
+def test_the_gate_needs_the_trace(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "trace").mkdir()
+    assert watch(TWO, "--expect", "warm").returncode == ExitCode.FAILED
+    done = watch(TWO, "--expect", "warm", TORCH_TRACE=str(tmp_path / "trace"))
+    assert done.returncode == ExitCode.FAILED
+    assert "PyTorch's trace: it is in the folder that TORCH_TRACE names, so unset that" in done.stderr
+    assert "expected a warm start, but not everything could be observed" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def test_what_is_not_known_is_said() -> None:
     assert same.why_missed(NAME) == "its key has the same components as before, as far as Inductor logs them"
     unknown = FunctionKeys({}, {NAME: [KEY]}, found_nothing=False)
     assert unknown.why_missed(NAME) == (
-        "what differs is not known, because 'coldwarm watch' did not observe the start that filled the cache"
+        "what differs is not known, because no start that 'coldwarm watch' observed with this cache compiled a "
+        "function of this name, file and line"
     )
 
 

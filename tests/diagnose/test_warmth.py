@@ -187,7 +187,7 @@ def test_kernels_in_tritons_default_folder_were_stored_by_inductor_elsewhere() -
     )
     assert found.reasons[0].next == (
         "set TRITON_CACHE_DIR to a folder that outlives the container; unless it is set, a start that compiles graphs "
-        f"stores Triton's kernels in Inductor's cache, and a start that loads them looks in {folder}"
+        f"stores Triton's kernels in Inductor's cache, and a start that loads graphs looks in {folder}"
     )
     assert not found.is_unavoidable
 

@@ -36,6 +36,26 @@ def test_the_command_goes_on_if_the_report_fails(
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
+@pytest.mark.parametrize(("is_gate", "status"), [(False, 5), (True, ExitCode.CRASHED)])
+def test_a_gate_whose_report_is_lost_has_no_verdict(
+    is_gate: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: watched.WatchedCommand, *_: object) -> int:
+        self.lost_report = True
+        return 5
+
+    monkeypatch.setattr(watched.WatchedCommand, "run", run)
+    problems: list[str] = []
+    watching = Watching(
+        [sys.executable, "-c", "pass"],
+        expected=Expected.WARM if is_gate else None,
+        on_report=lambda report, record: None,
+        on_problem=problems.append,
+    )
+    assert watching.run() == status
+    assert problems == ["the report on the start is lost: a signal came while it was being made"]
+
+
 @pytest.mark.parametrize(
     ("fields", "expected", "why"),
     [

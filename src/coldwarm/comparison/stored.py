@@ -9,11 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from coldwarm.catalog.catalog import Catalog
-from coldwarm.checks.run_context import context_of, warm_changes
 from coldwarm.comparison.sides import Side
 from coldwarm.core.cache_keys import CacheKeys
 from coldwarm.core.errors import UsageError, unreadable_as_usage_error
-from coldwarm.core.options import flatten
 from coldwarm.core.record import StartKind
 from coldwarm.core.run_folder import RunFolder, SuiteFolder
 from coldwarm.store.suite_folder import StoredRun, models_not_started, read_runs
@@ -34,17 +32,17 @@ def sides_of(folder: Path, catalog: Catalog) -> dict[str, Side]:
     for run in runs:
         found.setdefault(run.case.name, []).append((run, judge_run(run, catalog)))
     for name, same in found.items():
-        _check_settings(folder, name, [run for run, _ in same])
+        _check_settings(folder, name, [result for _, result in same])
     return {name: _side(sorted(same, key=_began)) for name, same in found.items()}
 
 
-def _check_settings(folder: Path, name: str, runs: Sequence[StoredRun]) -> None:
+def _check_settings(folder: Path, name: str, results: Sequence[RunResult]) -> None:
     """Check that the starts of these runs can be combined.
 
     Raises:
         UsageError: They cannot.
     """
-    settings = [_settings(run) for run in runs]
+    settings = [_settings(result) for result in results]
     for setting in dict.fromkeys(setting for each in settings for setting in each):
         values = sorted({each.get(setting, "not set") for each in settings})
         if len(values) > 1:
@@ -54,19 +52,13 @@ def _check_settings(folder: Path, name: str, runs: Sequence[StoredRun]) -> None:
             )
 
 
-def _settings(run: StoredRun) -> dict[str, str]:
-    case, cold = run.case, run.cold
-    settings = {
-        # A command chooses its device itself.
-        "device": case.device if case.command is None or cold is None else cold.device,
-        "depth": case.depth.value,
-        "compilation": case.compilation,
-        "command": shlex.join(case.command.words) if case.command is not None else "none",
-    }
-    settings |= {f"option {name}": value for name, value in flatten(case.options).items()}
-    if cold is not None:
-        settings |= {f"variable {name}": value for name, value in context_of(cold).environment.items()}
-        settings |= {f"warm start {each}": "yes" for each in warm_changes(cold, run.warm)}
+def _settings(result: RunResult) -> dict[str, str]:
+    case = result.case
+    settings = Side([result]).settings() | {"depth": case.depth.value}
+    if case.command is not None:
+        settings["command"] = shlex.join(case.command.words)
+        if result.cold is not None:
+            settings["device"] = result.cold.device  # chosen by the command itself
     return settings
 
 

@@ -33,7 +33,10 @@ class FunctionKeys:
         if self.found_nothing or not self.now.get(function):
             return None
         if not self.before.get(function):
-            return "what differs is not known, because 'coldwarm watch' did not observe the start that filled the cache"
+            return (
+                "what differs is not known, because no start that 'coldwarm watch' observed with this cache compiled a "
+                "function of this name, file and line"
+            )
         now = self.now[function][0]
         changes = min((changed_components(key, now) for key in self.before[function]), key=len)
         if not changes:

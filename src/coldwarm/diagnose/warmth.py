@@ -288,7 +288,7 @@ def _keep(kernels: Sequence[Recompiled]) -> str | None:
     if kernels[0].compiler is Compiler.TRITON and root.parts[-2:] == _TRITONS_DEFAULT:
         return (
             "set TRITON_CACHE_DIR to a folder that outlives the container; unless it is set, a start that compiles "
-            f"graphs stores Triton's kernels in Inductor's cache, and a start that loads them looks in {root}"
+            f"graphs stores Triton's kernels in Inductor's cache, and a start that loads graphs looks in {root}"
         )
     return f"keep {root} on a volume or in the image, if it does not outlive the container"
 
